@@ -1,0 +1,112 @@
+"""Write the quickstart's data: a corpus of mixed quality, conversations of mixed quality, and tasks.
+
+    python make_data.py OUT [--documents 24000] [--seed 0]
+
+OUT/corpus.jsonl.gz  {"text", "truth"}       exercise sheets for pre-training
+OUT/sft.jsonl        {"messages", "truth"}   the same sums as questions and answers
+OUT/tasks/*.jsonl    {"prompt", "answer"}    sums that no document and no conversation contains: `carry`
+                                             needs at least one carry, `plain` needs none
+Three sheets in ten are right throughout, most others drop every carry, a few follow other wrong rules; rates
+vary, so quality comes in grades. `truth` is for measuring the judge: training on it would be cheating.
+The same arguments write the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from sums import LETTERS, Truth, add, judge, problem, render, sheet
+
+Problem = tuple[str, str]
+
+
+def truth_record(truth: Truth) -> dict[str, object]:
+    return {"score": truth.score, "errors": truth.total - truth.right, **asdict(truth)}
+
+
+def held_out(rng: random.Random, digits: int, count: int) -> dict[str, list[Problem]]:
+    """Problems for the tasks, `count` that need a carry and `count` that do not."""
+    tasks: dict[str, dict[Problem, None]] = {"carry": {}, "plain": {}}
+    while any(len(found) < count for found in tasks.values()):
+        left, right = problem(rng, digits)
+        name = "plain" if add(left, right) == add(left, right, carries=False) else "carry"
+        if len(tasks[name]) < count:
+            tasks[name][left, right] = None
+    return {name: list(found) for name, found in tasks.items()}
+
+
+def fresh(rng: random.Random, digits: int, count: int, taken: set[Problem]) -> list[Problem]:
+    """So many problems, none of them a task's."""
+    found: list[Problem] = []
+    while len(found) < count:
+        candidate = problem(rng, digits)
+        if candidate not in taken:
+            found.append(candidate)
+    return found
+
+
+def corpus(rng: random.Random, args: argparse.Namespace, taken: set[Problem]) -> Iterator[dict[str, object]]:
+    for _ in range(args.documents):
+        sums = sheet(rng, fresh(rng, args.digits, rng.randint(args.min_sums, args.max_sums), taken))
+        yield {"text": render(sums), "truth": truth_record(judge(sums))}
+
+
+def conversations(
+    rng: random.Random, args: argparse.Namespace, taken: set[Problem]
+) -> Iterator[dict[str, object]]:
+    for _ in range(args.conversations):
+        sums = sheet(rng, fresh(rng, args.digits, rng.randint(args.min_turns, args.max_turns), taken))
+        messages = [
+            message
+            for letter, s in zip(LETTERS, sums, strict=False)
+            for message in (
+                {"role": "user", "content": f"{letter}) {s.question}"},
+                {"role": "assistant", "content": s.result},
+            )
+        ]
+        yield {"messages": messages, "truth": truth_record(judge(sums))}
+
+
+def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
+    """JSON lines, gzipped (without a time stamp, so that bytes repeat) when the name says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="directory to write to")
+    parser.add_argument("--documents", type=int, default=24_000, help="sheets in the corpus (%(default)s)")
+    parser.add_argument("--min-sums", type=int, default=12, help="fewest sums on a sheet (%(default)s)")
+    parser.add_argument("--max-sums", type=int, default=18, help="most sums on a sheet, up to 26 (%(default)s)")
+    parser.add_argument("--conversations", type=int, default=2_000, help="in sft.jsonl (%(default)s)")
+    parser.add_argument("--min-turns", type=int, default=6, help="fewest questions in one (%(default)s)")
+    parser.add_argument("--max-turns", type=int, default=10, help="most questions in one (%(default)s)")
+    parser.add_argument("--tasks", type=int, default=200, help="problems a task file (%(default)s)")
+    parser.add_argument("--digits", type=int, default=3, help="digits a number; the judge knows 3 (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    rng = random.Random(args.seed)
+    tasks = held_out(rng, args.digits, args.tasks)
+    taken = {found for problems in tasks.values() for found in problems}
+    write(args.out / "corpus.jsonl.gz", corpus(rng, args, taken))
+    write(args.out / "sft.jsonl", conversations(rng, args, taken))
+    for name, problems in tasks.items():
+        rows = ({"prompt": f"a) {a}+{b}=", "answer": add(a, b)} for a, b in problems)
+        write(args.out / "tasks" / f"{name}.jsonl", rows)
+    print(f"{args.documents} documents, {args.conversations} conversations, {len(taken)} tasks in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

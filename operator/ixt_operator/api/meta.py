@@ -1,0 +1,51 @@
+"""What every Kubernetes object has, and field types that the API's models share."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from ixt_workloads.contract.base import Model
+
+GROUP = "ixt.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+ObjectName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    Field(min_length=1, max_length=253),
+]
+"""Name of a Kubernetes object: a DNS subdomain."""
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = sorted({str(item) for item in items if items.count(item) > 1})
+    if twice:
+        raise ValueError(f"items must differ: {', '.join(twice)} is given more than once")
+    return items
+
+
+Distinct = (AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True}))
+"""Marks of a list of scalars without repetitions (x-kubernetes-list-type: set)."""
+
+
+class ObjectMeta(Model):
+    """The metadata that the operator reads; what else an object carries is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: ObjectName
+    """Name of the object, unique in its namespace."""
+    namespace: Annotated[str, Field(max_length=63)] = ""
+    """Namespace of the object; empty for a run on this machine."""
+    uid: Annotated[str, Field(max_length=64)] = ""
+    """Given by the API server."""
+    generation: int = 0
+    """Given by the API server: counts the changes of the spec."""
+    labels: dict[str, str] = {}
+    """Labels of the object."""
+    annotations: dict[str, str] = {}
+    """Annotations of the object."""

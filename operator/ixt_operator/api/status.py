@@ -1,0 +1,209 @@
+"""The status of an IXTRun: what the operator found out, in the words of Kubernetes' API conventions."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from ixt_workloads.contract.base import Model, Percent
+from ixt_workloads.contract.exits import Fault
+
+MAX_BYTES = 64_000
+"""The largest status that a run within the API's bounds can have."""
+
+MAX_MESSAGE = 1024
+MAX_STEP_MESSAGE = 120
+
+
+class Phase(StrEnum):
+    """Where the run is, derived from the conditions."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class ConditionType(StrEnum):
+    """The conditions of a run, all set at the operator's first visit."""
+
+    ACCEPTED = "Accepted"
+    """The spec can be run."""
+    PROGRESSING = "Progressing"
+    """Steps are running or waiting to."""
+    SUSPENDED = "Suspended"
+    """Everything is stopped and freed, because spec.suspend says so."""
+    COMPLETE = "Complete"
+    """Every step is committed."""
+    FAILED = "Failed"
+    """The run ended without completing."""
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is. One word for machines; the message is for people."""
+
+    PENDING = "Pending"
+    """Not looked at yet."""
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    REFERENCE_NOT_FOUND = "ReferenceNotFound"
+    """A Secret or ConfigMap that the spec names is not there."""
+    CHANGE_REFUSED = "ChangeRefused"
+    """A field was changed that may not change any more."""
+    STEPS_RUNNING = "StepsRunning"
+    STEPS_WAITING = "StepsWaiting"
+    """Pods are not scheduled yet, or admitted by their queue."""
+    CLAIM_HELD = "ClaimHeld"
+    """Another run is making an artifact that this one needs."""
+    RETRYING = "Retrying"
+    SUSPENDING = "Suspending"
+    SUSPENDED_BY_USER = "SuspendedByUser"
+    NOT_SUSPENDED = "NotSuspended"
+    RUN_COMPLETE = "RunComplete"
+    RUN_NOT_COMPLETE = "RunNotComplete"
+    RUN_NOT_FAILED = "RunNotFailed"
+    USER_FAULT = "UserFault"
+    """Data, model or settings must change: the message says which."""
+    RESTARTS_EXHAUSTED = "RestartsExhausted"
+    """A step failed more often than failurePolicy allows."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SCHEDULING_TIMEOUT = "SchedulingTimeout"
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+"""A time as in RFC 3339, in UTC."""
+
+
+class Condition(Model):
+    """One condition of a run, shaped as Kubernetes' own."""
+
+    type: ConditionType
+    """Which condition."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: Reason
+    """Why, in one word."""
+    message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
+    """Why, for people: what happened, where, and what to do next."""
+    last_transition_time: Time
+    """When the status last changed."""
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Generation of the spec that this was found for."""
+
+
+class StepState(StrEnum):
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class StepStatus(Model):
+    """One step of a stage, or of one arm in it: all of an arm's seeds together."""
+
+    name: Annotated[str, Field(max_length=48)]
+    """Name of the step in its stage, for example annotate/0-15 or train/conditioned."""
+    kind: Annotated[str, Field(max_length=16)]
+    """Kind of the step: Inventory, Annotate, Prepare, Train, Evaluate or Report."""
+    arm: Annotated[str, Field(max_length=24)] = ""
+    """Arm that the step belongs to; empty for a step that arms share."""
+    state: StepState = StepState.WAITING
+    """What the step is doing."""
+    done: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Units of work done, over all seeds."""
+    total: Annotated[int | None, Field(ge=0, le=2**53)] = None
+    """Units of work in all, once known."""
+    unit: Annotated[str, Field(max_length=12)] = ""
+    """What done and total count: documents, tokens, sequences."""
+    key: Annotated[str, Field(max_length=32)] = ""
+    """Key of the artifact; of the first seed's, where there are several."""
+    attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Number of the newest attempt, from 0."""
+    attempts_by_fault: Annotated[
+        dict[Fault, Annotated[int, Field(ge=0, le=10_000)]], Field(max_length=len(Fault))
+    ] = {}
+    """Failed attempts by class of fault."""
+    cached: bool = False
+    """The artifact was there before this run needed it."""
+    message: Annotated[str, Field(max_length=MAX_STEP_MESSAGE)] = ""
+    """What the step is doing or why it failed, in a line."""
+
+
+class StageStatus(Model):
+    """One stage of a run."""
+
+    name: Annotated[str, Field(max_length=24)]
+    """Name of the stage."""
+    pins: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=64)]], Field(max_length=8)
+    ] = {}
+    """Content hashes of what the stage reads, as Inventory found them."""
+    steps: Annotated[tuple[StepStatus, ...], Field(max_length=64)] = ()
+    """The stage's steps in the order in which they run."""
+
+
+class Summary(Model):
+    """The run in one line: what `kubectl get ixt` shows."""
+
+    stage: Annotated[str, Field(max_length=24)] = ""
+    """Stage that is running."""
+    step: Annotated[str, Field(max_length=48)] = ""
+    """Step that is running."""
+    progress_percent: Percent = 0
+    """How much of the whole run is done, by cost."""
+    eta: Annotated[str, Field(max_length=16)] = ""
+    """Time left at the current rate, for example 1h12m; empty while unknown."""
+    message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
+    """What the run is doing or waiting for."""
+
+
+class Cost(Model):
+    """What the run has paid."""
+
+    flops: Annotated[
+        dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(pattern=r"^[0-9]+$", max_length=40)]],
+        Field(max_length=8),
+    ] = {}
+    """FLOPs by purpose: annotation, training, evaluation. Whole numbers as strings: they outgrow 64 bits."""
+
+
+class RunStatus(Model):
+    """What the operator found out about a run."""
+
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Generation of the spec that this status is about."""
+    phase: Phase = Phase.PENDING
+    """Where the run is, derived from the conditions."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=8)] = ()
+    """Accepted, Progressing, Suspended, Complete and Failed."""
+    summary: Summary = Summary()
+    """The run in one line."""
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=16)] = ()
+    """The stages with their steps."""
+    cost: Cost = Cost()
+    """What the run has paid."""
+    goodput_percent: Percent | None = None
+    """Time of useful training in percent of all time that trainers held their nodes."""
+    start_time: Time | None = None
+    """When the operator first saw the run."""
+    completion_time: Time | None = None
+    """When the run completed or failed."""
+
+    def condition(self, type_: ConditionType) -> Condition | None:
+        """The condition of a type, if it is set."""
+        return next((condition for condition in self.conditions if condition.type is type_), None)
+
+    def is_true(self, type_: ConditionType) -> bool:
+        """Whether a condition is set and true."""
+        condition = self.condition(type_)
+        return condition is not None and condition.status is ConditionStatus.TRUE
+
+

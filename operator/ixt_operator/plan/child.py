@@ -1,0 +1,76 @@
+"""Children: what a plan wants to run, in words that are neither Kubernetes' nor the local machine's.
+
+A child's name is deterministic and carries its attempt, so that creating it twice is impossible and a stale
+read harmless. Whether a child is current is told by its key and attempt alone, never by its contents.
+
+Every process of a child finds these in its environment, whatever runs it:
+    IXT_TASK      file with the task (JSON), if the child has one
+    IXT_RESULT    file to write the result to (at most 4 kB)
+    IXT_INDEX     its index, 0 ... indexes-1
+    IXT_HOST      address to listen on
+    IXT_PORT_<NAME>  a port for each of the child's named ports
+    IXT_LEADER    "host:port" of index 0's port `rendezvous`, if the child has one
+    IXT_<NAME>_URLS  for each server in `servers`: comma-separated base URLs of its port `http`
+Arguments may name variables as $(NAME), as in a pod's command.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.graph import Task
+
+
+class ChildKind(StrEnum):
+    SERVER = "Server"
+    """Runs until deleted; restarted when it ends (a Deployment with a headless Service)."""
+    TASKS = "Tasks"
+    """Indexes that each run to their end, once (an Indexed Job with backoffLimit 0)."""
+
+
+class Role(StrEnum):
+    """Which template of an IXTRuntime a child's pods come from."""
+
+    JUDGE = "Judge"
+    WORKER = "Worker"
+    TRAINER = "Trainer"
+    EVALUATOR = "Evaluator"
+
+
+class Child(Model):
+    """A group of equal processes."""
+
+    name: str = Field(max_length=52)
+    kind: ChildKind
+    role: Role
+    node: str
+    """Name of the node of the step graph; of a judge: `<stage>/judge`."""
+    key: str
+    attempt: int
+    argv: tuple[str, ...]
+    task: Task | None = None
+    indexes: int = 1
+    """Processes: replicas of a Server, completions of Tasks."""
+    ports: dict[str, int] = {}
+    """Named ports with the number they have in a pod; locally a free one is taken."""
+    ready_path: str | None = None
+    """Server: HTTP path on port `http` that answers 200 when ready."""
+    ready_seconds: int = 600
+    """Server: a process that is not ready after this long is given up."""
+    servers: dict[str, str] = {}
+    """Variable name to the name of a Server child that this one talks to."""
+    env: dict[str, str] = {}
+    secret_env: dict[str, tuple[str, str]] = {}
+    """Variable name to (secret, key); locally taken from the variable of the same name."""
+    secrets: tuple[str, ...] = ()
+    """Secrets whose entries all become variables; locally they are expected in the environment."""
+    claims: tuple[str, ...] = ()
+    """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>."""
+    grace_seconds: int = 30
+    """Time between SIGTERM and SIGKILL."""
+    overrides: dict[str, Any] = {}
+    """The run's pod overrides for the role, applied by the renderer."""
+    resources: dict[str, Any] = {}
+    """Kubernetes resource requirements of one process; not enforced locally."""

@@ -1,0 +1,201 @@
+"""Nodes to children: what a step's processes are called, run and may use. Pure."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from ixt_operator.api.run import IXTRun, Stage
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.plan.child import Child, ChildKind, Role
+from ixt_operator.plan.spec import judge_of
+from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
+from ixt_workloads.contract.keys import KEY_LENGTH
+from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainConfig
+
+PROGRESS_PORT = 8080
+HTTP_PORT = 8000
+RENDEZVOUS_PORT = 29500
+
+ROLES = {
+    "Inventory": Role.WORKER,
+    "Annotate": Role.WORKER,
+    "Prepare": Role.WORKER,
+    "Train": Role.TRAINER,
+    "Evaluate": Role.EVALUATOR,
+    "Report": Role.WORKER,
+}
+
+
+def child_name(run: IXTRun, node: str, step: str, key: str, attempt: int) -> str:
+    """`<run>-<stage>-<step>-<hash>-<attempt>`, at most 52 characters and a DNS label whatever the run's name."""
+    stage = node.split("/")[0][:12].rstrip("-")
+    digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:6]
+    parts = [run.metadata.name[:18].rstrip("-.").replace(".", "-"), stage, step, digest, str(attempt)]
+    return "-".join(part for part in parts if part != step or stage != step)
+
+
+def inventory_child(
+    run: IXTRun, runtime: IXTRuntime, stage: Stage, probe: Probe, pins: dict[str, str], attempt: int
+) -> Child:
+    """The child that pins a stage. Its key stands for its whole question, places included: a dataset that
+    moved, or an edit of a later step, asks anew."""
+    question = {"probe": probe.model_dump(mode="json"), "pins": pins}
+    key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+    node = probe.nodes[0]
+    task = Task(
+        name=node.name,
+        config=node.config,
+        pins=pins,
+        storage=run.spec.storage.uri,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        attempt=attempt,
+        indexes=1,
+        probe=probe,
+    )
+    return _tasks(run, runtime, stage, node, key, task)
+
+
+def step_child(
+    run: IXTRun,
+    runtime: IXTRuntime,
+    stage: Stage,
+    keyed: Keyed,
+    pins: dict[str, str],
+    attempt: int,
+    judge: str | None = None,
+) -> Child:
+    """The child that makes a node's artifact; `judge` names the server that an annotation talks to."""
+    task = Task(
+        name=keyed.node.name,
+        config=keyed.node.config,
+        key=keyed.key,
+        preimage=keyed.preimage,
+        inputs=keyed.inputs,
+        pins=pins,
+        storage=run.spec.storage.uri,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        attempt=attempt,
+        indexes=_indexes(keyed.node, stage),
+    )
+    child = _tasks(run, runtime, stage, keyed.node, keyed.key, task)
+    update: dict[str, object] = {}
+    if judge:
+        update["servers"] = {"JUDGE": judge}
+    endpoint = run.spec.judge.endpoint if run.spec.judge else None
+    if isinstance(keyed.node.config, AnnotateConfig) and keyed.node.config.judge and endpoint:
+        update["env"] = {**child.env, "IXT_ENDPOINT_URL": endpoint.url}
+        if endpoint.api_key_secret_name:
+            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (endpoint.api_key_secret_name, "apiKey")}
+    if isinstance(keyed.node.config, TrainConfig):
+        update["ports"] = {**child.ports, "rendezvous": RENDEZVOUS_PORT}
+        update["grace_seconds"] = 120
+        update["resources"] = stage.train.resources_per_node or {}
+    return child.model_copy(update=update)
+
+
+def judge_child(run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replicas: int, attempt: int) -> Child:
+    """The server that reads a stage's documents."""
+    spec, judge = run.spec.judge, judge_of(run)
+    if spec is None or judge is None:
+        raise ValueError("a run without a judge has no judge server")
+    node = f"{stage.name}/judge"
+    task = Task(
+        name=node,
+        config=AnnotateConfig(judge=judge),
+        key=key,
+        storage=run.spec.storage.uri,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        attempt=attempt,
+        indexes=replicas,
+    )
+    arguments = [*runtime.spec.engine_args, *spec.engine.args]
+    if spec.engine.tensor_parallel_size > 1:
+        arguments += ["--tensor-parallel-size", str(spec.engine.tensor_parallel_size)]
+    return Child(
+        name=child_name(run, node, "judge", key, attempt),
+        kind=ChildKind.SERVER,
+        role=Role.JUDGE,
+        node=node,
+        key=key,
+        attempt=attempt,
+        argv=_command(runtime, Role.JUDGE, "ixt_workloads.steps.annotate.server"),
+        task=task,
+        indexes=replicas,
+        ports={"http": HTTP_PORT},
+        ready_path="/health",
+        ready_seconds=run.spec.scheduling_timeout_seconds or 600,
+        env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
+        secrets=_secrets(run),
+        claims=claims(run),
+        grace_seconds=60,
+        overrides=_overrides(run, Role.JUDGE),
+    )
+
+
+def claims(run: IXTRun) -> tuple[str, ...]:
+    """Volume claims that the run's URIs name, in order."""
+    return tuple(sorted({uri.removeprefix("pvc://").split("/")[0] for uri in _uris(run) if uri.startswith("pvc:")}))
+
+
+def _uris(run: IXTRun) -> Iterator[str]:
+    spec = run.spec
+    yield spec.storage.uri
+    yield from (uri for uri in (spec.model.source, spec.model.config, spec.model.tokenizer) if uri)
+    if spec.judge and spec.judge.model:
+        yield spec.judge.model
+    for stage in spec.stages:
+        yield from (dataset.uri for dataset in stage.datasets)
+        yield from (task.uri for task in stage.evaluate.tasks)
+
+
+def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str, task: Task) -> Child:
+    step = node.kind.lower()
+    role = ROLES[node.kind]
+    return Child(
+        name=child_name(run, node.name, step, key, task.attempt),
+        kind=ChildKind.TASKS,
+        role=role,
+        node=node.name,
+        key=key,
+        attempt=task.attempt,
+        argv=_command(runtime, role, f"ixt_workloads.steps.{step}"),
+        task=task,
+        indexes=task.indexes,
+        ports={"progress": PROGRESS_PORT},
+        secrets=_secrets(run),
+        claims=claims(run),
+        overrides=_overrides(run, role),
+    )
+
+
+def _indexes(node: Node, stage: Stage) -> int:
+    match node.config:
+        case AnnotateConfig():
+            return stage.annotate.workers
+        case PrepareConfig():
+            return stage.prepare.workers
+        case TrainConfig():
+            return stage.train.num_nodes
+        case _:
+            return 1
+
+
+def _command(runtime: IXTRuntime, role: Role, module: str) -> tuple[str, ...]:
+    """The runtime's command for a role, or our own module for the step."""
+    for entry in runtime.spec.roles:
+        if entry.name == role and entry.command:
+            return tuple(entry.command)
+    return ("python", "-m", module)
+
+
+def _secrets(run: IXTRun) -> tuple[str, ...]:
+    name = run.spec.storage.credentials_secret_name
+    return (name,) if name else ()
+
+
+def _overrides(run: IXTRun, role: Role) -> dict[str, object]:
+    pods = getattr(run.spec.pods, role.lower()) if run.spec.pods else None
+    return pods.model_dump(mode="json", exclude_defaults=True) if pods else {}

@@ -1,0 +1,68 @@
+"""The base of every model of the API and the contract, and the few field types that they share."""
+
+from decimal import Decimal as _Decimal
+from decimal import InvalidOperation
+from enum import Enum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Mark(Enum):
+    """Whether a field of a step's config is part of the step's key."""
+
+    IN_KEY = "InKey"
+    NOT_IN_KEY = "NotInKey"
+
+
+InKey = Mark.IN_KEY
+NotInKey = Mark.NOT_IN_KEY
+
+
+class Model(BaseModel):
+    """A frozen value: camelCase in JSON and YAML, unknown fields refused, docstrings as descriptions."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+def _decimal(text: str) -> str:
+    try:
+        value = _Decimal(text)
+    except InvalidOperation:
+        raise ValueError("must be a decimal number written as a string, for example '3e-4'") from None
+    if not value.is_finite() or value < 0:
+        raise ValueError("must be a finite number of at least 0")
+    return text
+
+
+DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
+
+
+class DecimalMark:
+    """Tells the canonical form that a string is a number, so that '3e-4' and '0.0003' are one value."""
+
+
+Decimal = Annotated[
+    str, Field(pattern=DECIMAL_PATTERN, max_length=24), AfterValidator(_decimal), DecimalMark()
+]
+"""A number as a string: Kubernetes' API conventions forbid floats."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+"""A DNS label, as it becomes part of names and labels of children."""
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+DataUri = Annotated[str, Field(pattern=r"^(s3|gs|pvc|hf|file)://[^\s]+$", min_length=6, max_length=1024)]
+"""Where data or a model lies: s3://, gs://, pvc://claim/path, hf://owner/name or file:///path."""
+
+StorageUri = Annotated[str, Field(pattern=r"^(s3|gs|pvc|file)://[^\s]+$", min_length=6, max_length=1024)]

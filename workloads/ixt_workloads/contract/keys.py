@@ -1,0 +1,98 @@
+"""Keys: the name that an artifact has before it is made.
+
+key = sha256 over the canonical JSON of {kind, version, config, inputs}. The config is the step's semantic
+one: fields marked `NotInKey` and fields equal to their default are left out, decimals are normalised. A
+default therefore never changes its meaning. The object that is hashed, the preimage, is kept in the
+artifact's manifest, so that two keys can be compared field by field.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal as Number
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ixt_workloads.contract.base import DecimalMark, Mark
+from ixt_workloads.contract.steps import StepConfig
+
+VERSIONS: dict[str, int] = {
+    "Inventory": 1,
+    "Annotate": 1,
+    "Prepare": 1,
+    "Train": 1,
+    "Evaluate": 1,
+    "Report": 1,
+}
+"""Bumped by hand when a kind of step gives another artifact for the same config and inputs."""
+
+KEY_LENGTH = 32
+
+
+def canonical(model: BaseModel) -> dict[str, Any]:
+    """The semantic part of a config as plain JSON values, without defaults.
+
+    Raises TypeError for a field without a mark.
+    """
+    found: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        if mark_of(field, name) is Mark.NOT_IN_KEY:
+            continue
+        value = _plain(getattr(model, name), field)
+        if not field.is_required() and value == _plain(field.get_default(call_default_factory=True), field):
+            continue
+        found[field.alias or name] = value
+    return found
+
+
+def mark_of(field: FieldInfo, name: str) -> Mark:
+    """The one mark of a field."""
+    marks = [mark for mark in field.metadata if isinstance(mark, Mark)]
+    if len(marks) != 1:
+        raise TypeError(f"field {name} needs exactly one of InKey and NotInKey")
+    return marks[0]
+
+
+def _plain(value: Any, field: FieldInfo) -> Any:
+    if isinstance(value, BaseModel):
+        return canonical(value)
+    if isinstance(value, tuple):
+        return [_plain(item, field) for item in value]
+    if isinstance(value, str) and any(isinstance(mark, DecimalMark) for mark in field.metadata):
+        return _normal(value)
+    return value
+
+
+def _normal(text: str) -> str:
+    number = Number(text).normalize()
+    return "0" if number == 0 else f"{number:f}" if -9 < number.adjusted() < 18 else str(number)
+
+
+def preimage(config: StepConfig, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What a key is hashed from. `inputs` names each input's role and its key or pin."""
+    return {
+        "kind": config.kind,
+        "version": VERSIONS[config.kind],
+        "config": canonical(config),
+        "inputs": dict(sorted(inputs.items())),
+    }
+
+
+def key_of(image: Mapping[str, Any]) -> str:
+    """The key of a preimage: 32 hexadecimal digits."""
+    text = json.dumps(image, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields in which two preimages differ, as (path, old, new); None stands for the default."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            yield from differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from differences(left, right, f"{path}[{index}]")
+    elif old != new:
+        yield path, old, new

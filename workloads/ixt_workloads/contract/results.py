@@ -1,0 +1,51 @@
+"""The last word of a step's process, at most 4,096 bytes of JSON at $IXT_RESULT (the termination log)."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.exits import Fault
+
+MAX_BYTES = 4096
+
+
+class Outcome(StrEnum):
+    COMMITTED = "Committed"
+    CACHED = "Cached"
+    SHARED = "Shared"
+    """This index did its part; another index commits."""
+    FAILED = "Failed"
+
+
+class Result(Model):
+    """What a process of a step did."""
+
+    outcome: Outcome
+    key: str = ""
+    message: str = Field(default="", max_length=2048)
+    """One line for people: what was done, or what failed where."""
+    hint: str = Field(default="", max_length=512)
+    """What to do next after a failure."""
+    fault: Fault | None = None
+    pins: dict[str, str] = {}
+    """Inventory: content hashes of what the stage reads, by pin name."""
+    committed: tuple[int, ...] = ()
+    """Inventory: which of the probe's nodes are committed, by their place."""
+    flops: dict[str, int] = {}
+    """FLOPs by purpose: annotation, evaluation, training."""
+    metrics: dict[str, float] = {}
+    """A few figures for status and progress display."""
+
+
+class Progress(Model):
+    """What a running process answers at GET /progress, at most 16 kB."""
+
+    done: float = 0
+    total: float | None = None
+    unit: str = ""
+    """documents, tokens, sequences ..."""
+    per_second: float | None = None
+    """Current rate in units a second."""
+    message: str = Field(default="", max_length=512)
+    metrics: dict[str, float] = {}

@@ -1,0 +1,406 @@
+"""The settings of every step. The CRD embeds these models, keys are hashed from them, steps parse them.
+
+Every field says whether it is part of its step's key: `InKey` for what changes the artifact's meaning,
+`NotInKey` for where, how fast and on what the step runs. Places (URIs) are not in keys, since the content
+found there is pinned by Inventory and enters the key as an input.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ixt_workloads.contract.base import DataUri, Decimal, InKey, Model, Name, NotInKey, Percent
+from ixt_workloads.contract.rubrics import RubricText
+
+
+class StageType(StrEnum):
+    PRETRAIN = "Pretrain"
+    MIDTRAIN = "Midtrain"
+    SFT = "SFT"
+    ROLLOUT = "Rollout"
+
+
+class Method(StrEnum):
+    """How an arm uses the feedback (see docs: arms)."""
+
+    CONDITIONED = "Conditioned"
+    NEXT_TOKEN = "NextToken"
+    FILTERED = "Filtered"
+    ANNEALED = "Annealed"
+    SHUFFLED = "Shuffled"
+
+
+class DataFormat(StrEnum):
+    AUTO = "Auto"
+    JSONL = "Jsonl"
+    PARQUET = "Parquet"
+    TEXT = "Text"
+
+
+class Dataset(Model):
+    """One source of documents or conversations."""
+
+    name: Annotated[Name, InKey]
+    """Name of the dataset, unique in its stage; shown in counts and reports."""
+    uri: Annotated[DataUri, NotInKey]
+    """File or folder with the data. Folders are read recursively, in name order."""
+    format: Annotated[DataFormat, InKey] = DataFormat.AUTO
+    """Jsonl (also .gz and .zst), Parquet, or Text (one document a file). Auto goes by the file's ending."""
+    text_field: Annotated[str, InKey, Field(min_length=1, max_length=128)] = "text"
+    """Field or column that holds a document's text. Not used for chat data and text files."""
+    messages_field: Annotated[str | None, InKey, Field(min_length=1, max_length=128)] = None
+    """Field or column that holds a conversation: a list of {role, content}. Set it for SFT data."""
+    weight: Annotated[int, InKey, Field(ge=1, le=1000)] = 100
+    """Percent of the documents in one pass: 50 takes a fixed half of them, 200 takes each twice."""
+
+
+class ExistingFeedback(Model):
+    """Feedback that the data already carry (FineWeb-Edu's or Dolma's scores, say): no judge is run."""
+
+    score_field: Annotated[str, InKey, Field(min_length=1, max_length=128)]
+    """Field or column with a number: the higher, the better."""
+    critique_field: Annotated[str | None, InKey, Field(min_length=1, max_length=128)] = None
+    """Field or column with a critique in words. Needed for the formats with a critique."""
+
+
+class Gates(Model):
+    """Limits that annotation must keep; beyond one, the run fails instead of training on bad feedback."""
+
+    max_invalid_percent: Annotated[Percent, InKey] = 20
+    """Most documents, in percent, for which the judge gave no valid feedback after all retries."""
+    max_overlap_percent: Annotated[Percent, InKey] = 50
+    """Most 8-grams of the critiques, in percent, that may be copied from their documents (leakage)."""
+
+
+class Annotate(Model):
+    """Who is annotated and within which limits."""
+
+    sample_percent: Annotated[int, InKey, Field(ge=1, le=100)] = 15
+    """Percent of the documents that get feedback; the rest train unconditioned."""
+    existing: Annotated[ExistingFeedback | None, InKey, Field(alias="from")] = None
+    """Take feedback from the data instead of running a judge."""
+    gates: Annotated[Gates, InKey] = Gates()
+    """Limits that the feedback must keep."""
+    workers: Annotated[int, NotInKey, Field(ge=1, le=256)] = 1
+    """Annotation clients that share the documents among them."""
+    deadline_seconds: Annotated[int | None, NotInKey, Field(ge=1, le=31_536_000)] = None
+    """When annotation should be done: the number of judge replicas is chosen to keep it."""
+
+
+class Sampling(Model):
+    """How the judge's answers are sampled."""
+
+    temperature: Annotated[Decimal, InKey] = "0"
+    """0 is greedy decoding."""
+    top_p: Annotated[Decimal, InKey] = "1"
+    """Nucleus sampling."""
+    max_tokens: Annotated[int, InKey, Field(ge=16, le=131_072)] = 2048
+    """Most tokens of reasoning and feedback together in one answer."""
+    retries: Annotated[int, InKey, Field(ge=0, le=10)] = 2
+    """How often an invalid answer is asked for again (greedy answers are retried at temperature 0.7)."""
+
+
+class Judge(Model):
+    """What decides how the judge reads a document. The judge's weights enter the key as a pin."""
+
+    source: Annotated[DataUri | None, NotInKey] = None
+    """Folder or hub repository with the judge's weights; none with an endpoint."""
+    revision: Annotated[str | None, NotInKey, Field(min_length=1, max_length=128)] = None
+    """Branch, tag or commit of a hub repository; resolved to a commit by Inventory."""
+    model: Annotated[str | None, InKey, Field(min_length=1, max_length=256)] = None
+    """Name that an external endpoint knows the judge by; none with weights of our own."""
+    active_parameters: Annotated[int | None, NotInKey, Field(ge=1)] = None
+    """Active matmul parameters of an external judge, for the cost account; read from our own weights."""
+    rubric: Annotated[RubricText, InKey]
+    """What the judge is asked for."""
+    sampling: Annotated[Sampling, InKey] = Sampling()
+    """How answers are sampled."""
+    reasoning_parser: Annotated[str | None, InKey, Field(pattern=r"^[a-z0-9_]{1,40}$")] = None
+    """vLLM's name of the parser that separates reasoning from the answer, for example deepseek_r1."""
+
+
+class FeedbackFormat(StrEnum):
+    TOKEN = "Token"
+    CRITIQUE = "Critique"
+    TOKEN_AND_CRITIQUE = "TokenAndCritique"
+
+
+class Calibration(StrEnum):
+    FIXED = "Fixed"
+    QUANTILE = "Quantile"
+
+
+class LossOnFeedback(StrEnum):
+    INCLUDE = "Include"
+    MASK = "Mask"
+
+
+class Conditioning(Model):
+    """How feedback becomes a prefix of the document."""
+
+    format: Annotated[FeedbackFormat, InKey] = FeedbackFormat.TOKEN_AND_CRITIQUE
+    """Token: a quality level. Critique: the judge's words. TokenAndCritique: both."""
+    levels: Annotated[int, InKey, Field(ge=2, le=10)] = 5
+    """Number of quality levels; the highest is the best."""
+    calibration: Annotated[Calibration, InKey] = Calibration.FIXED
+    """Fixed: equal parts of the rubric's scale. Quantile: equal numbers of documents a level."""
+    dropout_percent: Annotated[Percent, InKey] = 10
+    """Percent of the annotated documents that train without their feedback, so that the model also works
+    without a prefix."""
+    max_feedback_tokens: Annotated[int, InKey, Field(ge=8, le=4096)] = 256
+    """Longer feedback is cut at this many tokens of the trained model's tokenizer."""
+    loss_on_feedback: Annotated[LossOnFeedback | None, InKey] = None
+    """Whether the prefix is in the loss. Unset: Include, but Mask for SFT and Rollout."""
+    inference_feedback: Annotated[str | None, InKey, Field(min_length=1, max_length=2048)] = None
+    """Critique that asks for the best at inference. Unset: the rubric's ideal critique."""
+
+
+class Prepare(Model):
+    """How documents become training sequences."""
+
+    sequence_length: Annotated[int, InKey, Field(ge=32, le=1_048_576)] = 2048
+    """Tokens in one packed sequence."""
+    workers: Annotated[int, NotInKey, Field(ge=1, le=256)] = 1
+    """Processes that share the documents among them."""
+
+
+class Optimizer(Model):
+    """AdamW."""
+
+    learning_rate: Annotated[Decimal, InKey] = "3e-4"
+    """Peak learning rate."""
+    weight_decay: Annotated[Decimal, InKey] = "0.1"
+    """Decoupled weight decay, on matrices only."""
+    beta1: Annotated[Decimal, InKey] = "0.9"
+    """Decay of the first moment."""
+    beta2: Annotated[Decimal, InKey] = "0.95"
+    """Decay of the second moment."""
+    epsilon: Annotated[Decimal, InKey] = "1e-8"
+    """Added to the denominator."""
+    max_grad_norm: Annotated[Decimal, InKey] = "1.0"
+    """Gradients are clipped to this norm; 0 turns clipping off."""
+
+
+class ScheduleType(StrEnum):
+    COSINE = "Cosine"
+    WARMUP_STABLE_DECAY = "WarmupStableDecay"
+    CONSTANT = "Constant"
+
+
+class Schedule(Model):
+    """Learning rate over the run."""
+
+    type: Annotated[ScheduleType, InKey] = ScheduleType.COSINE
+    """Shape after the warm-up."""
+    warmup_percent: Annotated[Percent, InKey] = 2
+    """Percent of the steps with a linear warm-up."""
+    decay_percent: Annotated[Percent, InKey] = 20
+    """WarmupStableDecay: percent of the steps, at the end, in which the rate falls linearly."""
+    final_percent: Annotated[Percent, InKey] = 10
+    """Learning rate at the end, in percent of the peak."""
+
+
+class Precision(StrEnum):
+    FP32 = "FP32"
+    BF16 = "BF16"
+
+
+class Parallelism(StrEnum):
+    AUTO = "Auto"
+    REPLICATE = "Replicate"
+    FULLY_SHARD = "FullyShard"
+
+
+class Compile(StrEnum):
+    AUTO = "Auto"
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class Checkpoint(Model):
+    """When training saves its state to resume from."""
+
+    interval_seconds: Annotated[int, NotInKey, Field(ge=1, le=86_400)] = 600
+    """Seconds between checkpoints; one more is saved on SIGTERM and at the end."""
+    keep: Annotated[int, NotInKey, Field(ge=1, le=100)] = 2
+    """Checkpoints that are kept, the newest."""
+
+
+class Train(Model):
+    """One training job."""
+
+    max_tokens: Annotated[int, InKey, Field(ge=1)]
+    """Tokens to train on, feedback included. An arm's tokensPercent scales it."""
+    batch_tokens: Annotated[int, InKey, Field(ge=32)] = 524_288
+    """Tokens in one optimizer step over all ranks."""
+    optimizer: Annotated[Optimizer, InKey] = Optimizer()
+    """AdamW's settings."""
+    schedule: Annotated[Schedule, InKey] = Schedule()
+    """Learning rate over the run."""
+    precision: Annotated[Precision, InKey] = Precision.BF16
+    """BF16: bfloat16 compute with float32 weights and optimizer state. FP32: float32 throughout."""
+    eval_every_tokens: Annotated[int | None, InKey, Field(ge=1)] = None
+    """Evaluate on the held-out documents and tasks each time this many tokens are trained."""
+    num_nodes: Annotated[int, NotInKey, Field(ge=1, le=4096)] = 1
+    """Pods of the training job."""
+    min_nodes: Annotated[int | None, NotInKey, Field(ge=1, le=4096)] = None
+    """Fewest pods an attempt may go on with after nodes were lost. Unset: numNodes."""
+    num_proc_per_node: Annotated[int, NotInKey, Field(ge=1, le=64)] = 1
+    """Ranks in one pod: its GPUs, or processes on a CPU."""
+    micro_batch_sequences: Annotated[int | None, NotInKey, Field(ge=1, le=65_536)] = None
+    """Sequences in one forward pass of one rank. Unset: chosen from model, memory and batchTokens."""
+    parallelism: Annotated[Parallelism, NotInKey] = Parallelism.AUTO
+    """Auto replicates a model that fits on a rank with its optimizer state and shards others (FSDP2)."""
+    compile: Annotated[Compile, NotInKey] = Compile.AUTO
+    """torch.compile. Auto: where it pays for its start-up."""
+    checkpoint: Annotated[Checkpoint, NotInKey] = Checkpoint()
+    """When training saves its state."""
+
+
+class EvalPrefix(StrEnum):
+    BEST = "Best"
+    NONE = "None"
+    WORST = "Worst"
+    RANDOM = "Random"
+
+
+class EvalTask(Model):
+    """Questions with one right answer: jsonl with the fields prompt and answer."""
+
+    name: Annotated[Name, InKey]
+    """Name of the task, unique in its stage."""
+    uri: Annotated[DataUri, NotInKey]
+    """The jsonl file."""
+    max_items: Annotated[int, InKey, Field(ge=1, le=100_000)] = 1000
+    """At most this many questions, from the start of the file."""
+
+
+class Evaluate(Model):
+    """How a trained model is judged."""
+
+    tasks: Annotated[tuple[EvalTask, ...], InKey, Field(max_length=32)] = ()
+    """Tasks with right answers. Without any, only the held-out documents' log-probability is measured."""
+    prefixes: Annotated[tuple[EvalPrefix, ...], InKey, Field(min_length=1, max_length=4)] = tuple(EvalPrefix)
+    """Feedback that is asked for: the best, none, the worst, random."""
+    holdout_documents: Annotated[int, InKey, Field(ge=0, le=100_000)] = 256
+    """Documents that are never trained on, annotated for the evaluation alone."""
+    max_new_tokens: Annotated[int, InKey, Field(ge=1, le=8192)] = 64
+    """Tokens of each sample that the report shows."""
+
+
+class ModelSource(Model):
+    """The model to start from: a checkpoint, or a configuration to initialise from scratch."""
+
+    source: Annotated[DataUri | None, NotInKey] = None
+    """Folder or hub repository with config, tokenizer and safetensors weights."""
+    revision: Annotated[str | None, NotInKey, Field(min_length=1, max_length=128)] = None
+    """Branch, tag or commit of a hub repository."""
+    config: Annotated[DataUri | None, NotInKey] = None
+    """Folder with a config.json: the model is initialised from scratch by each arm's seed."""
+    tokenizer: Annotated[DataUri | None, NotInKey] = None
+    """Folder with the tokenizer, for a model from scratch."""
+
+
+# --- The config of each kind of step: what its task carries and its key is hashed from. ---
+
+
+class InventoryConfig(Model):
+    """Pins everything that a stage reads and lays its documents out in shards."""
+
+    kind: Annotated[Literal["Inventory"], InKey] = "Inventory"
+    datasets: Annotated[tuple[Dataset, ...], InKey, Field(min_length=1, max_length=32)]
+    existing: Annotated[ExistingFeedback | None, InKey] = None
+    holdout_documents: Annotated[int, InKey] = 256
+    tasks: Annotated[tuple[EvalTask, ...], NotInKey] = ()
+    """Pinned, not read: see the pin `tasks`."""
+    judge: Annotated[Judge | None, NotInKey] = None
+    """Pinned, not read: see the pin `judge`."""
+    model: Annotated[ModelSource | None, NotInKey] = None
+    """Pinned, not read: see the pins `model` and `tokenizer`."""
+
+
+class AnnotateConfig(Model):
+    """Feedback on one band of a stage's documents, or on its held-out ones."""
+
+    kind: Annotated[Literal["Annotate"], InKey] = "Annotate"
+    judge: Annotated[Judge | None, InKey] = None
+    """None: the feedback comes from the data (`existing` of Inventory)."""
+    gates: Annotated[Gates, InKey] = Gates()
+    from_percent: Annotated[Percent, InKey] = 0
+    to_percent: Annotated[Percent, InKey] = 100
+    """The documents whose place in the sample lies in [fromPercent, toPercent)."""
+    holdout: Annotated[bool, InKey] = False
+    """True: the held-out documents, all of them, and no others."""
+
+
+class PrepareConfig(Model):
+    """Documents and feedback to packed training sequences for one arm."""
+
+    kind: Annotated[Literal["Prepare"], InKey] = "Prepare"
+    stage_type: Annotated[StageType, InKey]
+    method: Annotated[Method, InKey]
+    conditioning: Annotated[Conditioning, InKey]
+    """With lossOnFeedback resolved."""
+    prepare: Annotated[Prepare, InKey]
+    rubric: Annotated[RubricText | None, InKey] = None
+    """Scale of the raw scores, ideal and worst critique."""
+    tokenizer: Annotated[ModelSource, NotInKey]
+    """Where the tokenizer lies; its content is the pin `tokenizer`."""
+
+
+class TrainConfig(Model):
+    """One training job of one arm and seed."""
+
+    kind: Annotated[Literal["Train"], InKey] = "Train"
+    stage_type: Annotated[StageType, InKey]
+    train: Annotated[Train, InKey]
+    """With maxTokens scaled by the arm's tokensPercent."""
+    seed: Annotated[int, InKey, Field(ge=0, le=2**31 - 1)]
+    anneal_percent: Annotated[Percent, InKey] = 0
+    """Percent of the tokens, the last ones, that come from the split `anneal`."""
+    evaluate: Annotated[Evaluate, InKey]
+    """For the periodic evaluation."""
+    model: Annotated[ModelSource | None, NotInKey] = None
+    """Where the first stage starts from (the pin `model`); later ones have the input `parent`."""
+
+
+class EvaluateConfig(Model):
+    """Evaluation of one trained model."""
+
+    kind: Annotated[Literal["Evaluate"], InKey] = "Evaluate"
+    stage_type: Annotated[StageType, InKey]
+    evaluate: Annotated[Evaluate, InKey]
+    seed: Annotated[int, InKey]
+
+
+class ReportLane(Model):
+    """Names the nodes of one arm and seed in one stage, for the report."""
+
+    stage: Annotated[str, InKey]
+    stage_type: Annotated[StageType, InKey]
+    arm: Annotated[str, InKey]
+    method: Annotated[Method, InKey]
+    seed: Annotated[int, InKey]
+    inventory: Annotated[str, InKey]
+    annotate: Annotated[tuple[str, ...], InKey] = ()
+    """What the arm pays for."""
+    holdout: Annotated[str | None, InKey] = None
+    """Annotation of the held-out documents: paid by the evaluation, not by the arm."""
+    prepare: Annotated[str, InKey]
+    train: Annotated[str, InKey]
+    evaluate: Annotated[str, InKey]
+
+
+class ReportConfig(Model):
+    """One HTML page over all lanes of a run."""
+
+    kind: Annotated[Literal["Report"], InKey] = "Report"
+    title: Annotated[str, NotInKey] = ""
+    lanes: Annotated[tuple[ReportLane, ...], InKey]
+
+
+StepConfig = Annotated[
+    InventoryConfig | AnnotateConfig | PrepareConfig | TrainConfig | EvaluateConfig | ReportConfig,
+    Field(discriminator="kind"),
+]

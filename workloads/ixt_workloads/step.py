@@ -1,0 +1,152 @@
+"""The frame that every step runs in: task in, result out, progress beside it, one exit code.
+
+A step is `def run(step: Step) -> Result`; its module ends in `if __name__ == "__main__": main(run)`.
+The frame reads the task, answers `Cached` when the key is committed already, serves progress, turns every
+exception into one result and one exit code, and writes the result where the adapter looks for it.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from ixt_workloads.contract.exits import Exit, Fault, StepError, fault_of
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.results import MAX_BYTES, Outcome, Result
+from ixt_workloads.progress import Reporter
+from ixt_workloads.store import (
+    Artifact,
+    ArtifactWriter,
+    NotFound,
+    Store,
+    StoreError,
+    committed,
+    exit_code,
+    open_store,
+)
+
+log = logging.getLogger("ixt")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a running step has: its task, its place among the task's processes, storage and progress."""
+
+    task: Task
+    index: int
+    store: Store
+    reporter: Reporter
+
+    @property
+    def config(self) -> Any:
+        """The step's own config model."""
+        return self.task.config
+
+    def input(self, role: str) -> Artifact:
+        """The committed artifact that fills a role. Raises StepError when it is not there."""
+        key = self.task.inputs[role]
+        try:
+            return Artifact.open(self.store, key)
+        except NotFound:
+            raise StepError(
+                Exit.NO_INPUT,
+                f"artifact {key} ({role}) of {self.task.name} is not committed in {self.task.storage}",
+                "it was deleted after the step was planned: run again, and it is made anew",
+            ) from None
+
+    def writer(self, key: str = "", preimage: dict[str, Any] | None = None) -> ArtifactWriter:
+        """Writer of this step's artifact."""
+        return ArtifactWriter(
+            self.store,
+            key or self.task.key,
+            self.task.config.kind,
+            preimage or self.task.preimage,
+            run=self.task.run,
+            attempt=self.task.attempt,
+        )
+
+    @property
+    def work(self) -> str:
+        """Folder of this attempt's unfinished work, in the store."""
+        return f"{self.work_of_run}/{self.task.attempt}"
+
+    @property
+    def work_of_run(self) -> str:
+        """Folder of the unfinished work of all attempts of this run at this key: written by one, read by the next."""
+        return f"work/{self.task.key}/{self.task.run_uid}"
+
+
+def main(run: Callable[[Step], Result]) -> NoReturn:
+    """Run a step's process to its exit. SIGTERM raises KeyboardInterrupt in the step, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    try:
+        result = _attempt(run)
+        code = Exit.OK
+    except BaseException as error:  # noqa: BLE001 - the last frame: everything ends in a result
+        code, result = _failure(error)
+    _write(result)
+    log.log(logging.ERROR if code else logging.INFO, "%s: %s", result.outcome, result.message)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not sys.exit: threads of engines must not hold back a process whose result is written.
+    os._exit(code)
+
+
+def _attempt(run: Callable[[Step], Result]) -> Result:
+    path = os.environ.get("IXT_TASK")
+    if not path:
+        raise StepError(Exit.USAGE, "IXT_TASK is not set", "steps are started by `ixt run` or the operator")
+    try:
+        task = Task.model_validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StepError(Exit.USAGE, f"task {path} cannot be read: {error}") from None
+    store = open_store(task.storage)
+    if task.key and committed(store, task.key):
+        return Result(outcome=Outcome.CACHED, key=task.key, message=f"{task.name} is committed already")
+    with Reporter.from_environment() as reporter:
+        index = int(os.environ.get("IXT_INDEX", "0"))
+        return run(Step(task=task, index=index, store=store, reporter=reporter))
+
+
+def _failure(error: BaseException) -> tuple[int, Result]:
+    code: int
+    hint = ""
+    match error:
+        case StepError():
+            code, message, hint = error.code, error.message, error.hint
+        case StoreError():
+            code, message = exit_code(error), str(error)
+        case MemoryError():
+            code, message = Exit.OUT_OF_MEMORY, "out of memory"
+        case KeyboardInterrupt() | SystemExit():
+            code, message = Exit.INTERRUPTED, "stopped"
+        case _:
+            log.error("unforeseen error", exc_info=error)
+            code, message = Exit.CRASHED, f"{type(error).__name__}: {error}"
+    fault: Fault = fault_of(code)
+    return code, Result(outcome=Outcome.FAILED, message=message[:1500], hint=hint[:500], fault=fault)
+
+
+def _write(result: Result) -> None:
+    """Write the result in one piece, within the 4 kB that Kubernetes keeps of a termination message."""
+    text = json.dumps(result.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+    if len(text.encode()) > MAX_BYTES:
+        slim = result.model_copy(
+            update={"metrics": {}, "message": result.message[:300], "hint": result.hint[:300]}
+        )
+        text = json.dumps(slim.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+    path = os.environ.get("IXT_RESULT")
+    if path:
+        Path(path).write_text(text)
+    else:
+        print(text)

@@ -1,0 +1,183 @@
+"""Artifacts: files under artifacts/<key>/, each written once, and a manifest that makes them one.
+
+An artifact without a manifest does not exist. Its files stay and are taken as they are by the next writer:
+a key names what a file holds, whoever wrote it.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ixt_workloads.store.base import Store, check_path
+from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath, NotFound
+from ixt_workloads.store.manifest import MANIFEST, Creator, FileEntry, Manifest, content_hash
+
+log = logging.getLogger("ixt.store")
+
+_PARALLEL = 8
+_SHOWN = 5
+
+_verified: set[tuple[Path, str]] = set()
+"""Local files that this process found to have the sha256 of their manifest."""
+
+def folder_of(key: str) -> str:
+    """Folder of an artifact. Raises InvalidPath for a key that is more than one segment."""
+    if "/" in key:
+        raise InvalidPath(f"{key[:100]!r} is not a key", "use the key that the plan shows")
+    return check_path(f"artifacts/{key}")
+
+
+def committed(store: Store, key: str) -> bool:
+    """Whether the artifact is there."""
+    return store.exists(f"{folder_of(key)}/{MANIFEST}")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed artifact, to be read. Every file is checked against the manifest before its first use."""
+
+    store: Store
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, store: Store, key: str) -> "Artifact":
+        """Raises NotFound when it is not committed, ContentMismatch for a manifest that is not whole."""
+        folder = folder_of(key)
+        try:
+            manifest = Manifest.model_validate_json(store.get(f"{folder}/{MANIFEST}"))
+        except ValidationError as error:
+            raise ContentMismatch(
+                f"manifest of artifact {key} in {store.uri} cannot be read ({error.error_count()} errors)",
+                f"a newer ixt may have written it; if not, delete {folder}/ and run again",
+            ) from error
+        if manifest.key != key or manifest.content_hash != content_hash(manifest.files):
+            raise ContentMismatch(
+                f"manifest of artifact {key} in {store.uri} was changed: its key is {manifest.key}, its content "
+                f"hash {manifest.content_hash}, that of its files {content_hash(manifest.files)}",
+                f"delete {folder}/ and run again",
+            )
+        return cls(store, manifest)
+
+    @property
+    def key(self) -> str:
+        return self.manifest.key
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.manifest.summary
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files, sorted."""
+        return tuple(entry.path for entry in self.manifest.files)
+
+    def file(self, path: str) -> Path:
+        """A local file, never to be written. Raises ContentMismatch unless it is the manifest's."""
+        entry = next((entry for entry in self.manifest.files if entry.path == path), None)
+        if entry is None:
+            raise NotFound(f"artifact {self.key} in {self.store.uri} has no file {path}", "check the name")
+        local = self.store.open_local(f"{folder_of(self.key)}/{path}")
+        if (local, entry.sha256) in _verified:
+            return local
+        with local.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != entry.sha256:
+            raise ContentMismatch(
+                f"file {path} of artifact {self.key} in {self.store.uri} was changed: sha256 is {actual} in {local}, "
+                f"{entry.sha256} in the manifest",
+                f"delete {folder_of(self.key)}/ and run again",
+            )
+        _verified.add((local, entry.sha256))
+        return local
+
+    def read_json(self, path: str) -> Any:
+        """A file that holds JSON."""
+        return json.loads(self.file(path).read_bytes())
+
+
+class ArtifactWriter:
+    """Writes the files of one artifact, and commits it.
+
+    Several processes may each write files of one key; any of them may commit when all files are there.
+    """
+
+    def __init__(
+        self, store: Store, key: str, kind: str, preimage: Mapping[str, Any], *, run: str, attempt: int
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._folder = folder_of(key)
+        self._kind = kind
+        self._preimage = dict(preimage)
+        self._creator = Creator(run=run, attempt=attempt)
+
+    def add(self, path: str, data: bytes | Path) -> bool:
+        """Write a file; False when there is one, of another worker or a crashed attempt, which is kept."""
+        return self._store.put_new(self._place(path), data)
+
+    def has(self, path: str) -> bool:
+        """Whether someone wrote the file already."""
+        return self._store.exists(self._place(path))
+
+    def commit(
+        self, summary: Mapping[str, Any], files: Iterable[str], fingerprint: Mapping[str, str] | None = None
+    ) -> Artifact:
+        """Make the artifact exist, of just these files; others in its folder stay out of it.
+
+        Answers what was committed first, which may be another's. Raises Incomplete while files are missing.
+        """
+        if committed(self._store, self._key):
+            return Artifact.open(self._store, self._key)
+        entries = self._entries(set(files))
+        manifest = Manifest(
+            key=self._key,
+            kind=self._kind,
+            preimage=self._preimage,
+            files=entries,
+            content_hash=content_hash(entries),
+            summary=dict(summary),
+            fingerprint=dict(fingerprint or {}),
+            created_by=self._creator,
+            created_at=datetime.now(UTC),
+        )
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        if not self._store.put_new(f"{self._folder}/{MANIFEST}", text.encode()):
+            log.info("artifact %s was committed by another process", self._key)
+        return Artifact.open(self._store, self._key)
+
+    def _entries(self, wanted: set[str]) -> tuple[FileEntry, ...]:
+        sizes = {
+            info.path.removeprefix(f"{self._folder}/"): info.size for info in self._store.list(self._folder)
+        }
+        missing = sorted(wanted - sizes.keys())
+        if missing:
+            shown = ", ".join(missing[:_SHOWN])
+            raise Incomplete(
+                f"artifact {self._key} in {self._store.uri} lacks {len(missing)} of {len(wanted)} files: {shown}",
+                "write them, then commit",
+            )
+        others = sorted(sizes.keys() - wanted - {MANIFEST})
+        if others:
+            log.warning("left out of artifact %s: %d files, such as %s", self._key, len(others), others[0])
+        paths = sorted(wanted)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            hashes = pool.map(self._store.sha256, [self._place(path) for path in paths])
+        return tuple(
+            FileEntry(path=path, size=sizes[path], sha256=sha256)
+            for path, sha256 in zip(paths, hashes, strict=True)
+        )
+
+    def _place(self, path: str) -> str:
+        if path == MANIFEST:
+            raise InvalidPath(
+                f"{MANIFEST} of artifact {self._key} is not a file of the step's own", "rename it"
+            )
+        return check_path(f"{self._folder}/{path}")

@@ -1,0 +1,90 @@
+"""What can go wrong with storage: each error is one message that names the place and the next step."""
+
+import errno
+
+from ixt_workloads.contract.exits import Exit
+
+
+class StoreError(Exception):
+    """A failure of storage. Messages never hold credentials."""
+
+    code = Exit.CONFIG
+
+    def __init__(self, what: str, next_step: str) -> None:
+        super().__init__(f"{what}; {next_step}")
+
+
+class StoreUnavailable(StoreError):
+    """Network, server or disk trouble: trying again later may help."""
+
+    code = Exit.UNAVAILABLE
+
+
+class StoreNotWritable(StoreError):
+    """No permission, a read-only file system, or one that cannot create if absent."""
+
+    code = Exit.NOT_WRITABLE
+
+
+class StoreFull(StoreError):
+    """No space or no quota left."""
+
+    code = Exit.STORAGE_FULL
+
+
+class NotFound(StoreError):
+    """A file, an artifact or a bucket that is not there."""
+
+    code = Exit.NO_INPUT
+
+
+class InvalidPath(StoreError, ValueError):
+    """A path that leaves the store, or that not every kind of store can hold."""
+
+    code = Exit.USAGE
+
+
+class FileTooLarge(StoreError):
+    """A file of an artifact that does not fit into one conditional put."""
+
+    code = Exit.CONFIG
+
+
+class Incomplete(StoreError):
+    """A commit of an artifact some of whose files are missing."""
+
+    code = Exit.CRASHED
+
+
+class ContentMismatch(StoreError):
+    """Bytes that are not those of the manifest."""
+
+    code = Exit.DATA
+
+
+def exit_code(error: StoreError) -> Exit:
+    """Exit code of a step that ends with this error."""
+    return error.code
+
+
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def from_os_error(error: OSError, place: str) -> StoreError:
+    """The error of a file operation at `place`, a URI or a local path."""
+    reason = (error.strerror or type(error).__name__).lower()
+    if error.errno in _MISSING:
+        return NotFound(f"{place} is not there", "check the name and the storage URI")
+    if error.errno in _FULL:
+        return StoreFull(
+            f"no space for {place}: {reason}", "free some space or raise the quota, then run again"
+        )
+    if error.errno in _DENIED:
+        return StoreNotWritable(
+            f"no access to {place}: {reason}", "let this user write the folder, or choose another storage URI"
+        )
+    return StoreUnavailable(
+        f"{place} cannot be reached: {reason}", "check the file system's mount, then run again"
+    )

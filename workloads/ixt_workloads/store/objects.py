@@ -1,0 +1,182 @@
+"""A store in a bucket: S3 and everything that speaks it, Google Cloud Storage; through obstore."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import GCSStore, S3Store
+
+from ixt_workloads.store.base import MAX_SINGLE_PUT, ObjectInfo, Store, check_path
+from ixt_workloads.store.errors import FileTooLarge, NotFound, from_os_error
+from ixt_workloads.store.remote import from_remote_error
+
+_HASH = "ixt-sha256"
+"""Metadata of an object: sha256 of its content, written in the same request as the content."""
+
+_CHUNK_BYTES = 8 * 2**20
+_PAGE = 1000
+_PARALLEL = 8
+
+
+class ObjectStore(Store):
+    """Objects of `remote`, which knows the prefix; local copies in the folder `cache`."""
+
+    def __init__(self, uri: str, remote: S3Store | GCSStore, cache: Path) -> None:
+        self.uri = uri
+        self._remote = remote
+        self._cache = cache
+
+    def get(self, path: str) -> bytes:
+        check_path(path)
+        with self._errors(path):
+            return bytes(obstore.get(self._remote, path).bytes())
+
+    def open_local(self, path: str) -> Path:
+        check_path(path)
+        with self._errors(path):
+            etag = obstore.head(self._remote, path)["e_tag"]
+        name = hashlib.sha256(f"{self.uri}\0{path}\0{etag}".encode()).hexdigest()[:32]
+        folder = self._cache / name
+        target = folder / path.rpartition("/")[2]
+        with _local_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # One process of a machine downloads, the others wait.
+            with (folder / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not target.exists():
+                    self._download(path, target)
+        return target
+
+    def put_new(self, path: str, data: bytes | Path) -> bool:
+        check_path(path)
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        if size > MAX_SINGLE_PUT:
+            raise FileTooLarge(
+                f"{self.uri}/{path} would have {size:,} bytes, and create-if-absent takes {MAX_SINGLE_PUT:,}",
+                "write smaller shards, or keep artifacts on a POSIX file system (pvc://, file://)",
+            )
+        content = data.read_bytes() if isinstance(data, Path) else data
+        metadata: dict[str, str] = {_HASH: hashlib.sha256(content).hexdigest()}
+        with self._errors(path):
+            try:
+                obstore.put(self._remote, path, content, mode="create", attributes=metadata)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        check_path(path)
+        with self._errors(path):
+            obstore.put(self._remote, path, data)
+
+    def exists(self, path: str) -> bool:
+        check_path(path)
+        try:
+            with self._errors(path):
+                obstore.head(self._remote, path)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        if prefix:
+            check_path(prefix)
+        found = []
+        with self._errors(prefix):
+            for page in obstore.list(self._remote, prefix or None, chunk_size=_PAGE):
+                found += [
+                    ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"] or "")
+                    for meta in page
+                ]
+        return iter(sorted(found, key=lambda info: info.path))
+
+    def sha256(self, path: str) -> str:
+        check_path(path)
+        with self._errors(path):
+            known = obstore.get(self._remote, path, options={"head": True}).attributes.get(_HASH)
+            if known:
+                return known
+            digest = hashlib.sha256()
+            for chunk in obstore.get(self._remote, path).stream(min_chunk_size=_CHUNK_BYTES):
+                digest.update(chunk)
+            return digest.hexdigest()
+
+    def delete(self, path: str) -> None:
+        check_path(path)
+        with suppress(NotFound), self._errors(path):
+            obstore.delete(self._remote, path)
+
+    def delete_tree(self, prefix: str) -> None:
+        for info in self.list(prefix):
+            self.delete(info.path)
+        self.delete(prefix)
+
+    def local_dir(self, path: str) -> Path:
+        check_path(path)
+        name = hashlib.sha256(self.uri.encode()).hexdigest()[:32]
+        folder = self._cache / name / path
+        with _local_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def upload_dir(self, path: str) -> None:
+        folder = self.local_dir(path)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            uploads = [
+                pool.submit(self.put, f"{path}/{file.relative_to(folder).as_posix()}", file) for file in files
+            ]
+        for upload in uploads:
+            upload.result()
+
+    def download_dir(self, path: str) -> None:
+        folder = self.local_dir(path)
+        with _local_errors(folder):
+            shutil.rmtree(folder)
+            folder.mkdir()
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            downloads = [
+                pool.submit(self._download, info.path, folder / info.path.removeprefix(f"{path}/"))
+                for info in self.list(path)
+            ]
+        for download in downloads:
+            download.result()
+
+    def _download(self, path: str, target: Path) -> None:
+        partial = target.with_name(f".{target.name}.part")
+        with _local_errors(target), self._errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as sink:
+                for chunk in obstore.get(self._remote, path).stream(min_chunk_size=_CHUNK_BYTES):
+                    sink.write(chunk)
+                sink.flush()
+                # A power cut must not leave an empty file under the final name.
+                os.fsync(sink.fileno())
+            partial.replace(target)
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseError as error:
+            raise from_remote_error(error, f"{self.uri}/{path}") from None
+        except FileNotFoundError as error:
+            if error.errno is not None:
+                raise
+            # obstore's own, without an errno.
+            raise from_remote_error(error, f"{self.uri}/{path}") from None
+
+
+@contextmanager
+def _local_errors(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, f"local cache {place} (IXT_CACHE)") from error

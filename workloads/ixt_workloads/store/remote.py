@@ -1,0 +1,116 @@
+"""Opening buckets from the environment, and turning obstore's errors into ours without their bodies.
+
+Bodies of answers can hold access keys and strings to sign: only the status, code and message are kept.
+"""
+
+import os
+import re
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+from obstore.store import ClientConfig, GCSStore, RetryConfig, S3Store
+
+from ixt_workloads.store.errors import (
+    NotFound,
+    StoreError,
+    StoreFull,
+    StoreNotWritable,
+    StoreUnavailable,
+)
+
+RETRY: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
+
+_CLIENT: ClientConfig = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(minutes=1),
+    # Of a whole request: 256 MB over a slow line.
+    "timeout": timedelta(minutes=10),
+}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+_METADATA_SERVICE = "169.254.169.254"
+
+
+def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
+    """A bucket of S3, or of the server that $AWS_ENDPOINT_URL names."""
+    endpoint = next(
+        (
+            os.environ[name]
+            for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+            if os.environ.get(name)
+        ),
+        "",
+    )
+    plain = urlsplit(endpoint).scheme == "http"
+    allowed = urlsplit(endpoint).hostname in _LOOPBACK or os.environ.get("AWS_ALLOW_HTTP", "").lower() in (
+        "1",
+        "true",
+    )
+    if plain and not allowed:
+        raise StoreError(
+            f"{uri} would be reached without encryption, as AWS_ENDPOINT_URL is http",
+            "use an https endpoint, or set AWS_ALLOW_HTTP=true",
+        )
+    client: ClientConfig = {**_CLIENT, "allow_http": plain}
+    return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=RETRY)
+
+
+def open_gcs(bucket: str, prefix: str) -> GCSStore:
+    """A bucket of Google Cloud Storage."""
+    return GCSStore(bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=RETRY)
+
+
+def from_remote_error(error: Exception, place: str) -> StoreError:
+    """Our error for one of obstore's, about `place`."""
+    text = str(error)
+    status = int(_found(r"status code: (\d{3})", text) or 0)
+    code = _found(r"<Code>([^<]{1,60})</Code>", text)
+    reason = _reason(text, status, code)
+    if code == "NoSuchBucket":
+        return NotFound(f"bucket of {place} does not exist", "create it, or correct the storage URI")
+    if (
+        isinstance(error, PermissionDeniedError | UnauthenticatedError)
+        or "AccessKey" in code
+        or "UserNotFound" in code
+    ):
+        return StoreNotWritable(
+            f"no access to {place}: {reason}", "check the credentials and the bucket's policy"
+        )
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{place} is not there", "check the name and the storage URI")
+    if status == 507 or any(word in code for word in ("Quota", "StorageFull", "InsufficientStorage")):
+        return StoreFull(
+            f"no space for {place}: {reason}", "free some space or raise the quota, then run again"
+        )
+    if _METADATA_SERVICE in text:
+        return StoreNotWritable(
+            f"no credentials for {place}",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a role",
+        )
+    if 400 <= status < 500 and status not in (408, 409, 429):
+        return StoreError(
+            f"{place} was refused: {reason}", "check region, endpoint and bucket of the storage URI"
+        )
+    return StoreUnavailable(
+        f"{place} cannot be reached: {reason}", "check the endpoint and network, then run again"
+    )
+
+
+def _reason(text: str, status: int, code: str) -> str:
+    """A few words from an answer of the server, else the innermost cause that obstore gives."""
+    if status:
+        message = _found(r"<Message>([^<]{1,300})</Message>", text)
+        words = " ".join(filter(None, (f"HTTP {status}", code, message)))
+    else:
+        words = text.partition("\n")[0].rpartition(" - ")[2][:300]
+    for name in _SECRETS:
+        secret = os.environ.get(name)
+        if secret:
+            words = words.replace(secret, f"<{name}>")
+    return words
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    return match[1] if match else ""
