@@ -1,6 +1,6 @@
 """Train the quickstart's thinking judge, from scratch on one CPU core, on verifiable data it makes itself.
 
-    python train_judge.py [--out judge] [--steps 4000]
+    python train_judge.py [--out judge] [--steps 8000]
 
 An example is a document and the answer of a perfect judge (sums.py knows the truth): thoughts that go line by
 line, counting the right ones aloud (`a) 1 b) carry c) 2`), then a critique and a score that follow from them.
@@ -151,7 +151,7 @@ def batch(
         for _ in range(size)
     ]
     if rng.random() < 0.03:
-        examples = [prose(rng, encode, rng.choice(texts), rng.randint(400, 700)) for _ in range(8)]
+        examples = [prose(rng, encode, rng.choice(texts), rng.randint(400, 700)) for _ in range(3)]
     width = max(len(e.ids) for e in examples)
     ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in examples])
     labels = torch.tensor([e.labels + [IGNORE] * (width - len(e.labels)) for e in examples])
@@ -195,7 +195,7 @@ def train(args: argparse.Namespace) -> None:
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        rate = args.rate * min(1.0, (step + 1) / 50, 1.5 * (1 - step / args.steps) + 0.01)
+        rate = args.rate * min(1.0, (step + 1) / 100, 1.5 * (1 - step / args.steps) + 0.01)
         for optimiser in steps:
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -222,8 +222,8 @@ def agreement(ids: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, enc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "judge", help="has config and tokenizer, gets weights")
-    parser.add_argument("--steps", type=int, default=4000, help="updates (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=6000, help="about so many an update (%(default)s)")
+    parser.add_argument("--steps", type=int, default=8000, help="updates (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=2000, help="about so many an update (%(default)s)")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (%(default)s)")
     parser.add_argument("--report", type=int, default=100, help="updates between reports (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")

@@ -1,14 +1,14 @@
 """What every Kubernetes object has, and field types that the API's models share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ixt_workloads.contract.base import Model
 
-GROUP = "ixt.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+GROUP: Final = "ixt.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "ixt.dev/v1alpha1"
 
 ObjectName = Annotated[
     str,

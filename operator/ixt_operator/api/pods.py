@@ -18,14 +18,12 @@ def _quantity(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_Amount = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=32)]
+
 Quantity = Annotated[
-    str,
-    BeforeValidator(_quantity),
-    Field(
-        pattern=QUANTITY_PATTERN,
-        max_length=32,
-        json_schema_extra={"x-kubernetes-int-or-string": True},
-    ),
+    _Amount,
+    BeforeValidator(_quantity, json_schema_input_type=_Amount),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
 ]
 """An amount as Kubernetes writes it: 2, "500m", "16Gi"."""
 
@@ -85,11 +83,15 @@ class EnvVar(Checked):
 
 
 class TolerationOperator(StrEnum):
+    """How a taint's value is compared."""
+
     EQUAL = "Equal"
     EXISTS = "Exists"
 
 
 class TaintEffect(StrEnum):
+    """What a taint does."""
+
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
     NO_EXECUTE = "NoExecute"

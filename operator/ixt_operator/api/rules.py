@@ -12,6 +12,9 @@ from pydantic import BaseModel, model_validator
 
 from ixt_workloads.contract.base import Model
 
+Path = tuple[str | int, ...]
+"""Camel-case names and list indexes that lead to a field."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -27,10 +30,10 @@ class Rule:
     """Camel-case name of the field of the object that the message is about; empty for the object itself."""
 
 
-class RulesBroken(ValueError):
+class BrokenRulesError(ValueError):
     """The relations that an object breaks, each with the path of its field below the object."""
 
-    def __init__(self, broken: list[tuple[tuple[str | int, ...], str]]) -> None:
+    def __init__(self, broken: list[tuple[Path, str]]) -> None:
         super().__init__("; ".join(message for _, message in broken))
         self.broken = broken
 
@@ -42,33 +45,36 @@ class Checked(Model):
 
     @model_validator(mode="after")
     def _keeps_rules(self) -> Self:
-        broken = [
+        if broken := self._broken():
+            raise BrokenRulesError(broken)
+        return self
+
+    def _broken(self) -> list[tuple[Path, str]]:
+        return [
             ((rule.field,) if rule.field else (), rule.message)
             for rule in type(self).rules
             if not rule.holds(self)
         ]
-        if broken:
-            raise RulesBroken(broken)
-        return self
 
 
-def duplicates(model: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Items of named lists whose name an earlier item has, as (path of the item's name, message).
+class Spec(Checked):
+    """The root of a spec: also, the names in each of its named lists differ.
 
-    The API server finds them by x-kubernetes-list-map-keys.
+    The API server finds the same by x-kubernetes-list-map-keys.
     """
+
+    def _broken(self) -> list[tuple[Path, str]]:
+        return [*super()._broken(), *_duplicates(self, ())]
+
+
+def _duplicates(model: BaseModel, path: Path) -> Iterator[tuple[Path, str]]:
     for name, field in type(model).model_fields.items():
         value, here = getattr(model, name), (*path, field.alias or name)
         if isinstance(value, BaseModel):
-            yield from duplicates(value, here)
-        elif isinstance(value, tuple):
-            seen: set[str] = set()
+            yield from _duplicates(value, here)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            names = [getattr(item, "name", None) for item in value]
             for index, item in enumerate(value):
-                if not isinstance(item, BaseModel):
-                    continue
-                key = getattr(item, "name", None)
-                if key in seen:
-                    yield (*here, index, "name"), f"another item of {here[-1]} is named {key!r} already"
-                if isinstance(key, str):
-                    seen.add(key)
-                yield from duplicates(item, (*here, index))
+                if names[index] is not None and names[index] in names[:index]:
+                    yield (*here, index, "name"), f"another of {here[-1]} is named '{names[index]}' already"
+                yield from _duplicates(item, (*here, index))

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ixt_workloads.contract.base import Model, Percent
 from ixt_workloads.contract.exits import Fault
@@ -13,6 +13,12 @@ MAX_BYTES = 64_000
 
 MAX_MESSAGE = 1024
 MAX_STEP_MESSAGE = 120
+
+
+class StatusModel(Model):
+    """A part of a status. Fields of a newer operator's are ignored, so that a rollback can read it."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class Phase(StrEnum):
@@ -73,6 +79,8 @@ class Reason(StrEnum):
 
 
 class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"
@@ -82,7 +90,7 @@ Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-ti
 """A time as in RFC 3339, in UTC."""
 
 
-class Condition(Model):
+class Condition(StatusModel):
     """One condition of a run, shaped as Kubernetes' own."""
 
     type: ConditionType
@@ -100,13 +108,15 @@ class Condition(Model):
 
 
 class StepState(StrEnum):
+    """What a step is doing."""
+
     WAITING = "Waiting"
     RUNNING = "Running"
     COMPLETE = "Complete"
     FAILED = "Failed"
 
 
-class StepStatus(Model):
+class StepStatus(StatusModel):
     """One step of a stage, or of one arm in it: all of an arm's seeds together."""
 
     name: Annotated[str, Field(max_length=48)]
@@ -137,7 +147,7 @@ class StepStatus(Model):
     """What the step is doing or why it failed, in a line."""
 
 
-class StageStatus(Model):
+class StageStatus(StatusModel):
     """One stage of a run."""
 
     name: Annotated[str, Field(max_length=24)]
@@ -146,11 +156,11 @@ class StageStatus(Model):
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=64)]], Field(max_length=8)
     ] = {}
     """Content hashes of what the stage reads, as Inventory found them."""
-    steps: Annotated[tuple[StepStatus, ...], Field(max_length=64)] = ()
+    steps: Annotated[tuple[StepStatus, ...], Field(max_length=72)] = ()
     """The stage's steps in the order in which they run."""
 
 
-class Summary(Model):
+class Summary(StatusModel):
     """The run in one line: what `kubectl get ixt` shows."""
 
     stage: Annotated[str, Field(max_length=24)] = ""
@@ -165,7 +175,7 @@ class Summary(Model):
     """What the run is doing or waiting for."""
 
 
-class Cost(Model):
+class Cost(StatusModel):
     """What the run has paid."""
 
     flops: Annotated[
@@ -175,7 +185,7 @@ class Cost(Model):
     """FLOPs by purpose: annotation, training, evaluation. Whole numbers as strings: they outgrow 64 bits."""
 
 
-class RunStatus(Model):
+class RunStatus(StatusModel):
     """What the operator found out about a run."""
 
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
@@ -205,5 +215,3 @@ class RunStatus(Model):
         """Whether a condition is set and true."""
         condition = self.condition(type_)
         return condition is not None and condition.status is ConditionStatus.TRUE
-
-

@@ -19,24 +19,18 @@ from typing import Any
 
 from pydantic import Field
 
+from ixt_operator.api.runtime import Role
 from ixt_workloads.contract.base import Model
 from ixt_workloads.contract.graph import Task
 
 
 class ChildKind(StrEnum):
+    """How a child's processes live."""
+
     SERVER = "Server"
     """Runs until deleted; restarted when it ends (a Deployment with a headless Service)."""
     TASKS = "Tasks"
     """Indexes that each run to their end, once (an Indexed Job with backoffLimit 0)."""
-
-
-class Role(StrEnum):
-    """Which template of an IXTRuntime a child's pods come from."""
-
-    JUDGE = "Judge"
-    WORKER = "Worker"
-    TRAINER = "Trainer"
-    EVALUATOR = "Evaluator"
 
 
 class Child(Model):

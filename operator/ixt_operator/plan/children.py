@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 
 from ixt_operator.api.run import IXTRun, Stage
-from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.plan.child import Child, ChildKind, Role
-from ixt_operator.plan.spec import judge_of
+from ixt_operator.api.runtime import IXTRuntime, Role
+from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.plan.spec import judge_of, storage_uri
 from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
 from ixt_workloads.contract.keys import KEY_LENGTH
 from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainConfig
@@ -15,6 +15,8 @@ from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainCon
 PROGRESS_PORT = 8080
 HTTP_PORT = 8000
 RENDEZVOUS_PORT = 29500
+JUDGE_READY_SECONDS = 1800
+"""Weights of a large judge take long to read; a judge that cannot start ends by itself much earlier."""
 
 ROLES = {
     "Inventory": Role.WORKER,
@@ -27,8 +29,8 @@ ROLES = {
 
 
 def child_name(run: IXTRun, node: str, step: str, key: str, attempt: int) -> str:
-    """`<run>-<stage>-<step>-<hash>-<attempt>`, at most 52 characters and a DNS label whatever the run's name."""
-    stage = node.split("/")[0][:12].rstrip("-")
+    """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label of at most 52 characters, whatever the run's name."""
+    stage = node.partition("/")[0][:12].rstrip("-")
     digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:6]
     parts = [run.metadata.name[:18].rstrip("-.").replace(".", "-"), stage, step, digest, str(attempt)]
     return "-".join(part for part in parts if part != step or stage != step)
@@ -46,10 +48,8 @@ def inventory_child(
         name=node.name,
         config=node.config,
         pins=pins,
-        storage=run.spec.storage.uri,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
         attempt=attempt,
+        **_place(run),
         indexes=1,
         probe=probe,
     )
@@ -73,10 +73,8 @@ def step_child(
         preimage=keyed.preimage,
         inputs=keyed.inputs,
         pins=pins,
-        storage=run.spec.storage.uri,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
         attempt=attempt,
+        **_place(run),
         indexes=_indexes(keyed.node, stage),
     )
     child = _tasks(run, runtime, stage, keyed.node, keyed.key, task)
@@ -91,11 +89,14 @@ def step_child(
     if isinstance(keyed.node.config, TrainConfig):
         update["ports"] = {**child.ports, "rendezvous": RENDEZVOUS_PORT}
         update["grace_seconds"] = 120
-        update["resources"] = stage.train.resources_per_node or {}
+        if stage.train.resources_per_node:
+            update["resources"] = stage.train.resources_per_node.model_dump(exclude_defaults=True)
     return child.model_copy(update=update)
 
 
-def judge_child(run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replicas: int, attempt: int) -> Child:
+def judge_child(
+    run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replicas: int, attempt: int
+) -> Child:
     """The server that reads a stage's documents."""
     spec, judge = run.spec.judge, judge_of(run)
     if spec is None or judge is None:
@@ -105,10 +106,8 @@ def judge_child(run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replic
         name=node,
         config=AnnotateConfig(judge=judge),
         key=key,
-        storage=run.spec.storage.uri,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
         attempt=attempt,
+        **_place(run),
         indexes=replicas,
     )
     arguments = [*runtime.spec.engine_args, *spec.engine.args]
@@ -126,7 +125,7 @@ def judge_child(run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replic
         indexes=replicas,
         ports={"http": HTTP_PORT},
         ready_path="/health",
-        ready_seconds=run.spec.scheduling_timeout_seconds or 600,
+        ready_seconds=JUDGE_READY_SECONDS,
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
         secrets=_secrets(run),
         claims=claims(run),
@@ -137,7 +136,9 @@ def judge_child(run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replic
 
 def claims(run: IXTRun) -> tuple[str, ...]:
     """Volume claims that the run's URIs name, in order."""
-    return tuple(sorted({uri.removeprefix("pvc://").split("/")[0] for uri in _uris(run) if uri.startswith("pvc:")}))
+    return tuple(
+        sorted({uri.removeprefix("pvc://").split("/")[0] for uri in _uris(run) if uri.startswith("pvc:")})
+    )
 
 
 def _uris(run: IXTRun) -> Iterator[str]:
@@ -149,6 +150,10 @@ def _uris(run: IXTRun) -> Iterator[str]:
     for stage in spec.stages:
         yield from (dataset.uri for dataset in stage.datasets)
         yield from (task.uri for task in stage.evaluate.tasks)
+
+
+def _place(run: IXTRun) -> dict[str, str]:
+    return {"storage": storage_uri(run), "run": run.metadata.name, "run_uid": run.metadata.uid}
 
 
 def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str, task: Task) -> Child:
@@ -184,11 +189,9 @@ def _indexes(node: Node, stage: Stage) -> int:
 
 
 def _command(runtime: IXTRuntime, role: Role, module: str) -> tuple[str, ...]:
-    """The runtime's command for a role, or our own module for the step."""
-    for entry in runtime.spec.roles:
-        if entry.name == role and entry.command:
-            return tuple(entry.command)
-    return ("python", "-m", module)
+    """Our own module for the step, behind what the runtime puts before it."""
+    entry = runtime.spec.role(role)
+    return (*(entry.command if entry else ()), "python", "-m", module)
 
 
 def _secrets(run: IXTRun) -> tuple[str, ...]:

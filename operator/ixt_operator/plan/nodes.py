@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ixt_operator.api.run import Arm, IXTRun, Stage
-from ixt_operator.plan.spec import conditioning_of, judge_of, scaled_train
+from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
+from ixt_operator.plan.spec import judge_of, scaled_train
 from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
 from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.steps import (
@@ -140,7 +140,7 @@ def _prepare(run: IXTRun, stage: Stage, arm: Arm, rubric: RubricText | None) -> 
     config = PrepareConfig(
         stage_type=stage.type,
         method=arm.method,
-        conditioning=conditioning_of(run, stage),
+        conditioning=conditioning_of(run.spec, stage),
         prepare=stage.prepare,
         rubric=rubric,
         tokenizer=ModelSource(

@@ -7,6 +7,8 @@ from ixt_workloads.contract.results import Progress, Result
 
 
 class ProcessPhase(StrEnum):
+    """Where a process is."""
+
     PENDING = "Pending"
     RUNNING = "Running"
     READY = "Ready"

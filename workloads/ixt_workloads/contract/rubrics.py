@@ -13,7 +13,7 @@ class RubricText(Model):
     instructions: Annotated[str, InKey, Field(min_length=1, max_length=16_384)]
     """Put in front of every document in the judge's user turn, a blank line between them."""
     axes: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", max_length=40)], ...],
         InKey,
         Field(min_length=1, max_length=16),
     ] = ("score",)

@@ -230,9 +230,9 @@ class Checkpoint(Model):
 class Train(Model):
     """One training job."""
 
-    max_tokens: Annotated[int, InKey, Field(ge=1)]
+    max_tokens: Annotated[int, InKey, Field(ge=1, le=10**15)]
     """Tokens to train on, feedback included. An arm's tokensPercent scales it."""
-    batch_tokens: Annotated[int, InKey, Field(ge=32)] = 524_288
+    batch_tokens: Annotated[int, InKey, Field(ge=32, le=10**12)] = 524_288
     """Tokens in one optimizer step over all ranks."""
     optimizer: Annotated[Optimizer, InKey] = Optimizer()
     """AdamW's settings."""
@@ -240,7 +240,7 @@ class Train(Model):
     """Learning rate over the run."""
     precision: Annotated[Precision, InKey] = Precision.BF16
     """BF16: bfloat16 compute with float32 weights and optimizer state. FP32: float32 throughout."""
-    eval_every_tokens: Annotated[int | None, InKey, Field(ge=1)] = None
+    eval_every_tokens: Annotated[int | None, InKey, Field(ge=1, le=10**15)] = None
     """Evaluate on the held-out documents and tasks each time this many tokens are trained."""
     num_nodes: Annotated[int, NotInKey, Field(ge=1, le=4096)] = 1
     """Pods of the training job."""

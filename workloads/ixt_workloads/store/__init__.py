@@ -1,6 +1,6 @@
 """Storage: files under one URI, artifacts that are written once, and claims on those being made."""
 
-from ixt_workloads.store.artifact import Artifact, ArtifactWriter, Manifest, committed
+from ixt_workloads.store.artifact import Artifact, ArtifactWriter, committed
 from ixt_workloads.store.base import ObjectInfo, Store
 from ixt_workloads.store.claim import Claim, Holder
 from ixt_workloads.store.errors import (
@@ -15,6 +15,7 @@ from ixt_workloads.store.errors import (
     StoreUnavailable,
     exit_code,
 )
+from ixt_workloads.store.manifest import Manifest
 from ixt_workloads.store.opening import open_store
 
 __all__ = [

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ixt_workloads.store.base import Store, check_path
-from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath, NotFound
+from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath, NotFound, from_os_error
 from ixt_workloads.store.manifest import MANIFEST, Creator, FileEntry, Manifest, content_hash
 
 log = logging.getLogger("ixt.store")
@@ -27,6 +27,7 @@ _SHOWN = 5
 
 _verified: set[tuple[Path, str]] = set()
 """Local files that this process found to have the sha256 of their manifest."""
+
 
 def folder_of(key: str) -> str:
     """Folder of an artifact. Raises InvalidPath for a key that is more than one segment."""
@@ -60,8 +61,8 @@ class Artifact:
             ) from error
         if manifest.key != key or manifest.content_hash != content_hash(manifest.files):
             raise ContentMismatch(
-                f"manifest of artifact {key} in {store.uri} was changed: its key is {manifest.key}, its content "
-                f"hash {manifest.content_hash}, that of its files {content_hash(manifest.files)}",
+                f"manifest of artifact {key} in {store.uri} was changed: its key is {manifest.key}, its "
+                f"content hash {manifest.content_hash}, that of its files {content_hash(manifest.files)}",
                 f"delete {folder}/ and run again",
             )
         return cls(store, manifest)
@@ -87,12 +88,15 @@ class Artifact:
         local = self.store.open_local(f"{folder_of(self.key)}/{path}")
         if (local, entry.sha256) in _verified:
             return local
-        with local.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with local.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise from_os_error(error, str(local)) from error
         if actual != entry.sha256:
             raise ContentMismatch(
-                f"file {path} of artifact {self.key} in {self.store.uri} was changed: sha256 is {actual} in {local}, "
-                f"{entry.sha256} in the manifest",
+                f"file {path} of artifact {self.key} in {self.store.uri} was changed: "
+                f"sha256 is {actual} in {local}, {entry.sha256} in the manifest",
                 f"delete {folder_of(self.key)}/ and run again",
             )
         _verified.add((local, entry.sha256))
@@ -148,7 +152,7 @@ class ArtifactWriter:
             created_by=self._creator,
             created_at=datetime.now(UTC),
         )
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        text = manifest.model_dump_json(indent=1)
         if not self._store.put_new(f"{self._folder}/{MANIFEST}", text.encode()):
             log.info("artifact %s was committed by another process", self._key)
         return Artifact.open(self._store, self._key)
@@ -161,7 +165,8 @@ class ArtifactWriter:
         if missing:
             shown = ", ".join(missing[:_SHOWN])
             raise Incomplete(
-                f"artifact {self._key} in {self._store.uri} lacks {len(missing)} of {len(wanted)} files: {shown}",
+                f"artifact {self._key} in {self._store.uri} lacks "
+                f"{len(missing)} of {len(wanted)} files: {shown}",
                 "write them, then commit",
             )
         others = sorted(sizes.keys() - wanted - {MANIFEST})

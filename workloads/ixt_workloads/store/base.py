@@ -74,7 +74,7 @@ class Store(ABC):
 
     @abstractmethod
     def put(self, path: str, data: bytes | Path) -> None:
-        """Write a file atomically, over an old one: for work/, claims/ and runs/, which one process writes."""
+        """Write a file atomically, over an old one: for work/, claims/ and runs/, of one process each."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -98,15 +98,18 @@ class Store(ABC):
 
     @abstractmethod
     def local_dir(self, path: str) -> Path:
-        """A real, writable folder for unfinished work: the folder itself on POSIX, else one on this machine."""
+        """A real, writable folder for unfinished work: the one itself on POSIX, else one on this machine."""
 
     @abstractmethod
     def upload_dir(self, path: str) -> None:
-        """Store what `local_dir(path)` holds. Not atomic: put a marker afterwards. Nothing to do on POSIX."""
+        """Move what `local_dir(path)` holds to the store; on POSIX it is there.
+
+        Not atomic: put a marker afterwards.
+        """
 
     @abstractmethod
     def download_dir(self, path: str) -> None:
-        """Make `local_dir(path)` hold just what the store holds. Nothing to do on POSIX.
+        """Make `local_dir(path)` hold just what the store holds, which on POSIX it does.
 
         One process of a machine at a time: what was there and was never uploaded is lost.
         """
@@ -121,5 +124,5 @@ class Store(ABC):
         if not created or again or not kept:
             raise StoreNotWritable(
                 f"{self.uri} overwrites files that it should only create if absent",
-                "use a server with conditional puts (If-None-Match: *), or a POSIX file system with hard links",
+                "use a server with conditional puts (If-None-Match: *), or a file system with hard links",
             )

@@ -1,5 +1,7 @@
 """What can go wrong with storage: each error is one message that names the place and the next step."""
 
+# ruff: noqa: N818 - callers read `except NotFound`; "Error" would add nothing.
+
 import errno
 
 from ixt_workloads.contract.exits import Exit
@@ -78,13 +80,9 @@ def from_os_error(error: OSError, place: str) -> StoreError:
     if error.errno in _MISSING:
         return NotFound(f"{place} is not there", "check the name and the storage URI")
     if error.errno in _FULL:
-        return StoreFull(
-            f"no space for {place}: {reason}", "free some space or raise the quota, then run again"
-        )
+        return StoreFull(f"no space for {place}: {reason}", "free space or raise the quota, then run again")
     if error.errno in _DENIED:
         return StoreNotWritable(
             f"no access to {place}: {reason}", "let this user write the folder, or choose another storage URI"
         )
-    return StoreUnavailable(
-        f"{place} cannot be reached: {reason}", "check the file system's mount, then run again"
-    )
+    return StoreUnavailable(f"{place} cannot be reached: {reason}", "check the file system, then run again")

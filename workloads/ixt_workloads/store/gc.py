@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from ixt_workloads.store.artifact import MANIFEST
 from ixt_workloads.store.base import ObjectInfo, Store
 from ixt_workloads.store.errors import StoreError
+from ixt_workloads.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,31 @@ def plan_gc(store: Store, older_than: timedelta, now: datetime | None = None) ->
     marks = _marks(store)
     before = (now or datetime.now(UTC)) - older_than
     artifacts = list(_folders(store, "artifacts", 2))
-    done = {
-        _key(folder) for folder, infos in artifacts if any(i.path == f"{folder}/{MANIFEST}" for i in infos)
-    }
+    done = {_key(folder) for folder, infos in artifacts if f"{folder}/{MANIFEST}" in {i.path for i in infos}}
     used = set().union(*marks.values())
-    found = [_garbage("Artifact", *found) for found in artifacts if _key(found[0]) not in used]
+    found = [_garbage("Artifact", *item) for item in artifacts if _key(item[0]) not in used]
     found += [
         _garbage("Work", folder, infos)
         for folder, infos in _folders(store, "work", 3)
         if _key(folder) in done or not _continued(folder, marks)
     ]
-    found += [_garbage("Claim", *found) for found in _folders(store, "claims", 2)]
-    return [garbage for garbage in found if garbage.modified < before]
+    found += [_garbage("Claim", *item) for item in _folders(store, "claims", 2)]
+    return [item for item in found if item.modified < before]
 
 
 def sweep(store: Store, garbage: Iterable[Garbage]) -> Iterator[Garbage]:
-    """Delete what was planned and is still unreferenced, yielding each as it is gone.
+    """Delete what was planned unless it came into use since, yielding each as it is gone.
 
     Manifests go first: an artifact that is only half deleted must not look whole.
     """
     planned = list(garbage)
     used = set().union(*_marks(store).values())
     for item in planned:
+        if item.kind == "Artifact" and _key(item.path) in used:
+            continue
+        if any(info.modified > item.modified for info in store.list(item.path)):
+            continue
         if item.kind == "Artifact":
-            if _key(item.path) in used:
-                continue
             store.delete(f"{item.path}/{MANIFEST}")
         store.delete_tree(item.path)
         yield item
@@ -75,8 +75,8 @@ def _marks(store: Store) -> dict[str, set[str]]:
             keys = set(json.loads(store.get(info.path))["keys"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{store.uri}/{info.path} does not say which artifacts its run needs, so nothing can be deleted",
-                "delete it if that run is gone",
+                f"{store.uri}/{info.path} does not say which artifacts its run needs",
+                "delete it if that run is gone; nothing is swept before",
             ) from error
         marks[info.path.removeprefix("runs/").removesuffix(".json")] = keys
     return marks
@@ -84,8 +84,7 @@ def _marks(store: Store) -> dict[str, set[str]]:
 
 def _continued(folder: str, marks: dict[str, set[str]]) -> bool:
     """Whether the run that owns a folder work/<key>/<uid> still wants the key."""
-    _, key, uid = [*folder.split("/"), ""][:3]
-    return key in marks.get(uid, ())
+    return any(_key(folder) in marks.get(uid, ()) for uid in folder.split("/")[2:])
 
 
 def _folders(store: Store, top: str, depth: int) -> Iterator[tuple[str, list[ObjectInfo]]]:

@@ -21,6 +21,8 @@ _HASH = "ixt-sha256"
 """Metadata of an object: sha256 of its content, written in the same request as the content."""
 
 _CHUNK_BYTES = 8 * 2**20
+_PART_BYTES = 16 * 2**20
+"""Of a multipart upload, which has at most 10,000 parts."""
 _PAGE = 1000
 _PARALLEL = 8
 
@@ -74,7 +76,7 @@ class ObjectStore(Store):
     def put(self, path: str, data: bytes | Path) -> None:
         check_path(path)
         with self._errors(path):
-            obstore.put(self._remote, path, data)
+            obstore.put(self._remote, path, data, chunk_size=_PART_BYTES)
 
     def exists(self, path: str) -> bool:
         check_path(path)
@@ -114,14 +116,13 @@ class ObjectStore(Store):
             obstore.delete(self._remote, path)
 
     def delete_tree(self, prefix: str) -> None:
-        for info in self.list(prefix):
-            self.delete(info.path)
-        self.delete(prefix)
+        paths = [info.path for info in self.list(prefix)]
+        with suppress(NotFound), self._errors(prefix):
+            obstore.delete(self._remote, [*paths, check_path(prefix)])
+        shutil.rmtree(self._scratch(prefix), ignore_errors=True)
 
     def local_dir(self, path: str) -> Path:
-        check_path(path)
-        name = hashlib.sha256(self.uri.encode()).hexdigest()[:32]
-        folder = self._cache / name / path
+        folder = self._scratch(path)
         with _local_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -135,6 +136,8 @@ class ObjectStore(Store):
             ]
         for upload in uploads:
             upload.result()
+        # Kept, every checkpoint would stay on every machine.
+        shutil.rmtree(folder, ignore_errors=True)
 
     def download_dir(self, path: str) -> None:
         folder = self.local_dir(path)
@@ -148,6 +151,9 @@ class ObjectStore(Store):
             ]
         for download in downloads:
             download.result()
+
+    def _scratch(self, path: str) -> Path:
+        return self._cache / hashlib.sha256(self.uri.encode()).hexdigest()[:32] / check_path(path)
 
     def _download(self, path: str, target: Path) -> None:
         partial = target.with_name(f".{target.name}.part")

@@ -30,7 +30,7 @@ def open_store(uri: str) -> Store:
         case "file":
             return PosixStore(uri, _local(uri, parts.netloc, parts.path))
         case "pvc":
-            return PosixStore(uri, _mounted(uri, parts.netloc) / unquote(_prefix(folder)))
+            return PosixStore(uri, _mounted(uri, parts.netloc) / _prefix(folder))
         case "s3" | "gs" if parts.netloc:
             # Imported here: most processes that read a folder have no use for an HTTP client.
             from ixt_workloads.store import remote
@@ -38,12 +38,9 @@ def open_store(uri: str) -> Store:
 
             bucket, prefix = parts.netloc, _prefix(folder)
             cache = Path(os.environ.get("IXT_CACHE") or Path.home() / ".cache/ixt/objects")
-            opened = (
-                remote.open_s3(uri, bucket, prefix)
-                if parts.scheme == "s3"
-                else remote.open_gcs(bucket, prefix)
-            )
-            return ObjectStore(uri, opened, cache)
+            if parts.scheme == "s3":
+                return ObjectStore(uri, remote.open_s3(uri, bucket, prefix), cache)
+            return ObjectStore(uri, remote.open_gcs(bucket, prefix), cache)
     raise StoreError(
         f"storage URI {uri!r} is not understood",
         "use file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix",

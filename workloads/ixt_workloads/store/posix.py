@@ -36,10 +36,9 @@ class PosixStore(Store):
             return self._path(path).read_bytes()
 
     def open_local(self, path: str) -> Path:
-        local = self._path(path)
-        if not local.is_file():
+        if not self.exists(path):
             raise NotFound(f"{self.uri}/{path} is not there", "check the name and the storage URI")
-        return local
+        return self._path(path)
 
     def put_new(self, path: str, data: bytes | Path) -> bool:
         target = self._path(path)
@@ -53,7 +52,7 @@ class PosixStore(Store):
     def put(self, path: str, data: bytes | Path) -> None:
         target = self._path(path)
         with self._temporary(path, data, 0o644) as temporary:
-            _in_folder(target.parent, lambda: os.replace(temporary, target))
+            _in_folder(target.parent, lambda: temporary.replace(target))
             _sync_folder(target.parent)
 
     def exists(self, path: str) -> bool:

@@ -6,10 +6,11 @@ Bodies of answers can hold access keys and strings to sign: only the status, cod
 import os
 import re
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-from obstore.store import ClientConfig, GCSStore, RetryConfig, S3Store
+from obstore.store import GCSStore, S3Store
 
 from ixt_workloads.store.errors import (
     NotFound,
@@ -19,34 +20,32 @@ from ixt_workloads.store.errors import (
     StoreUnavailable,
 )
 
-RETRY: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
-_CLIENT: ClientConfig = {
+RETRY: "RetryConfig" = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
+
+_CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=5),
     "read_timeout": timedelta(minutes=1),
     # Of a whole request: 256 MB over a slow line.
     "timeout": timedelta(minutes=10),
 }
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_YES = {"1", "true", "yes"}
+_UNKNOWN_USER = ("AccessKey", "UserNotFound")
+_FULL = ("Quota", "StorageFull", "InsufficientStorage")
+_TRY_AGAIN = {408, 409, 429}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _METADATA_SERVICE = "169.254.169.254"
 
 
 def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
-    """A bucket of S3, or of the server that $AWS_ENDPOINT_URL names."""
-    endpoint = next(
-        (
-            os.environ[name]
-            for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-            if os.environ.get(name)
-        ),
-        "",
-    )
-    plain = urlsplit(endpoint).scheme == "http"
-    allowed = urlsplit(endpoint).hostname in _LOOPBACK or os.environ.get("AWS_ALLOW_HTTP", "").lower() in (
-        "1",
-        "true",
-    )
+    """A bucket of S3, or of the server that $AWS_ENDPOINT_URL names; without TLS on this machine only."""
+    endpoint = urlsplit(next(filter(None, map(os.environ.get, _ENDPOINTS)), ""))
+    plain = endpoint.scheme == "http"
+    allowed = endpoint.hostname in _LOOPBACK or os.environ.get("AWS_ALLOW_HTTP", "").lower() in _YES
     if plain and not allowed:
         raise StoreError(
             f"{uri} would be reached without encryption, as AWS_ENDPOINT_URL is http",
@@ -69,32 +68,23 @@ def from_remote_error(error: Exception, place: str) -> StoreError:
     reason = _reason(text, status, code)
     if code == "NoSuchBucket":
         return NotFound(f"bucket of {place} does not exist", "create it, or correct the storage URI")
-    if (
-        isinstance(error, PermissionDeniedError | UnauthenticatedError)
-        or "AccessKey" in code
-        or "UserNotFound" in code
-    ):
+    if status == 507 or any(word in code for word in _FULL):
+        return StoreFull(f"no space for {place}: {reason}", "free space or raise the quota, then run again")
+    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    if denied or any(word in code for word in _UNKNOWN_USER):
         return StoreNotWritable(
-            f"no access to {place}: {reason}", "check the credentials and the bucket's policy"
+            f"no access to {place}: {reason}", "check credentials and the bucket's policy"
         )
     if isinstance(error, FileNotFoundError):
         return NotFound(f"{place} is not there", "check the name and the storage URI")
-    if status == 507 or any(word in code for word in ("Quota", "StorageFull", "InsufficientStorage")):
-        return StoreFull(
-            f"no space for {place}: {reason}", "free some space or raise the quota, then run again"
-        )
     if _METADATA_SERVICE in text:
         return StoreNotWritable(
             f"no credentials for {place}",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a role",
         )
-    if 400 <= status < 500 and status not in (408, 409, 429):
-        return StoreError(
-            f"{place} was refused: {reason}", "check region, endpoint and bucket of the storage URI"
-        )
-    return StoreUnavailable(
-        f"{place} cannot be reached: {reason}", "check the endpoint and network, then run again"
-    )
+    if 400 <= status < 500 and status not in _TRY_AGAIN:
+        return StoreError(f"{place} was refused: {reason}", "check region, endpoint and bucket")
+    return StoreUnavailable(f"{place} cannot be reached: {reason}", "check endpoint and network")
 
 
 def _reason(text: str, status: int, code: str) -> str:

@@ -1,0 +1,166 @@
+"""The judge of a run: which model, how it is served, and what it is asked for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ixt_operator.api.meta import ObjectName
+from ixt_operator.api.rules import Checked, Rule
+from ixt_workloads.contract.base import DataUri, Model
+from ixt_workloads.contract.rubrics import BUILTIN, RubricText
+from ixt_workloads.contract.steps import Sampling
+
+ENGINE_ARGUMENTS = (
+    "all2all-backend",
+    "async-scheduling",
+    "attention-backend",
+    "block-size",
+    "compilation-config",
+    "config-format",
+    "cpu-offload-gb",
+    "data-parallel-size",
+    "dtype",
+    "enable-chunked-prefill",
+    "enable-expert-parallel",
+    "enable-prefix-caching",
+    "enforce-eager",
+    "gpu-memory-utilization",
+    "hf-overrides",
+    "kv-cache-dtype",
+    "kv-cache-memory-bytes",
+    "max-model-len",
+    "max-num-batched-tokens",
+    "max-num-seqs",
+    "moe-backend",
+    "no-async-scheduling",
+    "no-enable-chunked-prefill",
+    "no-enable-prefix-caching",
+    "optimization-level",
+    "pipeline-parallel-size",
+    "quantization",
+    "reasoning-config",
+    "safetensors-load-strategy",
+    "stream-interval",
+    "tokenizer-mode",
+)
+"""vLLM's options that a run may set: speed, memory and precision.
+
+A list of what is allowed, since options that load code, read local files or write outside come with every
+version of vLLM, and its parser also takes unambiguous abbreviations.
+"""
+
+ENGINE_ARGUMENT_PATTERN = rf"^--({'|'.join(ENGINE_ARGUMENTS)})(=.+)?$"
+
+EngineArgument = Annotated[str, Field(pattern=ENGINE_ARGUMENT_PATTERN, min_length=3, max_length=1024)]
+
+
+class ConfigMapKeyRef(Model):
+    """A key of a ConfigMap in the run's namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)] = "rubric.yaml"
+    """Key whose text is a rubric in YAML or JSON, with the fields of inline."""
+
+
+class RubricSpec(Checked):
+    """What the judge is asked for."""
+
+    builtin: Literal["quality"] | None = None
+    """Name of a rubric that comes with ixt."""
+    config_map_key_ref: ConfigMapKeyRef | None = None
+    """A rubric in a ConfigMap; its text, not its name, decides about keys."""
+    inline: RubricText | None = None
+    """A rubric written out here."""
+
+    rules = (
+        Rule(
+            "[has(self.builtin), has(self.configMapKeyRef), has(self.inline)].exists_one(given, given)",
+            "exactly one of builtin, configMapKeyRef and inline must be set",
+            lambda self: [self.builtin, self.config_map_key_ref, self.inline].count(None) == 2,
+        ),
+        Rule(
+            "!has(self.inline) || self.inline.minScore < self.inline.maxScore",
+            "minScore must be below maxScore",
+            lambda self: self.inline is None or self.inline.min_score < self.inline.max_score,
+            "inline",
+        ),
+    )
+
+    def text(self) -> RubricText:
+        """The rubric in full. One in a ConfigMap must have been put inline before: ValueError."""
+        if self.inline:
+            return self.inline
+        if self.builtin:
+            return BUILTIN[self.builtin]
+        raise ValueError("the rubric's ConfigMap was not read")
+
+
+class JudgeEngine(Checked):
+    """How the judge is served by vLLM."""
+
+    min_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Servers at least."""
+    max_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Servers at most. Between the two, their number follows backlog, rate and annotate.deadlineSeconds."""
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1
+    """GPUs that share one copy of the judge."""
+    args: Annotated[tuple[EngineArgument, ...], Field(max_length=64)] = ()
+    """More options for vLLM, each as --name or --name=value, for example --max-model-len=8192."""
+
+    rules = (
+        Rule(
+            "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+            "minReplicas must be at most maxReplicas",
+            lambda self: self.min_replicas <= self.max_replicas,
+            "minReplicas",
+        ),
+    )
+
+
+class Endpoint(Model):
+    """A judge that somebody else serves with OpenAI's chat completions API."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1024)]
+    """Base URL, up to and without /chat/completions."""
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    """Name that the endpoint knows the judge by."""
+    api_key_secret_name: ObjectName | None = None
+    """Secret in the run's namespace whose key apiKey is sent as bearer token."""
+    active_parameters: Annotated[int | None, Field(ge=1, le=10**15)] = None
+    """Active matmul parameters of the judge, for the cost account. Unset: annotation counts as unknown."""
+
+
+class JudgeSpec(Checked):
+    """The thinking reward model that writes the feedback."""
+
+    model: DataUri | None = None
+    """Folder or hub repository with the judge's weights, which the run serves itself."""
+    revision: Annotated[str | None, Field(min_length=1, max_length=128)] = None
+    """Branch, tag or commit of a hub repository."""
+    endpoint: Endpoint | None = None
+    """A judge that is served elsewhere; instead of model."""
+    reasoning_parser: Annotated[str | None, Field(pattern=r"^[a-z0-9_]+$", min_length=1, max_length=40)] = (
+        None
+    )
+    """vLLM's name of the parser that separates reasoning from the answer, for example deepseek_r1."""
+    rubric: RubricSpec = RubricSpec(builtin="quality")
+    """What the judge is asked for."""
+    sampling: Sampling = Sampling()
+    """How the judge's answers are sampled."""
+    engine: JudgeEngine = JudgeEngine()
+    """How the judge is served; not used with an endpoint."""
+
+    rules = (
+        Rule(
+            "has(self.model) != has(self.endpoint)",
+            "exactly one of model and endpoint must be set",
+            lambda self: (self.model is None) != (self.endpoint is None),
+        ),
+        Rule(
+            "!has(self.revision) || (has(self.model) && self.model.startsWith('hf://'))",
+            "revision is for an hf:// model only: leave it out",
+            lambda self: self.revision is None or bool(self.model and self.model.startswith("hf://")),
+            "revision",
+        ),
+    )

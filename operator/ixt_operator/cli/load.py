@@ -1,0 +1,47 @@
+"""Manifests for the verbs: one run, and the runtime it names. A problem ends the program with exit code 2."""
+
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from ixt_operator.api.manifest import ManifestError, load
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.runtimes import BUILTIN
+
+
+def run_of(file: Path) -> IXTRun:
+    """The one IXTRun of a file."""
+    runs = [found for found in _load(file) if isinstance(found, IXTRun)]
+    if len(runs) != 1:
+        _bad(f"{file}: has {len(runs)} IXTRuns, needs exactly one")
+    judge = runs[0].spec.judge
+    if judge and judge.rubric.config_map_key_ref:
+        _bad(f"{file}: spec.judge.rubric.configMapKeyRef needs a cluster: write the rubric out under inline")
+    return runs[0]
+
+
+def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
+    """The runtime from a file, or the built-in one that the run names."""
+    name = run.spec.runtime_ref.name
+    if file is None:
+        if name not in BUILTIN:
+            _bad(f"runtime {name} is not built in ({', '.join(BUILTIN)}): give its file with --runtime")
+        return BUILTIN[name]
+    found = [entry for entry in _load(file) if isinstance(entry, IXTRuntime)]
+    if not found:
+        _bad(f"{file}: has no IXTRuntime")
+    return next((entry for entry in found if entry.metadata.name == name), found[0])
+
+
+def _load(file: Path) -> list[IXTRun | IXTRuntime]:
+    try:
+        return load(file)
+    except ManifestError as error:
+        _bad(str(error))
+
+
+def _bad(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)

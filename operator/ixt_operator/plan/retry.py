@@ -1,0 +1,105 @@
+"""What a failed attempt means: its cause, and whether and when to try again. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ixt_operator.api.run import FailurePolicy
+from ixt_operator.plan.observed import ChildState, ProcessState
+from ixt_workloads.contract.exits import Fault, fault_of
+
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 300.0
+BUSY_DELAY_SECONDS = 15.0
+"""A claim's holder is asked again this often."""
+
+
+class Cause(NamedTuple):
+    """Why an attempt failed."""
+
+    fault: Fault
+    message: str
+    """What failed where, in a line."""
+    hint: str
+    last_log: str
+    ended_at: float
+
+
+class GiveUp(NamedTuple):
+    """The step is not tried again."""
+
+    cause: Cause
+
+
+class TryAgain(NamedTuple):
+    """The step is tried again at a time in Unix seconds."""
+
+    cause: Cause
+    at: float
+
+
+def cause_of(child: ChildState) -> Cause:
+    """The cause of a failed attempt. Processes of one attempt fail together: the cause is the one with a
+    user's fault, else one that ran out of memory, else the earliest."""
+    order = {Fault.USER: 0, Fault.DIVERGED: 1, Fault.OUT_OF_MEMORY: 2}
+    process = min(
+        child.failed,
+        key=lambda process: (order.get(fault(process), 3), process.ended_at or 0.0, process.index),
+    )
+    result = process.result
+    message = result.message if result and result.message else _ending(process)
+    hint = result.hint if result else ""
+    return Cause(
+        fault(process),
+        f"{process.where or child.name}: {message}",
+        hint,
+        process.last_log,
+        process.ended_at or 0.0,
+    )
+
+
+def fault(process: ProcessState) -> Fault:
+    """Class of the fault that ended a process. The platform's reason counts before the exit code."""
+    match process.reason:
+        case "OOMKilled":
+            return Fault.OUT_OF_MEMORY
+        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Unschedulable":
+            return Fault.INFRASTRUCTURE
+    if process.result and process.result.fault:
+        return process.result.fault
+    return fault_of(process.exit_code if process.exit_code is not None else 1)
+
+
+def _ending(process: ProcessState) -> str:
+    if process.reason:
+        return process.reason
+    code = process.exit_code if process.exit_code is not None else 1
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:
+    """Failed attempts by class of fault."""
+    return Counter(cause_of(child).fault for child in attempts if child.failed)
+
+
+def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAgain:
+    """What to do after the newest of a step's attempts failed. Each class of fault has its own budget."""
+    cause = cause_of(attempts[-1])
+    if cause.fault is Fault.BUSY:
+        return TryAgain(cause, cause.ended_at + BUSY_DELAY_SECONDS)
+    failures = counts(attempts)[cause.fault]
+    if failures > budget(cause.fault, policy):
+        return GiveUp(cause)
+    delay = min(FIRST_DELAY_SECONDS * 2 ** (failures - 1), LONGEST_DELAY_SECONDS)
+    return TryAgain(cause, cause.ended_at + delay)
+
+
+def budget(fault_class: Fault, policy: FailurePolicy) -> int:
+    """Attempts of a class that may fail before the run does."""
+    return {
+        Fault.INFRASTRUCTURE: policy.infrastructure,
+        Fault.APPLICATION: policy.application,
+        Fault.OUT_OF_MEMORY: policy.out_of_memory,
+        Fault.DIVERGED: policy.diverged,
+        Fault.HUNG: policy.hung,
+    }.get(fault_class, 0)

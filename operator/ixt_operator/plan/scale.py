@@ -1,0 +1,49 @@
+"""How many judges, and when one is given up. Pure."""
+
+import math
+
+from ixt_operator.api.run import JudgeEngine
+from ixt_operator.plan.observed import ChildState, ProcessPhase
+from ixt_operator.plan.retry import fault
+from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.steps import Annotate
+
+
+def replicas(
+    engine: JudgeEngine, annotate: Annotate, worker: ChildState | None, judge: ChildState | None, now: float
+) -> int:
+    """Judges that the backlog needs at the measured rate to keep the deadline, between min and max.
+
+    Without a deadline: all that are allowed. Until a rate is known: what is there. Never fewer than now while
+    documents are outstanding, since a judge that is started again reads its weights again.
+    """
+    if annotate.deadline_seconds is None:
+        return engine.max_replicas
+    present = max(len(judge.processes), engine.min_replicas) if judge else engine.min_replicas
+    progress = [process.progress for process in worker.processes if process.progress] if worker else []
+    rate = sum(entry.per_second or 0.0 for entry in progress)
+    ready = sum(process.phase is ProcessPhase.READY for process in judge.processes) if judge else 0
+    if not worker or not rate or not ready:
+        return min(present, engine.max_replicas)
+    backlog = sum((entry.total or 0.0) - entry.done for entry in progress)
+    left = max(worker.created_at + annotate.deadline_seconds - now, 1.0)
+    needed = math.ceil(backlog / (rate / ready) / left)
+    return max(engine.min_replicas, min(max(needed, present), engine.max_replicas))
+
+
+def judge_trouble(judge: ChildState, restarts: int) -> str | None:
+    """Why a judge will never be ready, with what to do; None while there is hope."""
+    for process in judge.processes:
+        if process.phase is ProcessPhase.READY:
+            continue
+        said = process.result.message if process.result else ""
+        hint = process.result.hint if process.result else ""
+        log = f"; log: {process.log}\n{process.last_log[-500:]}" if process.last_log else ""
+        ended = process.exit_code is not None or process.result is not None
+        if ended and fault(process) is Fault.USER:
+            return f"{said}: {hint}" if said else f"ended with exit code {process.exit_code}{log}"
+        if process.reason == "NeverReady":
+            return f"was not ready in time{log}"
+        if process.restarts > restarts:
+            return f"ended {process.restarts} times before it was ready{log}"
+    return None

@@ -1,0 +1,350 @@
+"""What a run's status says, and which events its changes make. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import (
+    MAX_MESSAGE,
+    MAX_STEP_MESSAGE,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Cost,
+    Phase,
+    Reason,
+    RunStatus,
+    StageStatus,
+    StepState,
+    StepStatus,
+    Summary,
+)
+from ixt_operator.plan.nodes import lanes
+from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
+from ixt_operator.plan.retry import TryAgain, counts
+from ixt_operator.plan.survey import NodeState, StageView, View, running
+from ixt_workloads.contract.results import Progress
+
+WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate": 4, "Report": 1}
+"""Rough shares of the kinds of steps in a run's cost, for its progress."""
+
+
+class Ending(NamedTuple):
+    """How a run ended."""
+
+    failed: bool
+    reason: Reason
+    message: str
+
+
+def describe(
+    run: IXTRun,
+    stages: tuple[StageView, ...],
+    observed: Observed,
+    previous: RunStatus | None,
+    ending: Ending | None,
+    now: float,
+) -> RunStatus:
+    """The whole status. Equal to the previous one when nothing shown has changed."""
+    summary = _summary(run, stages, observed, ending)
+    conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
+    done = ending is not None
+    return RunStatus(
+        observed_generation=run.metadata.generation,
+        phase=_phase(run, stages, ending),
+        conditions=conditions,
+        summary=summary,
+        stages=tuple(_stage(run, stage, observed, previous) for stage in stages),
+        cost=_cost(observed),
+        start_time=(previous.start_time if previous else None) or _time(now),
+        completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
+    )
+
+
+def step_covers(stage: str, step: str, node: str) -> bool:
+    """Whether a status entry (`train/conditioned`) stands for a node (`pretrain/train/conditioned-s0`)."""
+    return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"
+
+
+class Event(NamedTuple):
+    """Something that people want to read about."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+def events(old: RunStatus | None, new: RunStatus) -> tuple[Event, ...]:
+    """What changed between two statuses, in words."""
+    before = {(stage.name, step.name): step for stage in (old.stages if old else ()) for step in stage.steps}
+    found = []
+    for stage in new.stages:
+        for step in stage.steps:
+            was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
+            name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
+            failures = sum(step.attempts_by_fault.values()) - sum(was.attempts_by_fault.values())
+            if failures > 0:
+                found.append(Event(True, "AttemptFailed", f"{name}: {step.message}"))
+            if step.state is was.state:
+                continue
+            match step.state:
+                case StepState.RUNNING:
+                    found.append(Event(False, "StepStarted", name))
+                case StepState.COMPLETE:
+                    verb = "StepCached" if step.cached else "StepComplete"
+                    found.append(Event(False, verb, f"{name} {step.key}"))
+    for condition in new.conditions:
+        was_true = old is not None and old.is_true(condition.type)
+        ends = condition.type in (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.SUSPENDED)
+        if ends and condition.status is ConditionStatus.TRUE and not was_true:
+            failed = condition.type is ConditionType.FAILED
+            found.append(Event(failed, condition.reason.value, condition.message))
+    return tuple(found)
+
+
+def _phase(run: IXTRun, stages: tuple[StageView, ...], ending: Ending | None) -> Phase:
+    if ending:
+        return Phase.FAILED if ending.failed else Phase.COMPLETE
+    if run.spec.suspend:
+        return Phase.SUSPENDED
+    started = any(view.attempts for stage in stages for view in stage.views.values())
+    return Phase.RUNNING if started else Phase.PENDING
+
+
+def _conditions(
+    run: IXTRun,
+    stages: tuple[StageView, ...],
+    observed: Observed,
+    previous: RunStatus | None,
+    ending: Ending | None,
+    message: str,
+    now: float,
+) -> Iterable[Condition]:
+    live = any(running(child) for child in observed.children.values())
+    retrying = [v for stage in stages for v in stage.views.values() if v.state is NodeState.RETRYING]
+    waits_for_claim = any(
+        isinstance(view.decision, TryAgain) and view.decision.cause.fault == "Busy" for view in retrying
+    )
+    if ending:
+        progressing = (False, ending.reason, "")
+    elif run.spec.suspend:
+        progressing = (False, Reason.SUSPENDED_BY_USER, "")
+    elif waits_for_claim:
+        progressing = (True, Reason.CLAIM_HELD, message)
+    elif retrying:
+        progressing = (True, Reason.RETRYING, message)
+    else:
+        progressing = (True, Reason.STEPS_RUNNING if live else Reason.STEPS_WAITING, message)
+    if not run.spec.suspend or ending:
+        suspended = (False, Reason.NOT_SUSPENDED, "")
+    elif live:
+        suspended = (False, Reason.SUSPENDING, "running steps save their state and stop")
+    else:
+        suspended = (True, Reason.SUSPENDED_BY_USER, "nothing runs; set spec.suspend to false to go on")
+    failed = ending if ending and ending.failed else None
+    complete = ending if ending and not ending.failed else None
+    for type_, (status, reason, text) in {
+        ConditionType.ACCEPTED: (True, Reason.VALID, ""),
+        ConditionType.PROGRESSING: progressing,
+        ConditionType.SUSPENDED: suspended,
+        ConditionType.COMPLETE: (
+            (True, complete.reason, complete.message) if complete else (False, Reason.RUN_NOT_COMPLETE, "")
+        ),
+        ConditionType.FAILED: (
+            (True, failed.reason, failed.message) if failed else (False, Reason.RUN_NOT_FAILED, "")
+        ),
+    }.items():
+        value = ConditionStatus.TRUE if status else ConditionStatus.FALSE
+        was = previous.condition(type_) if previous else None
+        since = was.last_transition_time if was and was.status is value else _time(now)
+        yield Condition(
+            type=type_,
+            status=value,
+            reason=reason,
+            message=text[:MAX_MESSAGE],
+            last_transition_time=since,
+            observed_generation=run.metadata.generation,
+        )
+
+
+def _stage(run: IXTRun, stage: StageView, observed: Observed, previous: RunStatus | None) -> StageStatus:
+    arms = {lane.name: lane.arm.name for lane in lanes(run)}
+    grouped: dict[str, list[View]] = defaultdict(list)
+    for name, view in stage.views.items():
+        short = name.removeprefix(stage.stage.name + "/")
+        step, _, last = short.partition("/")
+        arm = arms.get(last, "") if view.node.kind in ("Train", "Evaluate") else ""
+        grouped[f"{step}/{arm}" if arm else short].append(view)
+    own = {}
+    if stage.pins is not None:
+        own = {name: pin[:64] for name, pin in stage.pins.items() if stage.earlier.get(name) != pin}
+    return StageStatus(
+        name=stage.stage.name,
+        pins=own,
+        steps=tuple(
+            _step(stage.stage.name, name, views, observed, previous) for name, views in grouped.items()
+        ),
+    )
+
+
+def _step(
+    stage: str, name: str, views: list[View], observed: Observed, previous: RunStatus | None
+) -> StepStatus:
+    was = next(
+        (
+            step
+            for entry in (previous.stages if previous else ())
+            if entry.name == stage
+            for step in entry.steps
+            if step.name == name
+        ),
+        None,
+    )
+    kind = views[0].node.kind
+    amounts = [_amount(view) for view in views]
+    known = [total for _, total, _ in amounts if total is not None]
+    failures: Counter[str] = Counter()
+    for view in views:
+        failures.update(counts(view.attempts))
+    names = {view.node.name for view in views}
+    attempts = [child.attempt for child in observed.children.values() if child.node in names]
+    key = next((view.keyed.key for view in views if view.keyed), "")
+    # An edit of the spec can make keys unknown until Inventory has answered again: attempts stay counted.
+    attempt = max([*attempts, was.attempt if was else 0])
+    last = name.partition("/")[2]
+    return StepStatus(
+        name=name,
+        kind=kind,
+        arm=last if kind in ("Prepare", "Train", "Evaluate") else "",
+        state=_state(views),
+        done=round(sum(done for done, _, _ in amounts)),
+        total=round(sum(known) / len(known) * len(views)) if known else None,
+        unit=next((unit for _, _, unit in amounts if unit), "")[:12],
+        key=key or (was.key if was else ""),
+        attempt=attempt,
+        attempts_by_fault=dict(failures),
+        cached=all(view.cached for view in views),
+        message=_message(views)[:MAX_STEP_MESSAGE],
+    )
+
+
+def _state(views: list[View]) -> StepState:
+    states = {view.state for view in views}
+    if NodeState.GIVEN_UP in states:
+        return StepState.FAILED
+    if states == {NodeState.COMPLETE}:
+        return StepState.COMPLETE
+    if states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}:
+        return StepState.RUNNING
+    return StepState.WAITING
+
+
+def _amount(view: View) -> tuple[float, float | None, str]:
+    """Done, total and unit of a node; a complete one without figures counts as one of one."""
+    progress = progress_of(view.current)
+    if view.state is NodeState.COMPLETE:
+        total = progress.total if progress and progress.total else 1.0
+        return total, total, progress.unit if progress else ""
+    return (progress.done, progress.total, progress.unit) if progress else (0.0, None, "")
+
+
+def progress_of(child: ChildState | None) -> Progress | None:
+    """Progress of a child's processes together: every one of them reports on the whole step, so the one that
+    is furthest tells, and rates of those that share the work add up."""
+    found = [process.progress for process in child.processes if process.progress] if child else []
+    if not found:
+        return None
+    best = max(found, key=lambda progress: progress.done)
+    rates = [progress.per_second for progress in found if progress.per_second]
+    return best.model_copy(update={"per_second": sum(rates) if rates else None})
+
+
+def _message(views: list[View]) -> str:
+    for view in views:
+        if view.decision:
+            return view.decision.cause.message
+    live = [view for view in views if view.state is NodeState.RUNNING]
+    for view in live:
+        progress = progress_of(view.current)
+        if progress and progress.message:
+            return progress.message
+    if live:
+        return ""
+    for view in views:
+        for process in view.current.processes if view.current else ():
+            if process.result and process.result.message:
+                return process.result.message
+    return ""
+
+
+def _summary(
+    run: IXTRun, stages: tuple[StageView, ...], observed: Observed, ending: Ending | None
+) -> Summary:
+    if ending and not ending.failed:
+        return Summary(progress_percent=100, message=ending.message)
+    total = done = 0.0
+    for view in (view for stage in stages for view in stage.views.values()):
+        weight = WEIGHTS[view.node.kind]
+        total += weight
+        if view.state is NodeState.COMPLETE:
+            done += weight
+        elif (progress := progress_of(view.current)) and progress.total and view.state is NodeState.RUNNING:
+            done += weight * min(1.0, progress.done / progress.total)
+    percent = min(99, int(100 * done / total)) if total else 0
+    active = next((stage for stage in stages if not stage.complete), None)
+    if ending or active is None:
+        message = ending.message if ending else ""
+        return Summary(progress_percent=percent, message=message[:MAX_MESSAGE])
+    live = [v for v in active.views.values() if v.state in (NodeState.RUNNING, NodeState.RETRYING)]
+    view = live[0] if live else next(v for v in active.views.values() if v.state is NodeState.WAITING)
+    progress = progress_of(view.current)
+    eta = ""
+    if progress and progress.total and progress.per_second:
+        eta = duration((progress.total - progress.done) / progress.per_second)
+    step = view.node.name.removeprefix(active.stage.name + "/")
+    return Summary(
+        stage=active.stage.name,
+        step=step[:48],
+        progress_percent=percent,
+        eta=eta,
+        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
+    )
+
+
+def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
+    if isinstance(view.decision, TryAgain):
+        return f"{view.node.name} is tried again: {view.decision.cause.message}"
+    judge = next((c for c in observed.children.values() if c.node == f"{stage.stage.name}/judge"), None)
+    if judge and not any(process.phase is ProcessPhase.READY for process in judge.processes):
+        process = judge.processes[0] if judge.processes else None
+        where = f", log: {process.log}" if process and process.log else ""
+        return f"the judge is starting{where}"
+    progress = progress_of(view.current)
+    return progress.message if progress else ""
+
+
+def duration(seconds: float) -> str:
+    """A duration as people write it: 42s, 3m10s, 1h12m, 5d3h."""
+    whole = max(0, round(seconds))
+    minutes, seconds_left = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours_left}h"
+    if hours:
+        return f"{hours}h{minutes_left:02d}m"
+    return f"{minutes}m{seconds_left:02d}s" if minutes else f"{seconds_left}s"
+
+
+def _cost(observed: Observed) -> Cost:
+    flops: Counter[str] = Counter()
+    for child in observed.children.values():
+        for process in child.processes:
+            flops.update(process.result.flops if process.result else {})
+    return Cost(flops={purpose: str(number) for purpose, number in sorted(flops.items())})
+
+
+def _time(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,562 @@
+"""Every bound, pattern and relation of the API: a value that is accepted, one that is refused, and the words.
+
+The same table runs against the models, the generated schema and a real API server.
+"""
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from make import runs
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A field of a run's manifest with a good and a bad value."""
+
+    path: str
+    good: Any
+    bad: Any
+    message: str
+    base: dict[str, Any] = field(default_factory=dict)
+    """Fields of the spec that the case needs."""
+    at: str = ""
+    """Field that the message is about, where it is another one."""
+
+    def manifest(self, value: Any) -> dict[str, Any]:
+        """A run with the field set to a value; None leaves it out."""
+        return put(runs.manifest(**deepcopy(self.base)), self.path, value)
+
+
+def put(target: Any, path: str, value: Any) -> Any:
+    """The manifest with one field set, for example stages[0].train.maxTokens; None takes it out."""
+    steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", path)]
+    here = target
+    for step, following in pairwise(steps):
+        if isinstance(here, dict):
+            here = here.setdefault(step, [] if isinstance(following, int) else {})
+        else:
+            here += [{}] * (int(step) + 1 - len(here))
+            here = here[step]
+    if value is None:
+        here.pop(steps[-1], None)
+    elif isinstance(here, list):
+        here[steps[-1] :] = [value]
+    else:
+        here[steps[-1]] = value
+    return target
+
+
+NAME = "must be lower-case letters, digits and '-', such as my-name"
+URI = "must be a URI without spaces"
+DECIMAL = "must be a decimal number of at least 0 in quotes"
+TRAIN = "spec.stages[0].train"
+ENDPOINT = {"judge": {"endpoint": {"url": "https://judge.example/v1", "model": "m"}}}
+RUBRIC = {"instructions": "Score it.", "idealCritique": "Good.", "worstCritique": "Bad."}
+INLINE = {"judge": {"model": "file:///judge", "rubric": {"inline": RUBRIC}}}
+EXISTING = {
+    "stages": [runs.stage(annotate={"from": {"scoreField": "score"}})],
+    "conditioning": {"format": "Token"},
+}
+POD = "spec.pods.trainer"
+
+
+def whole(path: str, low: int, high: int, **more: Any) -> list[Limit]:
+    """Both ends of a range."""
+    return [
+        Limit(path, low, low - 1, f"must be at least {low}, not {low - 1}", **more),
+        Limit(path, high, high + 1, f"must be at most {high}, not {high + 1}", **more),
+    ]
+
+
+def text(path: str, most: int, **more: Any) -> list[Limit]:
+    """A text of bounded length that is not empty."""
+    return [
+        Limit(
+            path, "x" * most, "x" * (most + 1), f"must have at most {most} characters, has {most + 1}", **more
+        ),
+        Limit(path, "x", "", "must not be empty", **more),
+    ]
+
+
+def name(path: str, most: int, **more: Any) -> list[Limit]:
+    """The name of an object or of an item."""
+    return [
+        Limit(path, "a" * most, "a" * (most + 1), f"must have at most {most} characters", **more),
+        Limit(path, "a-1", "A_1", NAME, **more),
+        Limit(path, "a", "-a", NAME, **more),
+    ]
+
+
+def uri(path: str, **more: Any) -> list[Limit]:
+    """A place of data or a model."""
+    return [
+        Limit(path, "hf://owner/name", "ftp://host/x", URI, **more),
+        Limit(
+            path, "s3://b/" + "x" * 1017, "s3://b/" + "x" * 1018, "must have at most 1024 characters", **more
+        ),
+        Limit(path, "gs://b/x", "gs://b/x y", URI, **more),
+    ]
+
+
+def decimal(path: str, **more: Any) -> list[Limit]:
+    """A number as a string."""
+    return [
+        Limit(path, "3e-4", "-1", DECIMAL, **more),
+        Limit(path, "0.5", 0.5, "must be text, not 0.5: put it in quotes, '0.5'", **more),
+    ]
+
+
+def items(path: str, item: Any, most: int, least: int = 0, **more: Any) -> list[Limit]:
+    """A list of bounded length. `item` makes the item of an index."""
+    some = [item(index) for index in range(most + 1)]
+    found = [Limit(path, some[:most], some, f"must have at most {most} items, has {most + 1}", **more)]
+    return found + ([Limit(path, some[:least], [], "must have at least", **more)] if least else [])
+
+
+def one_of(path: str, good: str, words: str, bad: str = "Other", **more: Any) -> list[Limit]:
+    """An enum."""
+    return [Limit(path, good, bad, f"must be {words}, not '{bad}'", **more)]
+
+
+YEAR = 31_536_000
+
+LIMITS: list[Limit] = [
+    Limit("metadata.name", "a" * 63, "a" * 64, "metadata.name must have at most 63 characters", at=" "),
+    *name("spec.runtimeRef.name", 253),
+    Limit("spec.storage.uri", "pvc://claim/path", "hf://owner/name", URI),
+    *one_of("spec.storage.shared", "Disabled", "Enabled or Disabled"),
+    *name("spec.storage.credentialsSecretName", 253, base={"storage": {"uri": "s3://bucket/x"}}),
+    Limit(
+        "spec.storage",
+        {"uri": "gs://bucket/x", "credentialsSecretName": "keys"},
+        {"uri": "file:///x", "credentialsSecretName": "keys"},
+        "credentialsSecretName is for s3:// and gs:// only: leave it out",
+        at="spec.storage.credentialsSecretName",
+    ),
+    # model
+    *uri("spec.model.source", base={"model": {}}),
+    *uri("spec.model.config"),
+    *uri("spec.model.tokenizer"),
+    *text("spec.model.revision", 128, base={"model": {"source": "hf://a/b"}}),
+    Limit(
+        "spec.model",
+        {"source": "hf://a/b", "revision": "main"},
+        {"source": "file:///a", "revision": "main"},
+        "revision is for an hf:// source only: leave it out",
+        at="spec.model.revision",
+    ),
+    *(
+        Limit(
+            "spec.model",
+            {"source": "hf://a/b"},
+            bad,
+            "exactly one of source, or config with tokenizer, must be set",
+        )
+        for bad in (
+            {},
+            {"config": "file:///a"},
+            {"tokenizer": "file:///a"},
+            {"source": "hf://a/b", "config": "file:///a"},
+            {"source": "hf://a/b", "tokenizer": "file:///a"},
+        )
+    ),
+    # judge
+    *uri("spec.judge.model"),
+    *text("spec.judge.revision", 128, base={"judge": {"model": "hf://a/b"}}),
+    Limit(
+        "spec.judge",
+        {"model": "hf://a/b", "revision": "main"},
+        {"model": "s3://a/b", "revision": "main"},
+        "revision is for an hf:// model only: leave it out",
+        at="spec.judge.revision",
+    ),
+    Limit("spec.judge", {"model": "hf://a/b"}, {}, "exactly one of model and endpoint must be set"),
+    Limit(
+        "spec.judge",
+        ENDPOINT["judge"],
+        {"model": "hf://a/b", **ENDPOINT["judge"]},
+        "exactly one of model and endpoint must be set",
+    ),
+    Limit(
+        "spec.judge.endpoint.url", "http://h/v1", "h/v1", "must be a URL: http:// or https://", base=ENDPOINT
+    ),
+    Limit(
+        "spec.judge.endpoint.url",
+        "http://" + "h" * 1017,
+        "http://" + "h" * 1018,
+        "must have at most 1024 characters",
+        base=ENDPOINT,
+    ),
+    *text("spec.judge.endpoint.model", 256, base=ENDPOINT),
+    *name("spec.judge.endpoint.apiKeySecretName", 253, base=ENDPOINT),
+    *whole("spec.judge.endpoint.activeParameters", 1, 10**15, base=ENDPOINT),
+    Limit("spec.judge.reasoningParser", "deepseek_r1", "deep-seek", "must match ^[a-z0-9_]+$"),
+    Limit("spec.judge.reasoningParser", "a" * 40, "a" * 41, "must have at most 40 characters"),
+    Limit(
+        "spec.judge.rubric.builtin",
+        "quality",
+        "Quality",
+        "must be quality, not 'Quality': did you mean quality?",
+    ),
+    Limit("spec.judge.rubric", {"inline": RUBRIC}, {}, "exactly one of builtin, configMapKeyRef and inline"),
+    Limit(
+        "spec.judge.rubric",
+        {"configMapKeyRef": {"name": "rubric"}},
+        {"builtin": "quality", "inline": RUBRIC},
+        "exactly one of builtin, configMapKeyRef and inline must be set",
+    ),
+    *name("spec.judge.rubric.configMapKeyRef.name", 253),
+    Limit(
+        "spec.judge.rubric.configMapKeyRef",
+        {"name": "a", "key": "r.yaml"},
+        {"name": "a", "key": "r/y"},
+        "must match",
+    ),
+    *text("spec.judge.rubric.inline.instructions", 16_384, base=INLINE),
+    *text("spec.judge.rubric.inline.idealCritique", 2048, base=INLINE),
+    *text("spec.judge.rubric.inline.worstCritique", 2048, base=INLINE),
+    *items("spec.judge.rubric.inline.axes", lambda index: f"axis_{index}", 16, 1, base=INLINE),
+    Limit("spec.judge.rubric.inline.axes[0]", "a" * 40, "Axis", "must match", base=INLINE),
+    Limit("spec.judge.rubric.inline.minScore", 0, -1, "must be at least 0", base=INLINE),
+    Limit("spec.judge.rubric.inline.maxScore", 100, 101, "must be at most 100", base=INLINE),
+    Limit(
+        "spec.judge.rubric.inline.minScore",
+        4,
+        5,
+        "minScore must be below maxScore",
+        base=INLINE,
+        at="spec.judge.rubric.inline",
+    ),
+    *decimal("spec.judge.sampling.temperature"),
+    *decimal("spec.judge.sampling.topP"),
+    *whole("spec.judge.sampling.maxTokens", 16, 131_072),
+    *whole("spec.judge.sampling.retries", 0, 10),
+    Limit("spec.judge.engine.minReplicas", 1, 0, "must be at least 1"),
+    *whole("spec.judge.engine.maxReplicas", 1, 1024),
+    Limit(
+        "spec.judge.engine",
+        {"minReplicas": 2, "maxReplicas": 2},
+        {"minReplicas": 2},
+        "minReplicas must be at most maxReplicas",
+        at="spec.judge.engine.minReplicas",
+    ),
+    *whole("spec.judge.engine.tensorParallelSize", 1, 64),
+    *items("spec.judge.engine.args", lambda index: f"--max-num-seqs={index + 1}", 64),
+    *(
+        Limit("spec.judge.engine.args[0]", good, bad, "must be one of the options that a run may set")
+        for good, bad in (
+            ("--max-model-len=8192", "--trust-remote-code"),
+            ("--enforce-eager", "--enforce"),
+            ("--dtype=bfloat16", "--worker-cls=evil.Worker"),
+            ("--no-enable-prefix-caching", "8192"),
+        )
+    ),
+    # conditioning
+    *one_of("spec.conditioning.format", "Critique", "Token, Critique or TokenAndCritique"),
+    *whole("spec.conditioning.levels", 2, 10),
+    *one_of("spec.conditioning.calibration", "Quantile", "Fixed or Quantile"),
+    *whole("spec.conditioning.dropoutPercent", 0, 100),
+    *whole("spec.conditioning.maxFeedbackTokens", 8, 4096),
+    *one_of("spec.conditioning.lossOnFeedback", "Mask", "Include or Mask"),
+    *text("spec.conditioning.inferenceFeedback", 2048),
+    # arms
+    *items("spec.arms", lambda index: runs.arm(f"arm-{index}"), 16, 1),
+    *name("spec.arms[0].name", 24),
+    Limit(
+        "spec.arms",
+        [runs.arm("a"), runs.arm("b")],
+        [runs.arm("a"), runs.arm("a")],
+        "another of arms is named 'a' already",
+        at="spec.arms[1].name",
+    ),
+    Limit(
+        "spec.arms[0]",
+        {"name": "a", "method": "Shuffled"},
+        {"name": "a", "method": "Filter"},
+        "must be Conditioned, NextToken, Filtered, Annealed or Shuffled, not 'Filter': did you mean",
+        at="spec.arms[0].method",
+    ),
+    *items("spec.arms[0].seeds", lambda index: index, 32, 1, base={"arms": [runs.arm("a")]}),
+    *whole("spec.arms[0].tokensPercent", 1, 10_000, base={"arms": [runs.arm("a")]}),
+    *whole("spec.arms[0].samplePercent", 1, 100, base={"arms": [runs.arm("a")]}),
+    Limit(
+        "spec.arms[0].seeds",
+        [0, 2**31 - 1],
+        [2**31],
+        "must be at most 2147483647",
+        base={"arms": [runs.arm("a")]},
+    ),
+    Limit(
+        "spec.arms[0].seeds",
+        [1, 2],
+        [1, 1],
+        "items must differ: 1 is given more than once",
+        base={"arms": [runs.arm("a")]},
+    ),
+    Limit(
+        "spec.arms",
+        [runs.arm("a", "Filtered", samplePercent=50)],
+        [runs.arm("a", "NextToken", samplePercent=50)],
+        "a NextToken arm uses no feedback: leave samplePercent out",
+        at="spec.arms[0].samplePercent",
+    ),
+    Limit(
+        "spec.arms",
+        [runs.arm(f"arm-{index}") for index in range(10)],
+        [runs.arm(f"arm-{index}") for index in range(11)],
+        "arms times stages must be at most 40",
+        base={"stages": [runs.stage(f"stage-{index}") for index in range(4)]},
+    ),
+    *whole("spec.maxParallelArms", 1, 512),
+    # stages
+    *items("spec.stages", lambda index: runs.stage(f"stage-{index}"), 16, 1),
+    *name("spec.stages[0].name", 24),
+    Limit(
+        "spec.stages",
+        [runs.stage("a"), runs.stage("b")],
+        [runs.stage("a"), runs.stage("a")],
+        "another of stages is named 'a' already",
+        at="spec.stages[1].name",
+    ),
+    *one_of("spec.stages[0].type", "Midtrain", "Pretrain, Midtrain, SFT or Rollout"),
+    Limit(
+        "spec.stages[0].type",
+        "Pretrain",
+        "Rollout",
+        "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
+    ),
+    Limit(
+        "spec.stages[0]",
+        runs.stage(type="SFT", datasets=[runs.dataset(messagesField="messages")]),
+        runs.stage(type="SFT"),
+        "an SFT stage trains on conversations: set messagesField in each of its datasets",
+        at="spec.stages[0].datasets",
+    ),
+    *items("spec.stages[0].datasets", lambda index: runs.dataset(f"d{index}"), 32, 1),
+    *name("spec.stages[0].datasets[0].name", 40),
+    *uri("spec.stages[0].datasets[0].uri"),
+    *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet or Text"),
+    *text("spec.stages[0].datasets[0].textField", 128),
+    *text("spec.stages[0].datasets[0].messagesField", 128),
+    *whole("spec.stages[0].datasets[0].weight", 1, 1000),
+    Limit(
+        "spec.stages[0].datasets",
+        [runs.dataset("a"), runs.dataset("b")],
+        [runs.dataset("a"), runs.dataset("a")],
+        "another of datasets is named 'a' already",
+        at="spec.stages[0].datasets[1].name",
+    ),
+    *whole("spec.stages[0].annotate.samplePercent", 1, 100),
+    *whole("spec.stages[0].annotate.workers", 1, 256),
+    *whole("spec.stages[0].annotate.deadlineSeconds", 1, YEAR),
+    *whole("spec.stages[0].annotate.gates.maxInvalidPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxOverlapPercent", 0, 100),
+    *text("spec.stages[0].annotate.from.scoreField", 128, base=EXISTING),
+    *text("spec.stages[0].annotate.from.critiqueField", 128, base=EXISTING),
+    *one_of("spec.stages[0].conditioning.format", "Token", "Token, Critique or TokenAndCritique"),
+    *whole("spec.stages[0].conditioning.levels", 2, 10),
+    *one_of("spec.stages[0].conditioning.calibration", "Fixed", "Fixed or Quantile"),
+    *whole("spec.stages[0].conditioning.dropoutPercent", 0, 100),
+    *whole("spec.stages[0].conditioning.maxFeedbackTokens", 8, 4096),
+    *one_of("spec.stages[0].conditioning.lossOnFeedback", "Include", "Include or Mask"),
+    *text("spec.stages[0].conditioning.inferenceFeedback", 2048),
+    Limit("spec.stages[0].prepare.sequenceLength", 32, 31, "must be at least 32"),
+    Limit("spec.stages[0].prepare.sequenceLength", 4096, 1_048_577, "must be at most 1048576"),
+    *whole("spec.stages[0].prepare.workers", 1, 256),
+    Limit(
+        "spec.stages[0].prepare.sequenceLength",
+        512,
+        500,
+        "train.batchTokens must be a multiple of prepare.sequenceLength",
+        at=TRAIN,
+    ),
+    # train
+    Limit(f"{TRAIN}.maxTokens", 10**15, 10**15 + 1, f"must be at most {10**15}"),
+    Limit(f"{TRAIN}.maxTokens", 4096, 0, "must be at least 1, not 0"),
+    Limit(f"{TRAIN}.batchTokens", 256, 31, "must be at least 32"),
+    Limit(f"{TRAIN}.batchTokens", 65_536, 10**12 + 1, f"must be at most {10**12}"),
+    Limit(f"{TRAIN}.batchTokens", 65_536, 131_072, "batchTokens must be at most maxTokens"),
+    *(decimal(f"{TRAIN}.optimizer.learningRate")),
+    *(decimal(f"{TRAIN}.optimizer.weightDecay")),
+    *(decimal(f"{TRAIN}.optimizer.beta1")),
+    *(decimal(f"{TRAIN}.optimizer.beta2")),
+    *(decimal(f"{TRAIN}.optimizer.epsilon")),
+    *(decimal(f"{TRAIN}.optimizer.maxGradNorm")),
+    *one_of(f"{TRAIN}.schedule.type", "Constant", "Cosine, WarmupStableDecay or Constant"),
+    *whole(f"{TRAIN}.schedule.warmupPercent", 0, 100),
+    *whole(f"{TRAIN}.schedule.decayPercent", 0, 100),
+    *whole(f"{TRAIN}.schedule.finalPercent", 0, 100),
+    *one_of(f"{TRAIN}.precision", "FP32", "FP32 or BF16"),
+    *whole(f"{TRAIN}.evalEveryTokens", 1, 10**15),
+    *whole(f"{TRAIN}.numNodes", 1, 4096),
+    Limit(f"{TRAIN}.minNodes", 1, 0, "must be at least 1"),
+    Limit(f"{TRAIN}.minNodes", 1, 4097, "must be at most 4096"),
+    Limit(f"{TRAIN}.minNodes", 1, 2, "minNodes must be at most numNodes"),
+    *whole(f"{TRAIN}.numProcPerNode", 1, 64),
+    *whole(f"{TRAIN}.microBatchSequences", 1, 65_536),
+    *one_of(f"{TRAIN}.parallelism", "FullyShard", "Auto, Replicate or FullyShard"),
+    *one_of(f"{TRAIN}.compile", "Disabled", "Auto, Enabled or Disabled"),
+    *whole(f"{TRAIN}.checkpoint.intervalSeconds", 1, 86_400),
+    *whole(f"{TRAIN}.checkpoint.keep", 1, 100),
+    Limit(
+        f"{TRAIN}.resourcesPerNode.requests",
+        {"cpu": 2, "memory": "1.5Gi"},
+        {"cpu": "two"},
+        "must be an amount",
+    ),
+    # evaluate
+    *items("spec.stages[0].evaluate.tasks", lambda index: {"name": f"t{index}", "uri": "s3://b/t"}, 32),
+    Limit(
+        "spec.stages[0].evaluate.tasks",
+        [{"name": "a", "uri": "s3://b/t"}],
+        [{"name": "a", "uri": "s3://b/t"}] * 2,
+        "another of tasks is named 'a' already",
+        at="spec.stages[0].evaluate.tasks[1].name",
+    ),
+    Limit(
+        "spec.stages[0].evaluate.tasks",
+        [{"name": "a", "uri": "s3://b/t", "maxItems": 100_000}],
+        [{"name": "a", "uri": "s3://b/t", "maxItems": 100_001}],
+        "must be at most 100000",
+        at="spec.stages[0].evaluate.tasks[0].maxItems",
+    ),
+    Limit("spec.stages[0].evaluate.prefixes", ["Best", "None"], ["Bests"], "did you mean Best?"),
+    Limit("spec.stages[0].evaluate.prefixes", ["Best"], [], "must have at least 1"),
+    *whole("spec.stages[0].evaluate.holdoutDocuments", 0, 100_000),
+    *whole("spec.stages[0].evaluate.maxNewTokens", 1, 8192),
+    # pods
+    Limit(
+        f"{POD}.resources.limits", {"nvidia.com/gpu": 1}, {"cpu": 0.5}, "write the number as a string: '0.5'"
+    ),
+    Limit(
+        f"{POD}.resources.requests",
+        {f"r{index}": 1 for index in range(16)},
+        {f"r{index}": 1 for index in range(17)},
+        "must have at most 16 items",
+    ),
+    Limit(f"{POD}.image", "registry/image:tag", "two words", "must match"),
+    Limit(f"{POD}.image", "i" * 512, "i" * 513, "must have at most 512 characters"),
+    *items(f"{POD}.env", lambda index: {"name": f"V{index}", "value": ""}, 64),
+    Limit(f"{POD}.env[0]", {"name": "A_1", "value": "x"}, {"name": "A-1", "value": "x"}, "must match"),
+    Limit(
+        f"{POD}.env[0]", {"name": "A" * 128, "value": "x"}, {"name": "A" * 129, "value": "x"}, "at most 128"
+    ),
+    Limit(
+        f"{POD}.env[0]",
+        {"name": "A", "value": "x" * 4096},
+        {"name": "A", "value": "x" * 4097},
+        "at most 4096",
+    ),
+    Limit(
+        f"{POD}.env[0]",
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        {"name": "A"},
+        "exactly one of value and valueFrom must be set",
+    ),
+    Limit(
+        f"{POD}.env[0]",
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k_1.x"}}},
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k/1"}}},
+        "must match",
+        at=f"{POD}.env[0].valueFrom.secretKeyRef.key",
+    ),
+    Limit(
+        f"{POD}.env[0]",
+        {"name": "A", "value": "x"},
+        {"name": "IXT_TASK", "value": "x"},
+        "names that start with IXT_ are set by the operator: choose another",
+        at=f"{POD}.env[0].name",
+    ),
+    *name(f"{POD}.serviceAccountName", 253),
+    *name(f"{POD}.priorityClassName", 253),
+    Limit(f"{POD}.nodeSelector", {"disk": "x" * 63}, {"disk": "x" * 64}, "must have at most 63 characters"),
+    Limit(
+        f"{POD}.nodeSelector",
+        {f"l{index}": "" for index in range(32)},
+        {f"l{index}": "" for index in range(33)},
+        "must have at most 32 items",
+    ),
+    *items(f"{POD}.tolerations", lambda index: {"key": f"t{index}", "operator": "Exists"}, 32),
+    Limit(
+        f"{POD}.tolerations[0]",
+        {"operator": "Exists"},
+        {"operator": "In"},
+        "must be Equal or Exists, not 'In'",
+    ),
+    Limit(f"{POD}.tolerations[0]", {"effect": "NoExecute"}, {"effect": "No"}, "must be NoSchedule"),
+    Limit(
+        f"{POD}.tolerations[0]", {"key": "x" * 317}, {"key": "x" * 318}, "must have at most 317 characters"
+    ),
+    Limit(
+        f"{POD}.tolerations[0]", {"value": "x" * 63}, {"value": "x" * 64}, "must have at most 63 characters"
+    ),
+    Limit(f"{POD}.tolerations[0]", {"tolerationSeconds": 0}, {"tolerationSeconds": -1}, "must be at least 0"),
+    *items(f"{POD}.imagePullSecrets", lambda index: {"name": f"s{index}"}, 8),
+    Limit(
+        f"{POD}.imagePullSecrets[0]",
+        {"name": "s.t"},
+        {"name": "S"},
+        NAME,
+        at=f"{POD}.imagePullSecrets[0].name",
+    ),
+    # the rest
+    *name("spec.queueName", 63),
+    Limit("spec.suspend", True, "yes", "must be true or false, not 'yes'"),
+    *(
+        limit
+        for fault in ("infrastructure", "application", "outOfMemory", "diverged", "hung")
+        for limit in whole(f"spec.failurePolicy.{fault}", 0, 1000)
+    ),
+    *whole("spec.activeDeadlineSeconds", 1, YEAR),
+    *whole("spec.schedulingTimeoutSeconds", 1, YEAR),
+    *whole("spec.ttlSecondsAfterFinished", 0, YEAR),
+    # relations of the whole
+    Limit(
+        "spec.judge",
+        {"model": "file:///judge"},
+        None,
+        "a judge is needed: set judge, or annotate.from in every stage, or only NextToken arms",
+    ),
+    Limit(
+        "spec.arms",
+        [runs.arm("a", "NextToken")],
+        [runs.arm("a", "NextToken"), runs.arm("b")],
+        "a judge is needed",
+        base={"judge": None},
+        at="spec.judge",
+    ),
+    Limit(
+        "spec.stages",
+        [runs.stage(annotate={"from": {"scoreField": "s", "critiqueField": "c"}})],
+        [runs.stage("a", annotate={"from": {"scoreField": "s", "critiqueField": "c"}}), runs.stage("b")],
+        "a judge is needed",
+        base={"judge": None},
+        at="spec.judge",
+    ),
+    Limit(
+        "spec.stages[0].annotate.from",
+        {"scoreField": "score", "critiqueField": "words"},
+        {"scoreField": "score"},
+        "existing feedback has no critiques without annotate.from.critiqueField: set it, or format Token",
+        at="spec.stages",
+    ),
+    Limit(
+        "spec.stages[0].conditioning.format",
+        "Token",
+        "Critique",
+        "existing feedback has no critiques",
+        base=EXISTING,
+        at="spec.stages",
+    ),
+    Limit(
+        "spec.conditioning.format",
+        "Token",
+        "TokenAndCritique",
+        "existing feedback has no critiques",
+        base=EXISTING,
+        at="spec.stages",
+    ),
+]

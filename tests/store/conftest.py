@@ -1,0 +1,92 @@
+"""Every test with `store` runs against a folder and against a real S3 server (tests/s3server/build.sh)."""
+
+import os
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ixt_workloads.store import Store, open_store
+
+BINARY = Path(os.environ.get("IXT_CACHE_DIR") or Path.home() / ".cache/ixt") / "bin/versitygw-1.8.0"
+BUCKET = "ixt-test"
+ACCESS, SECRET = "ixt-access", "ixt-secret-of-tests"
+
+
+@dataclass(frozen=True)
+class Server:
+    endpoint: str
+    bucket: Path
+    """The bucket's folder, in which a key is a file."""
+
+
+@pytest.fixture(scope="session")
+def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not BINARY.exists():
+        pytest.skip(f"no S3 server at {BINARY}: tests/s3server/build.sh builds it (needs Go)")
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / BUCKET).mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
+    command = [str(BINARY), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
+    with (folder.parent / "s3.log").open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        _wait(process, port)
+        yield Server(f"http://127.0.0.1:{port}", folder / BUCKET)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail("the S3 server did not start; see s3.log")
+
+
+@pytest.fixture
+def s3(s3server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server, named by the environment as a user would."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("IXT_CACHE", str(tmp_path / "cache"))
+    return s3server
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store's files lie, to change them behind its back."""
+
+    uri: str
+    folder: Path
+
+
+@pytest.fixture(params=["posix", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "posix":
+        return Place(f"file://{tmp_path}/store", tmp_path / "store")
+    server: Server = request.getfixturevalue("s3")
+    prefix = f"runs/{uuid.uuid4().hex}"
+    return Place(f"s3://{BUCKET}/{prefix}", server.bucket / prefix)
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return open_store(place.uri)

@@ -1,0 +1,1 @@
+"""Annotate: a judge reads documents and writes feedback."""

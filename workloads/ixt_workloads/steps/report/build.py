@@ -1,0 +1,395 @@
+"""The report as one JSON value, from the lanes' artifacts: every number of the page, in page order."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+from ixt_workloads.contract.keys import differences
+from ixt_workloads.contract.steps import Method
+from ixt_workloads.steps.report.curves import Curve
+from ixt_workloads.steps.report.read import Lane, cut, judged_documents
+from ixt_workloads.steps.report.verdict import Contender, Metric, judge
+from ixt_workloads.store import Artifact
+
+CONDITIONED = {Method.CONDITIONED, Method.SHUFFLED}
+"""Methods whose models know feedback, and are asked for the best."""
+
+KINDS = ("prompt", "reasoning", "feedback", "wasted")
+"""Tokens that a judge computes. Cached prompt tokens cost nothing and are counted beside them."""
+
+Json = dict[str, Any]
+
+
+def build(title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact]) -> Json:
+    """The whole report. Lanes of a stage stand together, stages in their order."""
+    spent: Counter[tuple[str, int]] = Counter()
+    paid: dict[tuple[str, int], set[str]] = {}
+    stages = []
+    for name, group in groupby(lanes, key=lambda lane: lane.spec.stage):
+        stages.append(_stage(name, [_account(lane, spent, paid) for lane in group]))
+    evaluated = [stage["name"] for stage in stages if stage["verdict"]["metric"]]
+    return {
+        "title": title,
+        "verdictOf": evaluated[-1] if evaluated else stages[-1]["name"],
+        "stages": stages,
+        "lineage": _lineage(nodes),
+    }
+
+
+class _Run:
+    """One lane with its account: FLOPs spent before it and on its annotation, and its evaluated points."""
+
+    def __init__(self, lane: Lane, before: int, annotation: int) -> None:
+        self.lane = lane
+        self.seed = lane.spec.seed
+        self.before = before
+        self.annotation = annotation
+        self.training = int(lane.train.summary["flops"])
+        start = before + annotation
+        self.points = [
+            (start + int(point["flops"]), point["evaluation"])
+            for point in lane.points
+            if point.get("evaluation") and point["flops"] < self.training
+        ]
+        self.scores: Json = lane.evaluation["scores"]
+        self.points.append((start + self.training, self.scores))
+
+    def curve(self, values: Iterable[float | None]) -> Curve | None:
+        """A curve of the points that have a value."""
+        found = {flops: value for (flops, _), value in zip(self.points, values, strict=True) if value is not None}
+        places = sorted(found)
+        return Curve(tuple(places), tuple(found[place] for place in places)) if found else None
+
+
+def _account(lane: Lane, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]) -> _Run:
+    """Charge a lane: every annotation once, up front, whichever other lanes share it."""
+    who = (lane.spec.arm, lane.spec.seed)
+    known = paid.setdefault(who, set())
+    fresh = [artifact for artifact in lane.annotate if artifact.key not in known]
+    known.update(artifact.key for artifact in fresh)
+    run = _Run(lane, spent[who], sum(_flops(artifact) for artifact in fresh))
+    spent[who] += run.annotation + run.training
+    return run
+
+
+def _flops(annotation: Artifact) -> int:
+    return int(annotation.summary.get("flops") or 0)
+
+
+def _stage(name: str, runs: Sequence[_Run]) -> Json:
+    by_arm = {arm: list(group) for arm, group in groupby(runs, key=lambda run: run.lane.spec.arm)}
+    arms = [_arm(group) for group in by_arm.values()]
+    reference = next((run for run in runs if run.lane.annotate and run.lane.spec.method in CONDITIONED), None)
+    reference = reference or next((run for run in runs if run.lane.annotate), None)
+    inventory = runs[0].lane.inventory
+    annotations = _unique(artifact for run in runs for artifact in run.lane.annotate)
+    holdout = _unique(run.lane.holdout for run in runs if run.lane.holdout)
+    return {
+        "name": name,
+        "type": runs[0].lane.spec.stage_type.value,
+        "verdict": _verdict(by_arm, arms),
+        "seeds": max(len(arm["seeds"]) for arm in arms),
+        "arms": arms,
+        "ratio": _ratio(reference) if reference else None,
+        "annotation": _annotation(annotations) if annotations else None,
+        "holdoutAnnotation": _annotation(holdout) if holdout else None,
+        "feedback": _feedback(inventory, annotations, reference) if annotations and reference else None,
+        "inventory": dict(inventory.summary),
+        "levels": sorted({level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=_numeric),
+    }
+
+
+def _unique(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    return list({artifact.key: artifact for artifact in artifacts}.values())
+
+
+# --- arms ---
+
+
+def _arm(runs: Sequence[_Run]) -> Json:
+    first = runs[0]
+    method = first.lane.spec.method
+    prefix = "Best" if method in CONDITIONED else "None"
+    return {
+        "name": first.lane.spec.arm,
+        "method": method.value,
+        "prefix": prefix,
+        "seeds": [run.seed for run in runs],
+        "flops": {
+            "before": fmean(run.before for run in runs),
+            "annotation": fmean(run.annotation for run in runs),
+            "annotationByKind": _by_kind(first.lane.annotate, first.annotation),
+            "training": fmean(run.training for run in runs),
+            "total": fmean(run.points[-1][0] for run in runs),
+        },
+        "annotatedPercent": _percent(
+            sum(artifact.summary["documents"] for artifact in first.lane.annotate),
+            first.lane.inventory.summary["documents"],
+        ),
+        "training": _training(runs),
+        "curves": {
+            metric.value: [
+                {"seed": run.seed, "flops": list(curve.flops), "quality": list(curve.quality)}
+                for run in runs
+                if (curve := _curve(run, metric, prefix))
+            ]
+            for metric in Metric
+        },
+        "accuracy": _accuracies(runs),
+        "tasks": _tasks(runs),
+        "logProbability": _documents(runs),
+        "levels": _levels(runs),
+        "prepared": dict(first.lane.prepare.summary),
+    }
+
+
+def _training(runs: Sequence[_Run]) -> Json:
+    summaries = [run.lane.train.summary for run in runs]
+    names = ("tokens", "uniqueTokens", "epochs", "steps", "finalLoss", "parameters")
+    return {name: _mean(summary.get(name) for summary in summaries) for name in names}
+
+
+def _curve(run: _Run, metric: Metric, prefix: str) -> Curve | None:
+    if metric is Metric.ACCURACY:
+        return run.curve(_accuracy(scores, prefix) for _, scores in run.points)
+    losses = (_loss(scores) for _, scores in run.points)
+    return run.curve(None if loss is None else -loss for loss in losses)
+
+
+def _accuracy(scores: Json, prefix: str) -> float | None:
+    """Mean over the tasks, of which each must have been asked with the prefix."""
+    tasks = scores.get("tasks") or {}
+    if not tasks or any(prefix not in asked for asked in tasks.values()):
+        return None
+    return fmean(asked[prefix]["accuracy"] for asked in tasks.values())
+
+
+def _loss(scores: Json) -> float | None:
+    documents = scores.get("documents") or {}
+    return documents["None"]["nll"] if documents.get("None") else None
+
+
+def _accuracies(runs: Sequence[_Run]) -> dict[str, float]:
+    found = {
+        prefix: _mean(_accuracy(run.scores, prefix) for run in runs)
+        for prefix in ("Best", "None", "Worst", "Random")
+    }
+    return {prefix: value for prefix, value in found.items() if value is not None}
+
+
+def _tasks(runs: Sequence[_Run]) -> dict[str, Json]:
+    """Accuracy by task and prefix, and how many questions stand behind it."""
+    first = runs[0].scores.get("tasks") or {}
+    return {
+        task: {
+            "items": max((score.get("items", 0) for score in asked.values()), default=0),
+            "accuracy": {
+                prefix: _mean(
+                    run.scores["tasks"].get(task, {}).get(prefix, {}).get("accuracy") for run in runs
+                )
+                for prefix in asked
+            },
+        }
+        for task, asked in first.items()
+    }
+
+
+def _documents(runs: Sequence[_Run]) -> dict[str, float | None]:
+    """Nats a token of held-out documents by the prefix before them, lower is better."""
+    first = runs[0].scores.get("documents") or {}
+    return {
+        prefix: _mean((run.scores["documents"].get(prefix) or {}).get("nll") for run in runs)
+        for prefix in first
+    }
+
+
+def _levels(runs: Sequence[_Run]) -> list[Json]:
+    """Nats a token of held-out documents by their level and the prefix before them."""
+    rows = {}
+    for row in runs[0].scores.get("levels") or []:
+        same = [
+            other
+            for run in runs
+            for other in run.scores.get("levels") or []
+            if other["level"] == row["level"]
+        ]
+        rows[row["level"]] = {
+            "level": row["level"],
+            "documents": row["documents"],
+            "nll": {prefix: _mean(other["nll"].get(prefix) for other in same) for prefix in row["nll"]},
+        }
+    return [rows[level] for level in sorted(rows)]
+
+
+# --- verdict ---
+
+
+def _verdict(by_arm: Mapping[str, Sequence[_Run]], arms: Sequence[Json]) -> Json:
+    """The verdict by accuracy, or without tasks by the log-probability of held-out documents."""
+    for metric in Metric:
+        contenders = [
+            Contender(
+                name=arm["name"],
+                method=Method(arm["method"]),
+                prefix=arm["prefix"],
+                annotation=arm["flops"]["before"] + arm["flops"]["annotation"],
+                curves={
+                    curve["seed"]: Curve(tuple(curve["flops"]), tuple(curve["quality"]))
+                    for curve in arm["curves"][metric.value]
+                },
+            )
+            for arm in arms
+            if arm["curves"][metric.value]
+        ]
+        if contenders:
+            items = sum(task["items"] for task in arms[0]["tasks"].values())
+            found = judge(contenders, metric, items)
+            return {"metric": metric.value, "items": items, **_camel(asdict(found))}
+    return {"metric": None, "items": 0, **_camel(asdict(judge([], Metric.ACCURACY)))}
+
+
+def _camel(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_camel_case(name): _camel(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _camel_case(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+# --- annotation ---
+
+
+def _annotation(artifacts: Sequence[Artifact]) -> Json:
+    """Counts and costs of several annotations together."""
+    summaries = [artifact.summary for artifact in artifacts]
+    flops = sum(_flops(artifact) for artifact in artifacts)
+    valid = sum(summary["valid"] for summary in summaries)
+    overlaps = [(summary.get("overlapPercent"), summary["valid"]) for summary in summaries]
+    tokens: Counter[str] = Counter()
+    for summary in summaries:
+        tokens.update(summary.get("tokens") or {})
+    return {
+        "documents": sum(summary["documents"] for summary in summaries),
+        "valid": valid,
+        "invalid": sum(summary["invalid"] for summary in summaries),
+        "truncated": sum(summary.get("truncated") or 0 for summary in summaries),
+        "overlapPercent": (
+            sum(overlap * number for overlap, number in overlaps if overlap is not None) / valid if valid else None
+        ),
+        "tokens": dict(tokens),
+        "flops": flops,
+        "flopsByKind": _by_kind(artifacts, flops),
+        "judgeParameters": summaries[0].get("judgeParameters"),
+        "source": summaries[0].get("source"),
+        "unknownCost": any(
+            summary.get("source") != "Existing" and not summary.get("flops") for summary in summaries
+        ),
+    }
+
+
+def _by_kind(artifacts: Sequence[Artifact], flops: float) -> dict[str, float]:
+    """FLOPs by kind of token, in proportion to the tokens that were computed."""
+    tokens: Counter[str] = Counter()
+    for artifact in artifacts:
+        tokens.update(computed(artifact.summary.get("tokens") or {}))
+    total = sum(tokens.values())
+    return {kind: flops * tokens[kind] / total if total else 0.0 for kind in KINDS}
+
+
+def computed(tokens: Mapping[str, int]) -> dict[str, int]:
+    """Tokens that cost the judge a forward pass: of the prompt only what was not cached."""
+    prompt = max(0, tokens.get("prompt", 0) - tokens.get("cached", 0))
+    return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in KINDS[1:]}}
+
+
+def _ratio(run: _Run) -> Json:
+    """Cost of annotating a document against one training pass over it (docs: cost)."""
+    lane = run.lane
+    documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
+    prepared, trained = lane.prepare.summary, lane.train.summary
+    judging = sum(_flops(artifact) for artifact in lane.annotate) / documents if documents else 0.0
+    length = prepared["documentTokens"] / prepared["documents"] if prepared["documents"] else 0.0
+    training = run.training / trained["tokens"] * length if trained["tokens"] else 0.0
+    percent = _percent(documents, lane.inventory.summary["documents"])
+    ratio = judging / training if training else None
+    return {
+        "arm": lane.spec.arm,
+        "annotationFlopsPerDocument": judging,
+        "trainingFlopsPerDocument": training,
+        "tokensPerDocument": length,
+        "r": ratio,
+        "samplePercent": percent,
+        "samplePercentTimesR": None if ratio is None else percent * ratio,
+    }
+
+
+def _feedback(inventory: Artifact, annotations: Sequence[Artifact], reference: _Run) -> Json:
+    scores: Counter[str] = Counter()
+    for artifact in annotations:
+        scores.update({str(score): number for score, number in (artifact.summary.get("scores") or {}).items()})
+    prepared = reference.lane.prepare.summary
+    return {
+        "arm": reference.lane.spec.arm,
+        "scores": {score: scores[score] for score in sorted(scores, key=_numeric)},
+        "levels": {
+            level: prepared["levels"][level] for level in sorted(prepared.get("levels") or {}, key=_numeric)
+        },
+        "documents": judged_documents(inventory, annotations[0]),
+        "generations": [
+            {"level": sample["level"], "prompt": cut(sample["prompt"]), "text": cut(sample["text"])}
+            for sample in reference.lane.evaluation.get("samples") or []
+        ],
+    }
+
+
+def _numeric(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
+
+
+# --- lineage ---
+
+
+def _lineage(nodes: Mapping[str, Artifact]) -> list[Json]:
+    """Every node with what made it; a node's differences are those to its first sibling."""
+    siblings: dict[tuple[str, str], Artifact] = {}
+    rows = []
+    for name, artifact in nodes.items():
+        manifest = artifact.manifest
+        sibling = siblings.setdefault((name.split("/")[0], manifest.kind), artifact)
+        changed = differences(sibling.manifest.preimage, manifest.preimage)
+        rows.append(
+            {
+                "node": name,
+                "kind": manifest.kind,
+                "key": manifest.key,
+                "contentHash": manifest.content_hash,
+                "differences": [
+                    {"field": path, "sibling": _short(old), "here": _short(new)} for path, old, new in changed
+                ],
+                "fingerprint": dict(sorted(manifest.fingerprint.items())),
+            }
+        )
+    return rows
+
+
+def _short(value: Any) -> str:
+    text = "default" if value is None else str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return fmean(found) if found else None
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else 0.0

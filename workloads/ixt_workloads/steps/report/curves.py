@@ -1,0 +1,125 @@
+"""Curves of quality against FLOPs, and the ratio between two of them. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Quality (the higher, the better) against total FLOPs, by rising FLOPs; at least one point."""
+
+    flops: tuple[float, ...]
+    quality: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.flops or len(self.flops) != len(self.quality):
+            raise ValueError("a curve needs as many qualities as FLOPs, at least one")
+        if any(left >= right for left, right in pairwise(self.flops)):
+            raise ValueError("FLOPs of a curve must rise")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against another, both by their mean curves."""
+
+    flops: float | None
+    """The most FLOPs that both curves cover. None: the curves do not overlap."""
+    quality: float | None
+    """Of the arm at `flops`."""
+    baseline_quality: float | None
+    """Of the baseline at `flops`."""
+    gain: float | None
+    """The difference."""
+    target: float
+    """The baseline's best quality."""
+    flops_ratio: float | None
+    """FLOPs the arm needs for `target` over those the baseline needed. None: the arm never reaches it."""
+    best: float
+    """The arm's best quality."""
+    ends_before: bool
+    """The arm's curve ends before the baseline's, so `flops` is the arm's end and not the baseline's."""
+
+
+def quality_at(curve: Curve, flops: float) -> float | None:
+    """Quality after `flops`, on straight lines between the measured points; None outside of them."""
+    if not curve.flops[0] <= flops <= curve.flops[-1]:
+        return None
+    right = bisect_left(curve.flops, flops)
+    if curve.flops[right] == flops:
+        return curve.quality[right]
+    start, end = curve.flops[right - 1], curve.flops[right]
+    share = (flops - start) / (end - start)
+    return curve.quality[right - 1] * (1 - share) + curve.quality[right] * share
+
+
+def flops_to(curve: Curve, quality: float) -> float | None:
+    """FLOPs at which the curve first reaches a quality; None when it never does.
+
+    Time to target: what comes after the first crossing does not count, so this is the monotone envelope.
+    """
+    if curve.quality[0] >= quality:
+        return curve.flops[0]
+    for left in range(len(curve.flops) - 1):
+        start, end = curve.quality[left], curve.quality[left + 1]
+        if end >= quality:
+            share = (quality - start) / (end - start)
+            return curve.flops[left] * (1 - share) + curve.flops[left + 1] * share
+    return None
+
+
+def compare(arm: Curve, baseline: Curve) -> Comparison:
+    """Quality at equal FLOPs, and FLOPs for equal quality."""
+    flops = min(arm.flops[-1], baseline.flops[-1])
+    quality, baseline_quality = quality_at(arm, flops), quality_at(baseline, flops)
+    if quality is None or baseline_quality is None:
+        quality = baseline_quality = gain = None
+    else:
+        gain = quality - baseline_quality
+    target = max(baseline.quality)
+    needed, spent = flops_to(arm, target), flops_to(baseline, target)
+    return Comparison(
+        flops=None if gain is None else flops,
+        quality=quality,
+        baseline_quality=baseline_quality,
+        gain=gain,
+        target=target,
+        flops_ratio=needed / spent if needed is not None and spent else None,
+        best=max(arm.quality),
+        ends_before=arm.flops[-1] < baseline.flops[-1],
+    )
+
+
+@dataclass(frozen=True)
+class Band:
+    """Several seeds' curves as one: at each of `flops` the mean, the lowest and the highest quality."""
+
+    flops: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def curve(self) -> Curve:
+        """The mean."""
+        return Curve(self.flops, self.mean)
+
+
+def band(curves: Sequence[Curve]) -> Band:
+    """Mean and range of seeds where all of them have points or lines between points.
+
+    Seeds that share no FLOPs at all are cut to the first one's curve.
+    """
+    first, last = max(curve.flops[0] for curve in curves), min(curve.flops[-1] for curve in curves)
+    grid = sorted({x for curve in curves for x in curve.flops if first <= x <= last})
+    if not grid:
+        return band(curves[:1])
+    columns = [[value for curve in curves if (value := quality_at(curve, x)) is not None] for x in grid]
+    return Band(
+        flops=tuple(grid),
+        mean=tuple(fmean(column) for column in columns),
+        low=tuple(min(column) for column in columns),
+        high=tuple(max(column) for column in columns),
+    )

@@ -1,0 +1,53 @@
+"""The report's JSON and pictures as one HTML page that needs nothing from outside. Text is escaped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ixt_workloads.steps.report import numbers
+from ixt_workloads.steps.report.figures import Picture
+
+
+def render(report: Mapping[str, Any], pictures: Mapping[str, Mapping[str, Picture]]) -> str:
+    """The page. `pictures` are each stage's, by what they show."""
+    environment = Environment(
+        loader=PackageLoader("ixt_workloads.steps.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "flops": numbers.flops,
+        "count": numbers.count,
+        "decimal": numbers.decimal,
+        "ratio": numbers.ratio,
+        "percent": numbers.percent,
+        "quality": _quality,
+    }
+    return environment.get_template("page.html.jinja").render(report=report, picture=_finder(pictures))
+
+
+def _finder(pictures: Mapping[str, Mapping[str, Picture]]) -> Any:
+    def find(stage: str, what: str) -> Markup:
+        """A picture as a labelled element, or nothing when the stage has none."""
+        found = pictures.get(stage, {}).get(what)
+        if found is None:
+            return Markup("")
+        return Markup('<div class="picture" role="img" aria-label="{}">{}</div>').format(
+            found.alt,
+            Markup(found.svg),  # noqa: S704 - our own drawing; matplotlib escapes the text in it
+        )
+
+    return find
+
+
+def _quality(value: float | None, metric: str, digits: int | None = None) -> str:
+    """An accuracy, or a log-probability as the loss that people know."""
+    if value is None:
+        return "–"
+    if metric == "Accuracy":
+        return numbers.decimal(value, digits or 2)
+    return numbers.decimal(-value, digits or 3)

@@ -1,0 +1,237 @@
+"""What the numbers say, in a few plain sentences. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ixt_workloads.contract.steps import Method
+from ixt_workloads.steps.report.curves import Band, Comparison, Curve, band, compare, quality_at
+from ixt_workloads.steps.report.numbers import decimal, flops, ratio
+
+ENOUGH_SEEDS = 5
+"""Fewer seeds carry no claim (docs: honest baselines)."""
+
+CREDIBLE = 2.0
+"""Standard errors by which two accuracies must differ before the questions can tell them apart."""
+
+
+class Metric(StrEnum):
+    """What is compared; both are better when they are higher."""
+
+    ACCURACY = "Accuracy"
+    LOG_PROBABILITY = "LogProbability"
+    """log p of the held-out documents without prefix, in nats a token."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One arm in one stage."""
+
+    name: str
+    method: Method
+    prefix: str
+    """Feedback asked for when accuracy is measured: Best or None."""
+    annotation: float
+    """FLOPs of annotation that the arm has paid for before its curve starts."""
+    curves: Mapping[int, Curve]
+    """By seed, at least one."""
+
+    @property
+    def band(self) -> Band:
+        """Mean and range over the seeds."""
+        return band([self.curves[seed] for seed in sorted(self.curves)])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the report says first."""
+
+    headline: str
+    """The comparison that the run is about, in one sentence."""
+    seeds: str
+    """How far seeds and questions carry it."""
+    notes: tuple[str, ...] = ()
+    """What the other arms say to it."""
+    subject: str | None = None
+    baseline: str | None = None
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """Of every other arm with the baseline."""
+    gains: tuple[float, ...] = ()
+    """At equal FLOPs, of each seed that both arms have."""
+
+
+def judge(contenders: Sequence[Contender], metric: Metric, items: int = 0) -> Verdict:
+    """The verdict over a stage's arms. `items`: questions behind an accuracy, 0 when not known."""
+    if not contenders:
+        return Verdict("Nothing was evaluated, so there is no verdict.", "")
+    if len(contenders) == 1:
+        return _alone(contenders[0], metric)
+    baseline = _first(contenders, Method.NEXT_TOKEN) or _other(contenders)
+    rest = [contender for contender in contenders if contender is not baseline]
+    subject = _first(rest, Method.CONDITIONED) or rest[0]
+    comparisons = {arm.name: compare(arm.band.curve, baseline.band.curve) for arm in rest}
+    found = comparisons[subject.name]
+    gains = _gains(subject, baseline)
+    return Verdict(
+        headline=_headline(subject, baseline, found, metric, items),
+        seeds=_seeds(subject, baseline, gains, metric),
+        notes=tuple(_notes(subject, rest, comparisons, metric)),
+        subject=subject.name,
+        baseline=baseline.name,
+        comparisons=comparisons,
+        gains=gains,
+    )
+
+
+def shown(value: float, metric: Metric) -> str:
+    """A quality in the reader's words."""
+    return decimal(value) if metric is Metric.ACCURACY else decimal(-value, 3)
+
+
+def _first(contenders: Sequence[Contender], method: Method) -> Contender | None:
+    return next((contender for contender in contenders if contender.method is method), None)
+
+
+def _other(contenders: Sequence[Contender]) -> Contender:
+    plain = (contender for contender in contenders if contender.method is not Method.CONDITIONED)
+    return next(plain, contenders[0])
+
+
+def _alone(contender: Contender, metric: Metric) -> Verdict:
+    end = contender.band
+    return Verdict(
+        f"There is one arm only, {contender.name}, and nothing to compare it with. It ends at "
+        f"{_named(end.mean[-1], metric)} after {flops(end.flops[-1])} FLOPs.",
+        _seed_count(len(contender.curves)),
+        subject=contender.name,
+    )
+
+
+def _named(value: float, metric: Metric) -> str:
+    return (
+        f"{shown(value, metric)} accuracy" if metric is Metric.ACCURACY
+        else f"a loss of {shown(value, metric)} nats a token on held-out documents"
+    )  # fmt: skip
+
+
+def _headline(
+    subject: Contender, baseline: Contender, found: Comparison, metric: Metric, items: int
+) -> str:
+    asked = " (asked for the best)" if metric is Metric.ACCURACY and subject.prefix == "Best" else ""
+    if found.quality is None or found.baseline_quality is None or found.flops is None:
+        return _apart(subject, baseline, asked, metric)
+    where = (
+        f"At {flops(found.flops)} FLOPs, where {subject.name} ends," if found.ends_before
+        else f"At the FLOPs that {baseline.name} spent, {flops(found.flops)},"
+    )  # fmt: skip
+    what = (
+        f"{where} {subject.name}{asked} reaches {_named(found.quality, metric)} "
+        f"against {shown(found.baseline_quality, metric)}"
+    )
+    return f"{what}; {_cost(baseline, found, metric)}. {_size(subject, found, metric, items)}".strip()
+
+
+def _apart(subject: Contender, baseline: Contender, asked: str, metric: Metric) -> str:
+    """The sentence for curves that share no FLOPs, such as single points at different places."""
+    left, right = subject.band, baseline.band
+    late = (
+        f" {subject.name} spends {flops(subject.annotation)} FLOPs on annotation before it trains, and "
+        f"{baseline.name} had ended by then." if subject.annotation > right.flops[-1] else ""
+    )  # fmt: skip
+    return (
+        f"There is no comparison at equal FLOPs, as the curves do not overlap.{late} {subject.name}{asked} ends "
+        f"at {_named(left.mean[-1], metric)} after {flops(left.flops[-1])} FLOPs, {baseline.name} at "
+        f"{shown(right.mean[-1], metric)} after {flops(right.flops[-1])}."
+    )
+
+
+def _cost(baseline: Contender, found: Comparison, metric: Metric) -> str:
+    best = f"{baseline.name}’s best, {shown(found.target, metric)},"
+    if found.flops_ratio is None:
+        return f"it does not reach {best.removesuffix(',')}"
+    if found.flops_ratio < 1:
+        return f"it reaches {best} with {ratio(found.flops_ratio)} of the FLOPs, annotation included"
+    return f"to reach {best} it needs {ratio(found.flops_ratio)} times the FLOPs, annotation included"
+
+
+def _size(subject: Contender, found: Comparison, metric: Metric, items: int) -> str:
+    gain = found.gain or 0.0
+    if metric is Metric.ACCURACY and abs(gain) < CREDIBLE * _standard_error(found, items):
+        return f"The difference is within the noise of {items} questions."
+    if gain < 0:
+        return f"{subject.name} does worse here."
+    return ""
+
+
+def _standard_error(found: Comparison, items: int) -> float:
+    """Of the difference of two accuracies on `items` questions each, taken as independent."""
+    if items == 0 or found.quality is None or found.baseline_quality is None:
+        return 0.0
+    return math.sqrt(sum(p * (1 - p) for p in (found.quality, found.baseline_quality)) / items)
+
+
+def _gains(subject: Contender, baseline: Contender) -> tuple[float, ...]:
+    found = []
+    for seed in sorted(subject.curves.keys() & baseline.curves.keys()):
+        gain = compare(subject.curves[seed], baseline.curves[seed]).gain
+        if gain is not None:
+            found.append(gain)
+    return tuple(found)
+
+
+def _seeds(subject: Contender, baseline: Contender, gains: tuple[float, ...], metric: Metric) -> str:
+    number = min(len(subject.curves), len(baseline.curves))
+    if number == 1 or len(gains) < 2:
+        return _seed_count(number)
+    digits = 2 if metric is Metric.ACCURACY else 3
+    unit = "" if metric is Metric.ACCURACY else " nats a token"
+    mean = sum(gains) / len(gains)
+    deviation = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1))
+    spread = (
+        f"{len(gains)} seeds: the gain at equal FLOPs is {decimal(mean, digits)} ± {decimal(deviation, digits)}{unit} "
+        f"(mean, standard deviation), from {decimal(min(gains), digits)} to {decimal(max(gains), digits)}"
+    )
+    if len(gains) < ENOUGH_SEEDS:
+        return f"{spread}. Fewer than {ENOUGH_SEEDS} seeds are not enough for a claim."
+    if min(gains) <= 0 <= max(gains):
+        return f"{spread}: the seeds do not agree on its sign."
+    return f"{spread}: every seed agrees on its sign."
+
+
+def _seed_count(number: int) -> str:
+    if number == 1:
+        return "One seed: no spread, so no claim."
+    if number < ENOUGH_SEEDS:
+        return f"{number} seeds: fewer than {ENOUGH_SEEDS} are not enough for a claim."
+    return f"{number} seeds."
+
+
+def _notes(
+    subject: Contender, rest: Sequence[Contender], comparisons: Mapping[str, Comparison], metric: Metric
+) -> list[str]:
+    found = comparisons[subject.name]
+    if found.flops is None or found.quality is None or found.gain is None:
+        return []
+    notes = []
+    others = [
+        (value, other)
+        for other in rest
+        if other is not subject
+        and other.method is not Method.SHUFFLED
+        and (value := quality_at(other.band.curve, found.flops)) is not None
+    ]
+    if others:
+        value, other = max(others, key=lambda pair: pair[0])
+        word = "is ahead" if value > found.quality else "comes closest"
+        notes.append(f"Of the other arms {other.name} {word} at these FLOPs, with {_named(value, metric)}.")
+    for other in rest:
+        if other.method is Method.SHUFFLED and other is not subject:
+            control = comparisons[other.name].gain
+            if control is not None:
+                digits = 2 if metric is Metric.ACCURACY else 3
+                notes.append(
+                    f"With feedback shuffled over the documents ({other.name}) the gain is {decimal(control, digits)} "
+                    f"instead of {decimal(found.gain, digits)}: what remains does not come from the feedback."
+                )
+    return notes

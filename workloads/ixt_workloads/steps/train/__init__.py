@@ -1,0 +1,1 @@
+"""The step Train: prepared sequences to a model folder."""

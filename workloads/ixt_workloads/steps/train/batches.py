@@ -1,0 +1,173 @@
+"""Packed sequences to tensors in which no document sees another.
+
+Two layouts, both exact. Dense: whole sequences and a block-diagonal boolean mask, free for short sequences
+on a CPU and of static shape, as torch.compile wants it. Flat: the segments end to end, and attention run for
+each on its own (FlashAttention's variable length on a GPU, slices elsewhere).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+
+ATTENTION = "ixt_documents"
+"""Name under which models of the flat layout find their attention."""
+
+IGNORED = -100
+
+DENSE_UP_TO = 512
+"""Tokens in a sequence up to which the mask costs less than slices (measured on a CPU)."""
+
+
+class Layout(Enum):
+    DENSE = "dense"
+    FLAT = "flat"
+
+
+class Packed(Protocol):
+    """One packed sequence (see docs/artifacts.md, Prepare)."""
+
+    @property
+    def input_ids(self) -> np.ndarray: ...
+    @property
+    def loss_mask(self) -> np.ndarray: ...
+    @property
+    def starts(self) -> np.ndarray: ...
+    @property
+    def length(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass takes."""
+
+    inputs: dict[str, Any]
+    """Arguments of the model."""
+    labels: torch.Tensor
+    """[tokens]: the id that follows at each place, or IGNORED."""
+    targets: int
+    """Labels that count."""
+    tokens: int
+    """Tokens without padding."""
+    squares: int
+    """Sum of the squared lengths of the segments: what attention costs."""
+
+
+def layout_for(sequence_length: int, device: torch.device, *, compiled: bool, bf16: bool) -> Layout:
+    """The fastest exact layout. FlashAttention takes no float32."""
+    if device.type == "cuda":
+        return Layout.FLAT if bf16 else Layout.DENSE
+    return Layout.DENSE if compiled or sequence_length <= DENSE_UP_TO else Layout.FLAT
+
+
+def make_batch(
+    rows: Sequence[Packed], layout: Layout, device: torch.device, *, counted: bool = True
+) -> Batch:
+    """Tensors of a few packed sequences. Not `counted`: no label counts, to keep ranks in step."""
+    ids = np.stack([np.asarray(row.input_ids) for row in rows]).astype(np.int64)
+    lengths = [_lengths(row, ids.shape[1]) for row in rows]
+    labels = np.stack([_labels(row, length) for row, length in zip(rows, lengths, strict=True)])
+    if not counted:
+        labels[:] = IGNORED
+    positions = np.stack([np.concatenate([np.arange(n) for n in length]) for length in lengths])
+    real = [n for row, length in zip(rows, lengths, strict=True) for n in length[: len(row.starts)]]
+
+    if layout is Layout.DENSE:
+        segments = np.stack([np.repeat(np.arange(len(length)), length) for length in lengths])
+        inputs = {"input_ids": _to(ids, device), "position_ids": _to(positions, device)}
+        inputs["attention_mask"] = block_diagonal(_to(segments, device))
+    else:
+        bounds = np.cumsum(np.concatenate([[0], *lengths])).astype(np.int32)
+        inputs = {"input_ids": _to(ids.reshape(1, -1), device), "position_ids": _to(positions.reshape(1, -1), device)}
+        # Names that transformers passes on to the attention; the longest possible, so that shapes stay static.
+        inputs |= {"cu_seq_lens_q": _to(bounds, device), "max_length_q": ids.shape[1]}
+    return Batch(
+        inputs=inputs,
+        labels=_to(labels.reshape(-1), device),
+        targets=int((labels != IGNORED).sum()),
+        tokens=sum(real) if counted else 0,
+        squares=sum(n * n for n in real) if counted else 0,
+    )
+
+
+def block_diagonal(segments: torch.Tensor) -> torch.Tensor:
+    """[rows, 1, tokens, tokens]: true where a token may look at another, for [rows, tokens] of segments."""
+    causal = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
+    return (segments[:, :, None] == segments[:, None, :]).logical_and_(causal)[:, None]
+
+
+def _lengths(row: Packed, total: int) -> np.ndarray:
+    """Lengths of the segments, and of the padding as one more."""
+    ends = [*row.starts, row.length] if row.length == total else [*row.starts, row.length, total]
+    return np.diff(ends)
+
+
+def _labels(row: Packed, lengths: np.ndarray) -> np.ndarray:
+    """The next token where it is a target; the first token of a segment never is, nothing stands before it."""
+    target = np.asarray(row.loss_mask).astype(bool)
+    target[np.cumsum(lengths) - lengths] = False
+    labels = np.full(len(target), IGNORED, dtype=np.int64)
+    labels[:-1] = np.where(target[1:], np.asarray(row.input_ids)[1:].astype(np.int64), IGNORED)
+    return labels
+
+
+def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int = 0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention within segments: query [1, heads, tokens, size] to [1, tokens, heads, size]."""
+    if cu_seq_lens_q is None:  # evaluation: whole rows, padded on the right, plain causal
+        answer: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return answer
+    if query.is_cuda:
+        from torch.nn.attention.varlen import varlen_attn
+
+        output = varlen_attn(
+            query[0].transpose(0, 1).contiguous(),
+            key[0].transpose(0, 1).contiguous(),
+            value[0].transpose(0, 1).contiguous(),
+            cu_seq_lens_q,
+            cu_seq_lens_q,
+            max_length_q,
+            max_length_q,
+            scale=scaling,
+            window_size=(-1, 0),
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        assert isinstance(output, torch.Tensor)
+        return output[None], None
+    groups = query.shape[1] // key.shape[1]
+    lengths = cu_seq_lens_q.diff().tolist()
+    parts = [
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling)
+        for q, k, v in zip(
+            query.split(lengths, 2),
+            repeat_kv(key, groups).split(lengths, 2),
+            repeat_kv(value, groups).split(lengths, 2),
+            strict=True,
+        )
+    ]
+    return torch.cat(parts, 2).transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, _attention)

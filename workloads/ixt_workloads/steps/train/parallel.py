@@ -1,0 +1,148 @@
+"""How a model is spread over ranks: replicated with one all-reduce a step, or sharded with FSDP2."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from ixt_workloads.contract.steps import Compile, Parallelism, Precision, Train
+from ixt_workloads.flops import ModelShape, training_flops
+from ixt_workloads.steps.train.ranks import World, memory_of_rank
+
+STATE_BYTES = 16
+"""Bytes a parameter: weight, gradient and two moments in float32."""
+
+_RATE = {"cpu": 5e10, "cuda": 2e14}
+"""FLOP/s of a rank, roughly: only to tell a long training from a short one."""
+
+_COMPILE_PAYS_SECONDS = {"cpu": 1200.0, "cuda": 300.0}
+"""Length of a training from which the 3-25 s (CPU) or more that compilation takes are won back."""
+
+_MOST_TOKENS = {"cpu": 8192, "cuda": 65_536}
+"""Tokens in one forward pass above which throughput no longer grows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choices that the user may leave to us."""
+
+    sharded: bool
+    compiled: bool
+    sequences: int
+    """Sequences in one optimizer step, over all ranks."""
+    micro_batch: int
+    """Sequences in one forward pass of one rank."""
+    passes: int
+    """Forward passes of every rank in one optimizer step."""
+    steps: int
+    """Optimizer steps in all."""
+
+
+def decide(train: Train, shape: ModelShape, parameters: int, sequence_length: int, world: World) -> Plan:
+    """Plan of a training job. A pure function of its arguments and the machine's size."""
+    memory = memory_of_rank(world)
+    state = parameters * STATE_BYTES
+    sharded = train.parallelism is Parallelism.FULLY_SHARD or (
+        train.parallelism is Parallelism.AUTO and world.size > 1 and state > 0.6 * memory
+    )
+    sequences = max(1, train.batch_tokens // sequence_length)
+    steps = max(1, train.max_tokens // (sequences * sequence_length))
+
+    own = math.ceil(sequences / world.size)
+    if train.micro_batch_sequences is None:
+        free = (memory - state / (world.size if sharded else 1)) / 2
+        # 34 numbers a layer and hidden unit (arXiv 2205.05198), logits and their gradient in float32.
+        number = 2 if train.precision is Precision.BF16 else 4
+        token = 34 * number * shape.layers * shape.width + 8 * shape.vocabulary
+        tokens = min(_MOST_TOKENS[world.device.type], max(free, 0) / token)
+        largest = max(1, int(tokens // sequence_length))
+    else:
+        largest = train.micro_batch_sequences
+    passes = math.ceil(own / largest)
+
+    flops = training_flops(shape, steps * sequences * sequence_length, sequence_length / 2)
+    seconds = flops / (_RATE[world.device.type] * world.size)
+    compiled = train.compile is Compile.ENABLED or (
+        train.compile is Compile.AUTO and seconds > _COMPILE_PAYS_SECONDS[world.device.type]
+    )
+    return Plan(sharded, compiled, sequences, math.ceil(own / passes), passes, steps)
+
+
+def shard(model: Any, world: World, precision: Precision) -> None:
+    """FSDP2: every decoder layer, and what is left, sharded over all ranks; float32 masters and reductions."""
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    bf16 = precision is Precision.BF16
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32 if bf16 else None
+    )
+    for layer in decoder_layers(model):
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+def decoder_layers(model: Any) -> list[torch.nn.Module]:
+    """The blocks of a decoder."""
+    return list(model.get_decoder().layers)
+
+
+def flat_gradients(model: torch.nn.Module) -> torch.Tensor:
+    """One tensor that all gradients are views of, so that they are reduced, scaled and cleared as one.
+
+    On gloo this beats DistributedDataParallel's buckets: there is no idle processor to overlap with.
+    """
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    flat = torch.zeros(
+        sum(value.numel() for value in parameters), dtype=torch.float32, device=parameters[0].device
+    )
+    for value, part in zip(parameters, flat.split([value.numel() for value in parameters]), strict=True):
+        value.grad = part.view_as(value)
+    return flat
+
+
+def clip_and_scale(gradients: list[torch.Tensor], scale: float, largest: float) -> float:
+    """Multiply gradients by `scale`, clip their norm to `largest` (0: not at all); answers the norm before."""
+    norm = torch.nn.utils.get_total_norm(gradients)
+    value = float(norm.full_tensor() if isinstance(norm, DTensor) else norm) * scale
+    if math.isfinite(value):
+        factor = min(1.0, largest / (value + 1e-6)) if largest else 1.0
+        torch._foreach_mul_(gradients, scale * factor)
+    return value
+
+
+def adamw(model: torch.nn.Module, train: Train) -> torch.optim.AdamW:
+    """Fused AdamW, decay on matrices only, with its state made at once so that a checkpoint fills it."""
+    settings = train.optimizer
+    values = [value for value in model.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [v for v in values if v.ndim >= 2], "weight_decay": float(settings.weight_decay)},
+            {"params": [v for v in values if v.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=float(settings.learning_rate),
+        betas=(float(settings.beta1), float(settings.beta2)),
+        eps=float(settings.epsilon),
+        fused=True,
+    )
+    for value in values:
+        optimizer.state[value] = {
+            "step": torch.zeros((), dtype=torch.float32, device=value.device),
+            "exp_avg": torch.zeros_like(value),
+            "exp_avg_sq": torch.zeros_like(value),
+        }
+    return optimizer
+
+
+def full_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All weights in full on the CPU of rank 0, empty elsewhere. Every rank calls it."""
+    main = dist.get_rank() == 0
+    state = {}
+    for name, value in model.state_dict().items():
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        if main:
+            state[name] = whole.detach().cpu()
+    return state

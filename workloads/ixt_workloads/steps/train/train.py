@@ -1,0 +1,239 @@
+"""Training, from the first line to the last: the script that every rank runs.
+
+One process or many, CPU or GPUs: the same script. `__main__` starts it through torch's elastic launcher;
+alone, it is a job of one rank.
+"""
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional
+
+from ixt_workloads import models
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.results import Outcome, Progress, Result
+from ixt_workloads.contract.steps import Precision, TrainConfig
+from ixt_workloads.data.locate import local_folder
+from ixt_workloads.data.packed import PackedData
+from ixt_workloads.evaluation import Evaluation
+from ixt_workloads.flops import ModelShape, judging_flops, training_flops
+from ixt_workloads.progress import Reporter
+from ixt_workloads.step import Step
+from ixt_workloads.steps.train import exchange
+from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Batch, Layout, layout_for, make_batch
+from ixt_workloads.steps.train.checkpoint import Checkpoints, named_tensors
+from ixt_workloads.steps.train.parallel import (
+    adamw,
+    clip_and_scale,
+    decide,
+    decoder_layers,
+    flat_gradients,
+    full_state,
+    shard,
+)
+from ixt_workloads.steps.train.ranks import Watchdog, World, world
+from ixt_workloads.steps.train.schedule import Order, learning_rate
+from ixt_workloads.store import StoreError, exit_code, open_store
+
+log = logging.getLogger("ixt.train")
+
+POINTS = 500
+"""Points of the curve, about; each is a mean over the steps since the one before."""
+
+
+def train(
+    step: Step,
+    place: World,
+    stop: threading.Event,
+    report: Callable[[Progress], None],
+    beat: Callable[[], None],
+) -> Result | None:
+    """Train and commit the artifact; rank 0 answers the result.
+
+    `stop` is asked after every step: set on any rank, all save and raise StepError(INTERRUPTED).
+    """
+    config: TrainConfig = step.config
+    settings = config.train
+    bf16 = settings.precision is Precision.BF16
+    prepared = step.input("prepare")
+
+    # --- Data: which sequences a step reads is a function of seed and step alone.
+    main_data = PackedData.open(prepared, "main")
+    anneal_data = PackedData.open(prepared, "anneal") if config.anneal_percent else main_data
+    length = main_data.sequence_length
+    main_order = Order(main_data.block_sizes, config.seed)
+    anneal_order = Order(anneal_data.block_sizes, config.seed)
+
+    # --- Model and tokenizer.
+    folder, tokenizer, model = _start(step)
+    shape = ModelShape.from_config(model.config.to_dict())
+    models.check_vocabulary(shape.vocabulary, prepared.summary["vocabulary"])
+    _check_context(model.config, length)
+    parameters = sum(value.numel() for value in model.parameters())
+    plan = decide(settings, shape, parameters, length, place)
+    layout = layout_for(length, place.device, compiled=plan.compiled, bf16=bf16)
+    model.config.use_cache = False
+    model.set_attn_implementation(ATTENTION if layout is Layout.FLAT else "sdpa")
+    model.to(place.device).train()
+    if plan.compiled:
+        for layer in decoder_layers(model):
+            layer.compile()
+    if plan.sharded:
+        shard(model, place, settings.precision)
+        gradients = None
+    else:
+        gradients = flat_gradients(model)
+    optimizer = adamw(model, settings)
+    if place.main:
+        log.info("%s on %d ranks (%s), %s parameters, %s", plan, place.size, place.device.type, parameters, layout)
+
+    # --- Where an earlier attempt stopped.
+    checkpoints = Checkpoints(step, settings.checkpoint.keep, place.local_rank)
+    tensors = named_tensors(model, optimizer)
+    state = checkpoints.load(tensors) or {
+        "step": 0, "tokens": 0, "squares": 0, "points": [], "loss": 0.0, "targets": 0.0, "evaluated": 0,
+    }  # fmt: skip
+    for moments in optimizer.state.values():
+        moments["step"].fill_(state["step"])
+
+    # --- The loop. Everything that ranks must agree on goes into one small sum a step.
+    evaluation = _evaluation(step, tokenizer, length, beat) if settings.eval_every_tokens else None
+    anneal_from = plan.steps - round(plan.steps * config.anneal_percent / 100)
+    point_every = max(1, plan.steps // POINTS)
+    started, trained = time.monotonic(), 0
+    saved_at = started
+
+    def flops() -> int:
+        return training_flops(shape, state["tokens"], state["squares"] / max(1, state["tokens"]))
+
+    def evaluate() -> dict[str, Any] | None:
+        nonlocal started
+        if evaluation is None:
+            return None
+        began = time.monotonic()
+        state["evaluated"] += evaluation.tokens
+        scores = evaluation.score(model, place.device, place.rank, place.size, bf16=bf16, beat=beat)
+        started += time.monotonic() - began
+        return scores
+
+    def add_point(loss: float | None, rate: float, scores: dict[str, Any] | None) -> None:
+        point = {"step": state["step"], "tokens": state["tokens"], "flops": flops()}
+        point |= {"loss": loss, "learningRate": rate}
+        state["points"].append(point | ({"evaluation": scores} if scores is not None else {}))
+
+    if state["step"] == 0 and not state["points"] and evaluation is not None:
+        add_point(None, 0.0, evaluate())
+
+    while state["step"] < plan.steps:
+        number = state["step"]
+        beat()
+        data, order, first = (
+            (main_data, main_order, number)
+            if number < anneal_from
+            else (anneal_data, anneal_order, number - anneal_from)
+        )
+        own = range(first * plan.sequences + place.rank, (first + 1) * plan.sequences, place.size)
+        if gradients is None:
+            optimizer.zero_grad(set_to_none=True)
+        else:
+            gradients.zero_()
+
+        counts = torch.zeros(7, dtype=torch.float64, device=place.device)
+        for index in range(plan.passes):
+            positions = own[index * plan.micro_batch : (index + 1) * plan.micro_batch]
+            # A rank without sequences keeps step with the others, whose shards it may hold.
+            rows = [data[order.sequence(position)] for position in positions] or [data[0]]
+            batch = make_batch(rows, layout, place.device, counted=bool(positions))
+            with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16 and not plan.sharded):
+                loss = loss_sum(model, batch)
+            loss.backward()
+            counts[0] += loss.detach()
+            counts[1:4] += torch.tensor([batch.targets, batch.tokens, batch.squares], device=place.device)
+
+        wants_save = place.main and time.monotonic() - saved_at >= settings.checkpoint.interval_seconds
+        counts[4:] = torch.tensor([stop.is_set(), wants_save, checkpoints.ready()], device=place.device)
+        dist.all_reduce(counts)
+        loss_total, targets, tokens, squares, stopping, saving, saved = counts.tolist()
+        if gradients is not None and place.size > 1:
+            dist.all_reduce(gradients)
+
+        rate = learning_rate(settings.schedule, float(settings.optimizer.learning_rate), number, plan.steps)
+        mean = loss_total / max(1.0, targets)
+        norm = clip_and_scale(
+            [gradients] if gradients is not None else [p.grad for p in model.parameters() if p.grad is not None],
+            # FSDP2 takes the mean over ranks where the flat gradients are summed.
+            (place.size if gradients is None else 1) / max(1.0, targets),
+            float(settings.optimizer.max_grad_norm),
+        )
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            raise StepError(
+                Exit.DIVERGED,
+                f"step {number + 1} of {plan.steps}: loss {mean:.4g}, gradient norm {norm:.4g} (learning rate {rate:.3g})",
+                "lower optimizer.learningRate (a third is a good try) or raise schedule.warmupPercent",
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+
+        state["step"] = number = number + 1
+        state["tokens"] += int(tokens)
+        state["squares"] += int(squares)
+        state["loss"] += loss_total
+        state["targets"] += targets
+        trained += int(tokens)
+        speed = trained / max(1e-9, time.monotonic() - started)
+        report(
+            Progress(
+                done=state["tokens"],
+                total=state["tokens"] * plan.steps / number,
+                unit="tokens",
+                message=f"step {number} of {plan.steps}, loss {mean:.3f}",
+                metrics={"loss": mean, "learningRate": rate, "gradNorm": norm, "tokensPerSecond": speed},
+            )
+        )
+        due = evaluation is not None and _due(number, plan, length, settings.eval_every_tokens)
+        if due or number % point_every == 0 or number == plan.steps:
+            add_point(state["loss"] / max(1.0, state["targets"]), rate, evaluate() if due else None)
+            state["loss"] = state["targets"] = 0.0
+
+        if saved == place.size:
+            checkpoints.finish()
+        if stopping or saving or number == plan.steps:
+            checkpoints.save(tensors, json.loads(json.dumps(state)))
+            saved_at = time.monotonic()
+        if stopping and number < plan.steps:
+            checkpoints.finish()
+            raise StepError(
+                Exit.INTERRUPTED, f"stopped after step {number} of {plan.steps}; saved", "the run resumes there"
+            )
+    checkpoints.finish()
+    seconds = time.monotonic() - started
+
+    # --- Export.
+    result = _export(step, place, model, tokenizer, state, plan, shape, flops(), {
+        "tokensPerSecond": trained / seconds if trained else 0.0, "worldSize": place.size,
+        "sequencesPerEpoch": main_order.total,
+    })  # fmt: skip
+    checkpoints.clear()
+    return result
+
+
+def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
+    """Sum, not mean, of the targets' negative log-likelihoods in nats: ranks are weighed by their targets."""
+    logits = model(**batch.inputs, use_cache=False).logits
+    return functional.cross_entropy(
+        logits.view(-1, logits.shape[-1]).float(), batch.labels, ignore_index=IGNORED, reduction="sum"
+    )
