@@ -7,12 +7,11 @@ do when a test asks for it: answer garbage or 500, hang, stay unready, die in th
 """
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,11 +99,124 @@ def _chain() -> Mapping[str, Mapping[str, float]]:
     return {
         "<|judge|>": {"<think>": 20},
         "<think>": dict.fromkeys(THOUGHTS, 20),
-        **dict.fromkeys(THOUGHTS, {"</think>": 20, ";": 19.5}),
+        **{thought: {"</think>": 20, ";": 19.5} for thought in THOUGHTS},
         ";": dict.fromkeys(THOUGHTS, 20),
         '"': dict.fromkeys(WORDS, 20),
-        **dict.fromkeys(WORDS, {".": 20, "-": 19.5}),
+        **{word: {".": 20, "-": 19.5} for word in WORDS},
         "-": dict.fromkeys(WORDS, 20),
         ".": {'"': 20},
         "}": {"<|end|>": 30},
     }
+
+
+class Double:
+    """A server that speaks the judge's API from a thread of this process, and does what a test asks for.
+
+    `mode` may change at any time: Good, Garbage (no JSON), Error (500), Throttle (429), Unready (health
+    check fails), Forbidden (401). With `hold_after` set, requests beyond that number wait until it is raised or None.
+    Answers follow from the document alone; a token is a byte.
+    """
+
+    def __init__(self, mode: str = "Good", context: int = 100_000, hold_after: int | None = None) -> None:
+        self.mode = mode
+        self.context = context
+        self.hold_after = hold_after
+        self.asked: Counter[str] = Counter()
+        """Requests by document."""
+        self.bodies: list[dict[str, Any]] = []
+        self.authorizations: set[str] = set()
+        self.held = threading.Event()
+        """Set once a request waits."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._port = 0
+        self._waiting = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.die()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Listen, on the same port each time."""
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+
+    def die(self) -> None:
+        """Stop listening and cut every connection, as a killed process does."""
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+
+    def release(self) -> None:
+        """Answer what was held, and hold nothing any more."""
+        self.hold_after = None
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        self._runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=503 if self.mode == "Unready" else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        text = f'vllm:num_requests_running{{engine="0"}} {self._waiting}\nvllm:num_requests_waiting 0.0\n'
+        return web.Response(text=text + f"vllm:generation_tokens_total {sum(self.asked.values())}\n")
+
+    async def _models(self, _: web.Request) -> web.Response:
+        names = ("judge", "double 1 float32")
+        return web.json_response({"data": [{"id": name, "max_model_len": self.context} for name in names]})
+
+    async def _chat(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        self.authorizations.add(request.headers.get("Authorization", ""))
+        content = body["messages"][0]["content"]
+        document = content.partition("\n\n")[2]
+        self.asked[document] += 1
+        while self.hold_after is not None and sum(self.asked.values()) > self.hold_after:
+            self._waiting += 1
+            self.held.set()
+            await asyncio.sleep(0.01)
+            self._waiting -= 1
+        failures = {"Error": 500, "Throttle": 429, "Forbidden": 401}
+        if self.mode in failures:
+            return web.json_response(
+                {"error": {"message": f"told to: {self.mode}"}}, status=failures[self.mode]
+            )
+        tokens = len(content.encode()) + 4
+        if tokens + body["max_completion_tokens"] > self.context:
+            message = f"This model's maximum context length is {self.context} tokens."
+            return web.json_response({"error": {"message": message}}, status=400)
+        answer = "I like it." if self.mode == "Garbage" else answer_to(document, body)
+        usage = {"prompt_tokens": tokens, "completion_tokens": 10 + len(answer)}
+        message = {"role": "assistant", "content": answer, "reasoning": "Thinking."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": usage})
+
+
+def answer_to(document: str, body: Mapping[str, Any]) -> str:
+    """The double's answer: a function of the document, by the schema of the request."""
+    digest = hashlib.sha256(document.encode()).digest()
+    schema = body["response_format"]["json_schema"]["schema"]["properties"]
+    axes = {
+        name: rule["minimum"] + digest[place] % (rule["maximum"] - rule["minimum"] + 1)
+        for place, (name, rule) in enumerate(schema.items())
+        if name != "critique"
+    }
+    return json.dumps({"critique": f"Reads like {digest.hex()[:8]}.", **axes})

@@ -159,7 +159,10 @@ def save_folder(
 def _ask_for(folder: Path, tokenizer: Any, best: str, *, chat: bool, separator: str) -> None:
     if chat:
         preamble = _PREAMBLE.replace("BEST", json.dumps(best)).replace("SEPARATOR", json.dumps(separator))
-        tokenizer.chat_template, plain = _BEGIN + preamble + _END + tokenizer.chat_template, tokenizer.chat_template
+        tokenizer.chat_template, plain = (
+            _BEGIN + preamble + _END + tokenizer.chat_template,
+            tokenizer.chat_template,
+        )
         tokenizer.save_pretrained(folder)
         tokenizer.chat_template = plain
     else:

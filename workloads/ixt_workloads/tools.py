@@ -6,7 +6,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from ixt_workloads.store import Artifact, StoreError, open_store, plan_gc, sweep
+from ixt_workloads.store import Artifact, StoreError, open_store
+from ixt_workloads.store.gc import plan_gc, sweep
 
 
 def main() -> int:
@@ -43,12 +44,14 @@ def _fetch(storage: str, key: str, folder: Path) -> None:
 
 def _gc(storage: str, older_than: timedelta, delete: bool) -> None:
     store = open_store(storage)
-    found = plan_gc(store, older_than)
+    planned = plan_gc(store, older_than)
+    found = list(sweep(store, planned)) if delete else planned
     for entry in found:
-        print(entry)
-    if delete:
-        sweep(store, found)
-    print(f"{'deleted' if delete else 'would delete'} {len(found)} entries{'' if delete else ' (--delete does it)'}")
+        print(f"{entry.kind:9} {entry.size:>14,} bytes  {entry.path}")
+    total = sum(entry.size for entry in found)
+    print(f"{'deleted' if delete else 'would delete'} {len(found)} entries, {total:,} bytes")
+    if found and not delete:
+        print("nothing was deleted: say --delete to do it")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _object(document: Document, folder: Path) -> Object:
     if wrong:
         raise _Refused(wrong)
     model = KINDS[str(kind)]
-    text = json.dumps({**value, "spec": _resolved(value.get("spec"), folder)})
+    text = json.dumps({**value, "spec": _resolved(value["spec"], folder)} if "spec" in value else value)
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:

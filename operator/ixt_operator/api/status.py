@@ -9,7 +9,7 @@ from ixt_workloads.contract.base import Model, Percent
 from ixt_workloads.contract.exits import Fault
 
 MAX_BYTES = 64_000
-"""The largest status that a run within the API's bounds can have."""
+"""No status is larger as JSON (see `fitted`)."""
 
 MAX_MESSAGE = 1024
 MAX_STEP_MESSAGE = 120
@@ -215,3 +215,23 @@ class RunStatus(StatusModel):
         """Whether a condition is set and true."""
         condition = self.condition(type_)
         return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+def fitted(status: RunStatus) -> RunStatus:
+    """The status within MAX_BYTES. One that is larger loses the figures and messages of complete steps,
+    the oldest stages' first; their keys, states and attempts stay."""
+    stages = list(status.stages)
+    for index, stage in enumerate(stages):
+        if len(status.model_dump_json(exclude_defaults=True).encode()) <= MAX_BYTES:
+            break
+        stages[index] = stage.model_copy(update={"steps": tuple(map(_slim, stage.steps))})
+        status = status.model_copy(update={"stages": tuple(stages)})
+    return status
+
+
+def _slim(step: StepStatus) -> StepStatus:
+    if step.state is not StepState.COMPLETE:
+        return step
+    return step.model_copy(
+        update={"done": 0, "total": None, "unit": "", "attempts_by_fault": {}, "message": ""}
+    )

@@ -18,7 +18,9 @@ def fetch_report(run: IXTRun, status: RunStatus, workdir: Path) -> Path | None:
         return None
     folder = workdir / "report"
     kept = folder / steps[-1].key / "report.html"
-    if not kept.exists() and _tools("fetch", storage_uri(run), steps[-1].key, str(kept.parent), workdir=workdir):
+    if not kept.exists() and _tools(
+        "fetch", storage_uri(run), steps[-1].key, str(kept.parent), workdir=workdir
+    ):
         return None
     return kept
 

@@ -1,5 +1,6 @@
 """Manifests for the verbs: one run, and the runtime it names. A problem ends the program with exit code 2."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,7 +9,10 @@ import typer
 from ixt_operator.api.manifest import ManifestError, load
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import BUILTIN
+from ixt_operator.api.runtimes import cpu, nvidia
+
+IMAGE = f"ixt-workloads:{version('ixt')}"
+BUILTIN = {"cpu": cpu, "nvidia": nvidia}
 
 
 def run_of(file: Path) -> IXTRun:
@@ -28,14 +32,14 @@ def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
     if file is None:
         if name not in BUILTIN:
             _bad(f"runtime {name} is not built in ({', '.join(BUILTIN)}): give its file with --runtime")
-        return BUILTIN[name]
+        return BUILTIN[name](IMAGE)
     found = [entry for entry in _load(file) if isinstance(entry, IXTRuntime)]
     if not found:
         _bad(f"{file}: has no IXTRuntime")
     return next((entry for entry in found if entry.metadata.name == name), found[0])
 
 
-def _load(file: Path) -> list[IXTRun | IXTRuntime]:
+def _load(file: Path) -> tuple[IXTRun | IXTRuntime, ...]:
     try:
         return load(file)
     except ManifestError as error:

@@ -34,7 +34,9 @@ Workdir = Annotated[
 ]
 RuntimeFile = Annotated[
     Path | None,
-    typer.Option("--runtime", help="File with the IXTRuntime, instead of the built-in one.", show_default=False),
+    typer.Option(
+        "--runtime", help="File with the IXTRuntime, instead of the built-in one.", show_default=False
+    ),
 ]
 
 

@@ -82,9 +82,7 @@ def plan(
         scale=tuple(moves.scale),
         status=status,
         requeue_after=min(due) if due else None,
-        keyed={
-            name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed
-        },
+        keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
     )
 
 

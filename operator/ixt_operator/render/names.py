@@ -1,0 +1,62 @@
+"""Names, labels and places that the manifests of a child share. Pure."""
+
+import re
+
+from ixt_operator.api.meta import API_VERSION
+from ixt_operator.api.run import IXTRun
+from ixt_operator.plan.child import Child
+
+CONFIG_FOLDER = "/ixt/task"
+VOLUMES_FOLDER = "/ixt/volumes"
+MANAGER = "ixt-operator"
+
+
+def labels(run: IXTRun, child: Child) -> dict[str, str]:
+    """Labels of everything that belongs to a child. Key and attempt decide whether it is current."""
+    return {
+        "app.kubernetes.io/name": "ixt",
+        "app.kubernetes.io/managed-by": MANAGER,
+        "app.kubernetes.io/component": child.role.lower(),
+        "ixt.dev/run": run.metadata.name,
+        "ixt.dev/child": child.name,
+        "ixt.dev/node": _label_value(child.node),
+        "ixt.dev/key": child.key,
+        "ixt.dev/attempt": str(child.attempt),
+    }
+
+
+def selector(child: Child) -> dict[str, str]:
+    """Labels that pick a child's pods and no others."""
+    return {"ixt.dev/child": child.name}
+
+
+def metadata(run: IXTRun, child: Child) -> dict[str, object]:
+    """Metadata of an object of a child: owned by the run, so that it goes with it."""
+    found: dict[str, object] = {"name": child.name}
+    if run.metadata.namespace:
+        found["namespace"] = run.metadata.namespace
+    found["labels"] = labels(run, child)
+    found["annotations"] = {"ixt.dev/node": child.node}
+    if run.metadata.uid:
+        found["ownerReferences"] = [
+            {
+                "apiVersion": API_VERSION,
+                "kind": "IXTRun",
+                "name": run.metadata.name,
+                "uid": run.metadata.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+    return found
+
+
+def urls(run: IXTRun, server: Child) -> str:
+    """Base URL of a server's headless Service; its name resolves to one address for each ready replica."""
+    namespace = run.metadata.namespace
+    return f"http://{server.name}{f'.{namespace}.svc' if namespace else ''}:{server.ports['http']}"
+
+
+def _label_value(text: str) -> str:
+    """A node's name as a label value: at most 63 of letters, digits, -, _ and `.`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", ".", text)[:63].strip("-_.")

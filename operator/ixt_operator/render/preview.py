@@ -1,0 +1,41 @@
+"""All manifests of a run at once, as `ixt render` prints them. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.plan.child import Child
+from ixt_operator.plan.children import inventory_child, judge_child, step_child
+from ixt_operator.plan.nodes import resolve_run, stage_nodes
+from ixt_operator.render.render import render
+from ixt_workloads.contract.graph import Probe
+from ixt_workloads.contract.steps import AnnotateConfig
+
+EXAMPLE_PIN = "0" * 64
+"""Stands for what Inventory finds: real keys and names differ."""
+
+
+def preview(run: IXTRun, runtime: IXTRuntime) -> list[dict[str, Any]]:
+    """The manifests of every child of the first attempt, in the order in which they would be created."""
+    children = list(_children(run, runtime))
+    names = {child.name: child for child in children}
+    return [manifest for child in children for manifest in render(run, runtime, child, names)]
+
+
+def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
+    names = ("datasets", "tasks", "judge", "model", "tokenizer")
+    pins = dict.fromkeys(names, EXAMPLE_PIN)
+    keyed = resolve_run(run, {stage.name: pins for stage in run.spec.stages})
+    for position, stage in enumerate(run.spec.stages):
+        nodes = stage_nodes(run, position)
+        yield inventory_child(run, runtime, stage, Probe(nodes=nodes), {}, 0)
+        judge = None
+        for node in nodes[1:]:
+            own_judge = isinstance(node.config, AnnotateConfig) and node.config.judge
+            if own_judge and judge is None and run.spec.judge and not run.spec.judge.endpoint:
+                replicas = run.spec.judge.engine.max_replicas
+                judge = judge_child(run, runtime, stage, EXAMPLE_PIN[:32], replicas, 0)
+                yield judge
+            name = judge.name if own_judge and judge else None
+            yield step_child(run, runtime, stage, keyed[node.name], pins, 0, name)

@@ -1,0 +1,93 @@
+"""A child as Kubernetes manifests. Pure; golden files in tests/golden/render show what comes out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.render.names import metadata, selector
+from ixt_operator.render.pods import pod_template
+
+Manifest = dict[str, Any]
+
+
+def render(
+    run: IXTRun, runtime: IXTRuntime, child: Child, names: Mapping[str, Child] | None = None
+) -> tuple[Manifest, ...]:
+    """The objects of a child in the order in which they are created: what its pods need comes first.
+
+    `names` are the run's children by name, for the servers that this one talks to.
+    """
+    template = pod_template(run, runtime, child, names or {})
+    objects = [_config(run, child)]
+    if child.kind is ChildKind.SERVER or "rendezvous" in child.ports:
+        objects.append(_service(run, child))
+    workload = _deployment if child.kind is ChildKind.SERVER else _job
+    return (*objects, workload(run, child, template))
+
+
+def _config(run: IXTRun, child: Child) -> Manifest:
+    text = child.task.model_dump_json(exclude_none=True) if child.task else "{}"
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(run, child),
+        "immutable": True,
+        "data": {"task.json": text},
+    }
+
+
+def _service(run: IXTRun, child: Child) -> Manifest:
+    """Headless: a client sees every replica, a rank finds index 0 by name before it is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(run, child),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": child.kind is ChildKind.TASKS,
+            "selector": selector(child),
+            "ports": [{"name": name, "port": port} for name, port in child.ports.items()],
+        },
+    }
+
+
+def _deployment(run: IXTRun, child: Child, template: Manifest) -> Manifest:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(run, child),
+        "spec": {
+            "replicas": child.indexes,
+            "selector": {"matchLabels": selector(child)},
+            # A GPU that the old pod still holds cannot be given to a new one.
+            "strategy": {"type": "Recreate"},
+            "progressDeadlineSeconds": child.ready_seconds + 60,
+            "revisionHistoryLimit": 0,
+            "template": template,
+        },
+    }
+
+
+def _job(run: IXTRun, child: Child, template: Manifest) -> Manifest:
+    """An Indexed Job of one attempt: retries are the planner's. completions = parallelism is the shape that
+    Kueue and gang scheduling understand."""
+    spec: Manifest = {
+        "completionMode": "Indexed",
+        "completions": child.indexes,
+        "parallelism": child.indexes,
+        "backoffLimit": 0,
+        # A pod that is being deleted is not a failed one yet: without this a Job replaces it at once.
+        "podReplacementPolicy": "Failed",
+        "template": template,
+    }
+    labels: dict[str, str] = {}
+    if run.spec.queue_name:
+        spec["suspend"] = True
+        labels["kueue.x-k8s.io/queue-name"] = run.spec.queue_name
+    found = metadata(run, child)
+    own = found["labels"]
+    assert isinstance(own, dict)
+    found["labels"] = {**own, **labels}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": found, "spec": spec}

@@ -1,0 +1,194 @@
+"""The generated CRDs: current, structural, bounded, and of one mind with the models."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from make import runs
+from make.limits import LIMITS, Limit
+
+from ixt_operator.api.crd import crds, openapi
+from ixt_operator.api.documents import documents
+from ixt_operator.api.reference import reference
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+
+FOLDER = Path(__file__).parents[2] / "crds"
+FORBIDDEN = {
+    *("$ref", "$defs", "title", "const", "anyOf", "allOf", "oneOf", "not", "nullable", "uniqueItems"),
+    *("exclusiveMinimum", "exclusiveMaximum", "patternProperties", "definitions"),
+}
+"""Keywords that a structural schema may not have, or that ours has no need for."""
+
+
+def test_the_files_are_current() -> None:
+    committed = {path.name: path.read_text() for path in FOLDER.glob("*.yaml")}
+    assert committed == crds(), "run: python -m ixt_operator.api.crd crds"
+
+
+@pytest.mark.parametrize("text", crds().values(), ids=crds())
+def test_both_yaml_readers_see_the_same(text: str) -> None:
+    assert yaml.safe_load(text) == next(documents(text)).value
+
+
+def schemas(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, field in schema.get("properties", {}).items():
+        yield from schemas(field, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from schemas(schema["items"], f"{path}[]")
+    if "additionalProperties" in schema:
+        yield from schemas(schema["additionalProperties"], f"{path}.*")
+
+
+RUN = openapi(IXTRun)
+
+EVERY = [
+    pytest.param(path, schema, id=f"{kind.__name__}.{path}")
+    for kind in (IXTRun, IXTRuntime)
+    for path, schema in schemas(openapi(kind))
+]
+
+
+@pytest.mark.parametrize(("path", "schema"), EVERY)
+def test_every_schema_is_structural_and_bounded(path: str, schema: dict[str, Any]) -> None:
+    assert not FORBIDDEN & schema.keys()
+    assert not {"properties", "additionalProperties"} <= schema.keys()
+    if path not in ("", "metadata", "apiVersion", "kind"):
+        assert schema.get("description") or path.endswith(("[]", ".*")), "a field needs a docstring"
+    match schema.get("type"):
+        case None:
+            assert schema["x-kubernetes-int-or-string"]
+            assert schema["pattern"]
+        case "integer":
+            assert schema["minimum"] <= schema["maximum"]
+            assert schema["format"] == ("int32" if schema["maximum"] < 2**31 else "int64")
+        case "string":
+            assert {"maxLength", "enum"} & schema.keys() or path in ("apiVersion", "kind")
+            re.compile(schema.get("pattern", ""))
+        case "array":
+            assert schema["maxItems"]
+            assert schema["x-kubernetes-list-type"] in ("map", "set", "atomic")
+            for key in schema.get("x-kubernetes-list-map-keys", []):
+                assert key in schema["items"]["required"]
+        case "object":
+            assert set(schema.get("required", ())) <= schema.get("properties", {}).keys()
+            assert "additionalProperties" not in schema or schema["maxProperties"]
+        case "boolean":
+            assert path == "spec.suspend" or path.startswith("status."), "enums, not booleans"
+        case other:
+            pytest.fail(f"type {other}")
+    for rule in schema.get("x-kubernetes-validations", ()):
+        assert "\n" not in rule["rule"] + rule["message"]
+        assert rule.get("fieldPath", "").removeprefix(".") in {"", *schema["properties"]}
+    if "default" in schema:
+        jsonschema.validate(schema["default"], schema)
+
+
+def test_named_lists_are_maps_by_name() -> None:
+    named = {
+        path: schema["x-kubernetes-list-map-keys"]
+        for path, schema in schemas(RUN)
+        if schema.get("x-kubernetes-list-type") == "map"
+    }
+    assert {path for path, keys in named.items() if keys == ["name"]} >= {
+        *(
+            "spec.arms",
+            "spec.stages",
+            "spec.stages[].datasets",
+            "spec.stages[].evaluate.tasks",
+            "status.stages",
+        ),
+        *("status.stages[].steps", "spec.pods.trainer.env"),
+    }
+    assert named["status.conditions"] == ["type"]
+
+
+def test_what_kubectl_shows() -> None:
+    crd = yaml.safe_load(crds()["ixt.dev_ixtruns.yaml"])["spec"]
+    (version,) = crd["versions"]
+    assert crd["names"]["shortNames"] == ["ixt"]
+    assert version["subresources"] == {"status": {}}
+    columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
+    assert list(columns) == ["Phase", "Stage", "Step", "Progress", "ETA", "Age"]
+    paths = {f".{path}" for path, _ in schemas(version["schema"]["openAPIV3Schema"])}
+    assert set(columns.values()) - paths == {".metadata.creationTimestamp"}
+
+
+def test_defaults_of_the_schema_make_the_same_run() -> None:
+    """What the API server fills in changes nothing that the models would not have filled in."""
+    assert IXTRun.model_validate(filled(runs.manifest(), RUN)) == runs.run()
+
+
+def filled(value: Any, schema: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [filled(item, schema["items"]) for item in value]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    defaults = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
+    return {
+        name: filled(item, schema["properties"].get(name, {})) for name, item in {**defaults, **value}.items()
+    }
+
+
+RULES = [rule["message"] for _, schema in schemas(RUN) for rule in schema.get("x-kubernetes-validations", ())]
+BY_LIST_TYPE = re.compile("is named|items must differ")
+
+
+def strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """int-or-string in the words of plain JSON schema."""
+    found = {
+        name: {key: strict(item) for key, item in value.items()} if name == "properties" else value
+        for name, value in schema.items()
+    }
+    for name in ("items", "additionalProperties"):
+        if name in found:
+            found[name] = strict(found[name])
+    if found.get("x-kubernetes-int-or-string"):
+        found["type"] = ["integer", "string"]
+    return found
+
+
+VALIDATOR = jsonschema.Draft202012Validator(strict(RUN))
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit.path}: {limit.message}"[:90])
+def test_the_schema_draws_the_same_line_as_the_models(limit: Limit) -> None:
+    assert VALIDATOR.is_valid(limit.manifest(limit.good))
+    relation = any(rule.startswith(limit.message) for rule in RULES) or BY_LIST_TYPE.search(limit.message)
+    assert VALIDATOR.is_valid(limit.manifest(limit.bad)) == bool(relation)
+
+
+def test_every_rule_and_every_field_is_tried_on_both_sides() -> None:
+    messages = [limit.message for limit in LIMITS]
+    assert not [rule for rule in RULES if not any(message in rule for message in messages)]
+    tried = {
+        re.sub(r"\[\d+\]", "[]", f"{limit.path}{below}")
+        for limit in LIMITS
+        for value in (limit.good, limit.bad)
+        for below in ("", *inside(value))
+    }
+    pods = re.compile(r"spec\.pods\.(judge|worker|evaluator)\b")
+    leaves = {
+        path
+        for path, schema in schemas(RUN["properties"]["spec"], "spec")
+        if schema.get("type") != "object" and not pods.match(path) and not path.endswith(("[]", ".*"))
+    }
+    assert leaves - tried == set()
+
+
+def inside(value: Any) -> Iterator[str]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        step = f"[{name}]" if isinstance(name, int) else f".{name}"
+        yield step
+        yield from (step + below for below in inside(item))
+
+
+def test_the_reference_is_current() -> None:
+    committed = (FOLDER.parent / "docs" / "api.md").read_text()
+    assert committed == reference(), "run: python -m ixt_operator.api.reference docs/api.md"

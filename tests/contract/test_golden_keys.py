@@ -1,0 +1,202 @@
+"""Keys never change by accident: artifacts of years would be made again.
+
+golden/keys.json holds the key of every config in `CONFIGS` below. It may only grow. After a new field, a new
+default or a renaming, the keys here must be as they were; where one is meant to change, bump its kind in
+`ixt_workloads.contract.keys.VERSIONS`, say so in the changelog, and take the old entry out of both.
+To add one: put a config under a new name into CONFIGS, run the test, and copy the line that it prints.
+"""
+
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from ixt_workloads.contract import steps
+from ixt_workloads.contract.keys import canonical, key_of, mark_of, preimage
+from ixt_workloads.contract.rubrics import BUILTIN, RubricText
+
+FILE = Path(__file__).parents[1] / "golden" / "keys.json"
+
+QUALITY = BUILTIN["quality"]
+SHORT = RubricText(instructions="Score it.", ideal_critique="Good.", worst_critique="Bad.")
+DATASET = steps.Dataset(name="web", uri="s3://bucket/web")
+CHAT = steps.Dataset(
+    name="chat", uri="hf://o/n", format=steps.DataFormat.PARQUET, messages_field="messages", weight=50
+)
+EXISTING = steps.ExistingFeedback(score_field="score", critique_field="words")
+TRAIN = steps.Train(max_tokens=1_000_000)
+FULL_TRAIN = steps.Train(
+    max_tokens=2_000_000,
+    batch_tokens=65_536,
+    optimizer=steps.Optimizer(
+        learning_rate="1e-3",
+        weight_decay="0.01",
+        beta1="0.8",
+        beta2="0.99",
+        epsilon="1e-6",
+        max_grad_norm="0.5",
+    ),
+    schedule=steps.Schedule(
+        type=steps.ScheduleType.WARMUP_STABLE_DECAY, warmup_percent=1, decay_percent=30, final_percent=0
+    ),
+    precision=steps.Precision.FP32,
+    eval_every_tokens=100_000,
+)
+TASK = steps.EvalTask(name="sums", uri="file:///sums.jsonl", max_items=50)
+EVALUATE = steps.Evaluate(
+    tasks=(TASK,),
+    prefixes=(steps.EvalPrefix.BEST, steps.EvalPrefix.NONE),
+    holdout_documents=64,
+    max_new_tokens=8,
+)
+CONDITIONING = steps.Conditioning(
+    format=steps.FeedbackFormat.CRITIQUE,
+    levels=3,
+    calibration=steps.Calibration.QUANTILE,
+    dropout_percent=5,
+    max_feedback_tokens=64,
+    loss_on_feedback=steps.LossOnFeedback.MASK,
+    inference_feedback="Perfect.",
+)
+LANE = steps.ReportLane(
+    stage="a",
+    stage_type=steps.StageType.PRETRAIN,
+    arm="conditioned",
+    method=steps.Method.CONDITIONED,
+    seed=0,
+    inventory="a/inventory",
+    annotate=("a/annotate/0-15",),
+    holdout="a/annotate/holdout",
+    prepare="a/prepare/conditioned",
+    train="a/train/conditioned-s0",
+    evaluate="a/evaluate/conditioned-s0",
+)
+
+CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
+    "inventory": (steps.InventoryConfig(datasets=(DATASET,)), {"datasets": "pin"}),
+    "inventory-full": (
+        steps.InventoryConfig(
+            datasets=(DATASET, CHAT), existing=EXISTING, holdout_documents=64, tasks=(TASK,)
+        ),
+        {"datasets": "pin"},
+    ),
+    "annotate": (
+        steps.AnnotateConfig(judge=steps.Judge(source="s3://bucket/judge", rubric=QUALITY), to_percent=15),
+        {"inventory": "a", "judge": "pin"},
+    ),
+    "annotate-full": (
+        steps.AnnotateConfig(
+            judge=steps.Judge(
+                model="gpt",
+                rubric=SHORT,
+                sampling=steps.Sampling(temperature="0.70", top_p="0.9", max_tokens=512, retries=0),
+                reasoning_parser="deepseek_r1",
+            ),
+            gates=steps.Gates(max_invalid_percent=5, max_overlap_percent=10),
+            from_percent=15,
+            to_percent=50,
+        ),
+        {"inventory": "a", "judge": "pin"},
+    ),
+    "annotate-existing": (steps.AnnotateConfig(), {"inventory": "a"}),
+    "annotate-holdout": (
+        steps.AnnotateConfig(judge=steps.Judge(rubric=QUALITY), holdout=True),
+        {"inventory": "a", "judge": "pin"},
+    ),
+    "prepare": (
+        steps.PrepareConfig(
+            stage_type=steps.StageType.PRETRAIN,
+            method=steps.Method.CONDITIONED,
+            conditioning=steps.Conditioning(loss_on_feedback=steps.LossOnFeedback.INCLUDE),
+            prepare=steps.Prepare(),
+            rubric=QUALITY,
+            tokenizer=steps.ModelSource(source="hf://o/n"),
+        ),
+        {"inventory": "a", "tokenizer": "pin", "feedback/0-15": "b"},
+    ),
+    "prepare-full": (
+        steps.PrepareConfig(
+            stage_type=steps.StageType.SFT,
+            method=steps.Method.SHUFFLED,
+            conditioning=CONDITIONING,
+            prepare=steps.Prepare(sequence_length=512),
+            tokenizer=steps.ModelSource(source="hf://o/n"),
+        ),
+        {"inventory": "a", "tokenizer": "pin"},
+    ),
+    "train": (
+        steps.TrainConfig(
+            stage_type=steps.StageType.PRETRAIN, train=TRAIN, seed=0, evaluate=steps.Evaluate()
+        ),
+        {"prepare": "a", "model": "pin"},
+    ),
+    "train-full": (
+        steps.TrainConfig(
+            stage_type=steps.StageType.MIDTRAIN,
+            train=FULL_TRAIN,
+            seed=7,
+            anneal_percent=10,
+            evaluate=EVALUATE,
+        ),
+        {"prepare": "a", "parent": "b", "tasks": "pin"},
+    ),
+    "evaluate": (
+        steps.EvaluateConfig(stage_type=steps.StageType.PRETRAIN, evaluate=steps.Evaluate(), seed=0),
+        {"train": "a", "prepare": "b"},
+    ),
+    "evaluate-full": (
+        steps.EvaluateConfig(stage_type=steps.StageType.SFT, evaluate=EVALUATE, seed=7),
+        {"train": "a", "prepare": "b", "tasks": "pin"},
+    ),
+    "report": (steps.ReportConfig(lanes=(LANE,)), {"a/train/conditioned-s0": "a"}),
+}
+
+
+def key(name: str) -> str:
+    return key_of(preimage(*CONFIGS[name]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_key_is_what_it_always_was(name: str) -> None:
+    golden = json.loads(FILE.read_text())
+    assert name in golden, f'add to {FILE.name}: "{name}": "{key(name)}"'
+    assert key(name) == golden[name]
+
+
+def test_no_golden_key_is_left_out() -> None:
+    assert json.loads(FILE.read_text()).keys() <= CONFIGS.keys()
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation holds, and those in their fields."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models(field.annotation)
+    for part in typing.get_args(annotation):
+        yield from models(part)
+
+
+MODELS = sorted(set(models(steps.StepConfig)), key=lambda model: model.__name__)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_field_says_once_whether_it_is_in_the_key(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        mark_of(field, f"{model.__name__}.{name}")
+
+
+def test_every_kind_has_a_golden_key() -> None:
+    assert {config.kind for config, _ in CONFIGS.values()} == {
+        model.model_fields["kind"].default for model in MODELS if model.__name__.endswith("Config")
+    }
+
+
+def test_a_number_is_one_value_however_it_is_written() -> None:
+    written = [steps.Optimizer(learning_rate=text) for text in ("1e-3", "0.001", "0.0010", "10e-4")]
+    assert {json.dumps(canonical(one)) for one in written} == {'{"learningRate": "0.001"}'}
+    assert canonical(steps.Optimizer(learning_rate="0.0003")) == {}

@@ -1,0 +1,225 @@
+"""What a model has learned: accuracy on tasks and log-probability of held-out documents, by feedback.
+
+Everything is teacher-forced, so that it is fast enough to run inside training. An answer counts as right when
+the model's most likely token is the right one at every place of the answer, and an end (end of text, end of
+turn or a new line) right after it. That is the same as greedy generation giving just that answer: while all
+tokens before were right, teacher forcing and generation have read the same text.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from torch.nn import functional
+
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.steps import EvalPrefix, EvalTask
+from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.rendering import conditioned
+
+TRUE = "True"
+"""The prefix that a held-out document was given itself."""
+
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
+
+Group = tuple[str, str, str]
+"""What a sequence counts for: ("task", its name, prefix) or ("document", its level, prefix)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item of a task."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """One forward pass's row: the targets are `ids[first:end]`."""
+
+    group: Group
+    ids: tuple[int, ...]
+    first: int
+    end: int
+    targets: tuple[bool, ...] | None = None
+    """Which of `ids[first:end]` count; None: all."""
+
+
+def read_questions(task: EvalTask, path: Path) -> list[Question]:
+    """Items of a task from its jsonl file. Raises StepError that names file and line."""
+    questions = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StepError(Exit.NO_INPUT, f"task {task.name}: {path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if len(questions) == task.max_items:
+            break
+        try:
+            value = json.loads(line)
+            prompt, answer = value["prompt"], value["answer"]
+            if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer.strip()):
+                raise ValueError("prompt and answer must be texts that are not empty")  # noqa: TRY301, TRY004
+        except (ValueError, KeyError, TypeError) as error:
+            raise StepError(
+                Exit.DATA,
+                f"task {task.name}: {path}, line {number}: {error!r}",
+                'every line is an object like {"prompt": "2 + 2 =", "answer": " 4"}',
+            ) from None
+        questions.append(Question(prompt, answer))
+    if not questions:
+        raise StepError(Exit.DATA, f"task {task.name}: {path} has no items")
+    return questions
+
+
+class Evaluation:
+    """Questions and documents, tokenised once, to be scored as often as one likes."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        contract: ConditioningContract | None,
+        holdout: Sequence[Mapping[str, Any]],
+        tasks: Mapping[str, Sequence[Question]],
+        prefixes: Iterable[EvalPrefix],
+        *,
+        chat: bool,
+        max_length: int,
+        seed: int,
+    ) -> None:
+        """`holdout` are rows of Prepare's holdout.parquet; `tokenizer` must not add feedback of its own.
+
+        Without a contract only the prefix None is asked for. Sequences are cut, and questions refused, at
+        `max_length` tokens.
+        """
+        self._tokenizer = tokenizer
+        self._contract = contract
+        self._prefixes = list(prefixes) if contract else [EvalPrefix.NONE]
+        self._max_length = max_length
+        self._random = random.Random(seed)
+        self._chat = chat
+        bos = tokenizer("")["input_ids"]
+        self._start = bos[:-1] if bos and bos[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id else bos
+        self._sequences: list[_Sequence] = []
+        for name, questions in tasks.items():
+            for number, question in enumerate(questions, 1):
+                self._add_question(name, number, question)
+        for row in holdout:
+            self._add_document(row)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens that one scoring reads, over all ranks."""
+        return sum(len(sequence.ids) for sequence in self._sequences)
+
+    @torch.no_grad()
+    def score(
+        self,
+        model: Any,
+        device: torch.device,
+        rank: int = 0,
+        size: int = 1,
+        *,
+        bf16: bool = False,
+        beat: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Scores in the shape of `evaluation.json`'s `scores`. Every rank calls it and gets the same.
+
+        All ranks run the same number of forward passes, as sharded models need it.
+        """
+        groups = sorted({sequence.group for sequence in self._sequences})
+        place = {group: index for index, group in enumerate(groups)}
+        # Columns: nats, tokens, right, items.
+        sums = torch.zeros(len(groups), 4, dtype=torch.float64, device=device)
+        batches = self._batches(_BATCH_TOKENS[device.type])
+        training = model.training
+        model.eval()
+        for first in range(0, len(batches), size):
+            beat()
+            index = first + rank
+            counted = index < len(batches)
+            batch = batches[index if counted else 0]
+            with (
+                torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+                torch.compiler.set_stance("force_eager"),
+            ):
+                rows = self._score_batch(model, batch, device)
+            if counted:
+                sums.index_add_(0, torch.tensor([place[s.group] for s in batch], device=device), rows)
+        model.train(training)
+        if size > 1:
+            dist.all_reduce(sums)
+        return _shape(dict(zip(groups, sums.tolist(), strict=True)))
+
+    def _score_batch(self, model: Any, batch: Sequence[_Sequence], device: torch.device) -> torch.Tensor:
+        """[sequences, 4] of nats, tokens, right and items. Padding stands on the right, where causal
+        attention never looks from a target."""
+        longest = max(len(sequence.ids) for sequence in batch)
+        earliest = min(sequence.first for sequence in batch) - 1
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        mask = torch.zeros(len(batch), longest, dtype=torch.bool)
+        for row, sequence in enumerate(batch):
+            ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
+            wanted = True if sequence.targets is None else torch.tensor(sequence.targets)
+            mask[row, sequence.first : sequence.end] = wanted
+        ids, mask = ids.to(device), mask.to(device)
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=longest - earliest).logits.float()
+        shifted, counts = ids[:, earliest + 1 :], mask[:, earliest + 1 :]
+        nats = functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
+        best = logits.argmax(-1)
+        right = ((best[:, :-1] == shifted) | ~counts).all(1)
+        ends = torch.tensor([self._ends(best[row, s.end - 1 - earliest], s) for row, s in enumerate(batch)])
+        columns = [(nats.double() * counts).sum(1), counts.sum(1), right & ends.to(device)]
+        return torch.stack([*[c.double() for c in columns], torch.ones_like(columns[0])], 1)
+
+    def _ends(self, token: torch.Tensor, sequence: _Sequence) -> bool:
+        """Whether the most likely token after an answer ends it."""
+        if sequence.group[0] != "task":
+            return True
+        value = int(token)
+        return value in self._terminators or self._tokenizer.decode([value]).startswith("\n")
+
+    def _batches(self, tokens: int) -> list[list[_Sequence]]:
+        """Sequences of like length together, the longest first, so that memory shows at once."""
+        batches: list[list[_Sequence]] = []
+        for sequence in sorted(self._sequences, key=lambda s: (-len(s.ids), s.first)):
+            if batches and (len(batches[-1]) + 1) * len(batches[-1][0].ids) <= tokens:
+                batches[-1].append(sequence)
+            else:
+                batches.append([sequence])
+        return batches
+
+    def prefix_text(self, prefix: EvalPrefix) -> str | None:
+        """Feedback that a prefix stands for; None for none. Random draws anew each time."""
+        if self._contract is None or prefix is EvalPrefix.NONE:
+            return None
+        match prefix:
+            case EvalPrefix.BEST:
+                return self._contract.best
+            case EvalPrefix.WORST:
+                return self._contract.worst
+        return self._random.choice(list(self._contract.by_level.values()))
+
+    def _add_question(self, name: str, number: int, question: Question) -> None:
+        for prefix in self._prefixes:
+            context, answer = self.ask(question.prompt, question.answer, self.prefix_text(prefix))
+            end = len(context) + len(answer)
+            if end > self._max_length:
+                raise StepError(
+                    Exit.DATA,
+                    f"task {name}, item {number}: {end} tokens with feedback, the model takes {self._max_length}",
+                    "shorten the item or raise prepare.sequenceLength",
+                )
+            group = ("task", name, prefix.value)
+            self._sequences.append(_Sequence(group, (*context, *answer), len(context), end))

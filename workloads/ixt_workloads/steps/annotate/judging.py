@@ -1,0 +1,172 @@
+"""One document to one row: cut to the judge's context, asked, checked, asked again, counted."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.steps import Judge
+from ixt_workloads.feedback.answers import Feedback, Rejected, messages, parse, schema
+from ixt_workloads.steps.annotate.client import GivenUp, Model, Reply, TooLong
+from ixt_workloads.steps.annotate.rows import Document, Row
+
+Chat = Callable[[dict[str, Any]], Awaitable[Reply]]
+
+RETRY_TEMPERATURE = 0.7
+"""Of answers after a greedy one: the same question, greedy, has the same answer."""
+
+MARGIN = 8
+"""Tokens that a text may gain where it meets the chat template."""
+
+LEAST = 16
+"""Characters of a document that are still worth asking about."""
+
+CHARACTERS_PER_TOKEN = 64
+"""No tokenizer packs more than this many characters into a token on average."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A judge that was asked before, and so is known to work, and how long a document may be for it."""
+
+    chat: Chat
+    judge: Judge
+    fingerprint: str
+    tokenizer: Tokenizer | None = None
+    room: int | None = None
+    """Tokens of a document that fit; None: only the judge's own refusal tells."""
+    rejected: Callable[[str], None] = lambda reason: None
+    """Told why an answer was rejected."""
+
+    async def read(self, document: Document) -> Row:
+        """Feedback on a document. Raises StepError when the judge cannot be asked at all."""
+        row = Row(document.id, fingerprint=self.fingerprint)
+        text, row.truncated = await self._fit(document.text)
+        while row.tries <= self.judge.sampling.retries:
+            row.tries += 1
+            try:
+                reply = await self.chat(request(self.judge, text, again=row.tries > 1))
+            except TooLong:
+                row.tries -= 1
+                if len(text) < LEAST:
+                    row.status = "too_long"
+                    return row
+                text, row.truncated = text[: len(text) * 3 // 4], True
+                continue
+            except GivenUp as error:
+                self.rejected(str(error))
+                continue
+            answer = parse(reply.content, reply.finish_reason, self.judge.rubric)
+            if isinstance(answer, Feedback):
+                return self._accept(row, reply, answer)
+            self.rejected(answer.reason)
+            row.wasted_tokens += reply.prompt_tokens - reply.cached_tokens + reply.completion_tokens
+        return row
+
+    async def _fit(self, text: str) -> tuple[str, bool]:
+        """The beginning of a text that fits, and whether something was cut off."""
+        # A token has at least a byte.
+        if self.room is None or self.tokenizer is None or len(text.encode()) <= self.room:
+            return text, False
+        head = text[: self.room * CHARACTERS_PER_TOKEN]
+        encoding = await asyncio.to_thread(self.tokenizer.encode, head, add_special_tokens=False)
+        if len(encoding) <= self.room:
+            return head, len(head) < len(text)
+        return head[: encoding.offsets[self.room - 1][1]], True
+
+    def _accept(self, row: Row, reply: Reply, answer: Feedback) -> Row:
+        row.status, row.score = "ok", answer.score
+        row.axes, row.critique, row.reasoning = (
+            json.dumps(answer.axes),
+            answer.critique,
+            reply.reasoning.strip(),
+        )
+        row.prompt_tokens, row.cached_tokens = reply.prompt_tokens, reply.cached_tokens
+        row.reasoning_tokens = reasoning_tokens(reply, self.tokenizer)
+        row.feedback_tokens = reply.completion_tokens - row.reasoning_tokens
+        return row
+
+
+def request(judge: Judge, text: str, *, again: bool = False) -> dict[str, Any]:
+    """A chat completion about a text. Never with a seed: vLLM's CPU engine dies of it."""
+    temperature = float(judge.sampling.temperature)
+    form = {"name": "feedback", "schema": schema(judge.rubric), "strict": True}
+    return {
+        "messages": messages(judge.rubric, text),
+        "response_format": {"type": "json_schema", "json_schema": form},
+        "temperature": RETRY_TEMPERATURE if again and temperature == 0 else temperature,
+        "top_p": float(judge.sampling.top_p),
+        "max_completion_tokens": judge.sampling.max_tokens,
+    }
+
+
+def reasoning_tokens(reply: Reply, tokenizer: Tokenizer | None) -> int:
+    """Tokens before the answer, marks of the thought included.
+
+    As the server says, or, since not every one does, all that the answer and its end leave over; without
+    a tokenizer shared out by characters. The sum of reasoning and feedback is exact in any case.
+    """
+    if reply.reasoning_tokens or not reply.reasoning:
+        return min(reply.reasoning_tokens, reply.completion_tokens)
+    content = reply.content or ""
+    if tokenizer is None:
+        return reply.completion_tokens * len(reply.reasoning) // (len(reply.reasoning) + len(content))
+    answer = len(tokenizer.encode(content, add_special_tokens=False))
+    return max(reply.completion_tokens - answer - 1, 0)
+
+
+async def prove(
+    chat: Chat, judge: Judge, model: Model, fingerprint: str, tokenizer: Tokenizer | None
+) -> Reader:
+    """Ask a few questions whose answers show that grammar and reasoning work, and measure the prompt.
+
+    Raises StepError when no answer at all is valid, or instructions and answer fill the judge's context.
+    """
+    texts = (judge.rubric.ideal_critique, judge.rubric.worst_critique)
+    bodies = [request(judge, text, again=again) for again in (False, True) for text in texts]
+    try:
+        replies = await asyncio.gather(*map(chat, bodies))
+    except TooLong as error:
+        raise StepError(
+            Exit.CONFIG,
+            f"the rubric's instructions and sampling.maxTokens = {judge.sampling.max_tokens} fill the "
+            f"judge's context: {error}",
+            "lower judge.sampling.maxTokens, shorten the rubric, or take a judge with a longer context",
+        ) from None
+    except GivenUp as error:
+        raise StepError(
+            Exit.UNAVAILABLE, f"the judge fails on every question: {error}", "see its log"
+        ) from None
+    answers = [parse(reply.content, reply.finish_reason, judge.rubric) for reply in replies]
+    rejected = [answer for answer in answers if isinstance(answer, Rejected)]
+    if len(rejected) == len(answers):
+        reply = replies[0]
+        raise StepError(
+            Exit.DATA,
+            f"none of {len(answers)} trial answers of the judge is valid: {rejected[0].reason}. It said "
+            f"{(reply.content or '')[:200]!r} after reasoning {reply.reasoning[:200]!r}",
+            "check the judge's chat template, judge.reasoningParser, judge.sampling.maxTokens and the rubric",
+        )
+    room = None
+    if tokenizer is not None and model.context is not None:
+        template = replies[0].prompt_tokens - len(tokenizer.encode(texts[0], add_special_tokens=False))
+        room = model.context - judge.sampling.max_tokens - template - MARGIN
+        if room < LEAST:
+            raise StepError(
+                Exit.CONFIG,
+                f"the judge's context of {model.context} tokens leaves {max(room, 0)} for a document: the "
+                f"prompt takes {template}, judge.sampling.maxTokens {judge.sampling.max_tokens}",
+                "lower judge.sampling.maxTokens, shorten the rubric, or take a judge with a longer context",
+            )
+    return Reader(chat, judge, fingerprint, tokenizer, room)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer | None:
+    """The judge's tokenizer, where its folder holds one for the tokenizers library."""
+    path = folder / "tokenizer.json"
+    return Tokenizer.from_file(str(path)) if path.is_file() else None

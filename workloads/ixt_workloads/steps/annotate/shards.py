@@ -1,0 +1,91 @@
+"""The shards of a band of documents: what is to do, who does it, and the documents in them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ixt_workloads.contract.steps import AnnotateConfig
+from ixt_workloads.step import Step
+from ixt_workloads.steps.annotate.rows import Document, Row, Tally, tally_of, to_parquet
+from ixt_workloads.store import Artifact
+from ixt_workloads.store.artifact import folder_of
+
+PER_PERCENT = 10_000
+"""Places in the sample, of 1,000,000, to one percent."""
+
+
+class Shards:
+    """The shards of one artifact of feedback, shared by the indexes of an attempt.
+
+    An index marks a shard before it starts on it, so that no document is paid for twice. Marks belong to
+    the attempt: what a dead one had marked is free again. The mark saves cost and is no lock: what makes
+    two writers safe is that the shard's file is created only if absent.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._config: AnnotateConfig = step.config
+        self._writer = step.writer()
+        self.inventory: Artifact = step.input("inventory")
+        names = [path for path in self.inventory.paths if path.startswith("docs-")]
+        self._sources = ["holdout.parquet"] if self._config.holdout else names
+        self.files = [_feedback_file(name) for name in self._sources]
+
+    @property
+    def documents(self) -> int:
+        """About how many documents there are to annotate."""
+        summary = self.inventory.summary
+        if self._config.holdout:
+            return int(summary["holdout"])
+        return int(summary["documents"] * (self._config.to_percent - self._config.from_percent) / 100)
+
+    def outstanding(self) -> list[str]:
+        """Files that are not written yet."""
+        return [name for name in self.files if not self._writer.has(name)]
+
+    def take(self) -> Iterator[tuple[str, list[Document]]]:
+        """Shards for this index, each with its documents: the ring of all, from this index's own place."""
+        start = self._step.index * len(self.files) // self._step.task.indexes
+        for place in (*range(start, len(self.files)), *range(start)):
+            name = self.files[place]
+            if not self._writer.has(name) and self._mark(name):
+                yield name, self._read(self.inventory.file(self._sources[place]))
+
+    def write(self, name: str, rows: list[Row], tally: Tally) -> None:
+        """Write a shard, unless someone has."""
+        self._writer.add(name, to_parquet(rows, tally))
+
+    def tally(self) -> Tally:
+        """The sum over all shards, read from their files."""
+        total = Tally()
+        folder = folder_of(self._step.task.key)
+        for name in self.files:
+            total.merge(tally_of(self._step.store.open_local(f"{folder}/{name}")))
+        return total
+
+    def commit(self, tally: Tally, source: str, parameters: int, fingerprint: dict[str, str]) -> None:
+        """Make the artifact exist."""
+        self._writer.commit(tally.summary(source, parameters), self.files, fingerprint)
+
+    def _mark(self, name: str) -> bool:
+        path, me = f"{self._step.work}/taken/{name}", str(self._step.index).encode()
+        # An index that was started again finds its own marks.
+        return self._step.store.put_new(path, me) or self._step.store.get(path) == me
+
+    def _read(self, path: Path) -> list[Document]:
+        """Documents of the band, in the shard's order."""
+        columns = ["id", "text", "sample"]
+        if self._config.judge is None:
+            columns += ["score", "critique"]
+        table = pq.read_table(path, columns=columns)
+        if not self._config.holdout:
+            low, high = self._config.from_percent * PER_PERCENT, self._config.to_percent * PER_PERCENT
+            place = table["sample"]
+            table = table.filter(pc.and_(pc.greater_equal(place, low), pc.less(place, high)))
+        return [Document(**row) for row in table.drop_columns("sample").to_pylist()]
+
+
+def _feedback_file(source: str) -> str:
+    return f"feedback-{source.removeprefix('docs-')}"
