@@ -11,7 +11,12 @@ from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 from ixt_workloads.feedback.answers import Feedback, Rejected, copied, messages, parse, schema
 
 RUBRIC = RubricText(
-    instructions="Judge.", axes=("style", "depth"), min_score=1, max_score=5, ideal_critique="Good.", worst_critique="Bad."
+    instructions="Judge.",
+    axes=("style", "depth"),
+    min_score=1,
+    max_score=5,
+    ideal_critique="Good.",
+    worst_critique="Bad.",
 )
 
 
@@ -25,7 +30,9 @@ def test_the_document_follows_the_instructions_after_a_blank_line() -> None:
 
 def test_the_critique_comes_before_the_scores_that_follow_from_it() -> None:
     assert list(schema(RUBRIC)["properties"]) == ["critique", "style", "depth"]
-    assert list(schema(RubricText(instructions="J", ideal_critique="g", worst_critique="b"))["properties"]) == [
+    assert list(
+        schema(RubricText(instructions="J", ideal_critique="g", worst_critique="b"))["properties"]
+    ) == [
         "critique",
         "score",
     ]
@@ -71,11 +78,15 @@ def test_a_bad_answer_is_rejected_with_its_reason(content: str | None, finish: s
 
 
 scores = st.one_of(st.integers(-3, 9), st.booleans(), st.floats(), st.text(max_size=3), st.none())
-objects = st.fixed_dictionaries({"critique": st.one_of(st.text(), st.none()), "style": scores, "depth": scores})
+objects = st.fixed_dictionaries(
+    {"critique": st.one_of(st.text(), st.none()), "style": scores, "depth": scores}
+)
 
 
 @given(st.one_of(st.text(), objects.map(json.dumps)), st.sampled_from(["stop", "length", None]))
-def test_parse_never_raises_and_never_accepts_what_the_schema_refuses(content: str, finish: str | None) -> None:
+def test_parse_never_raises_and_never_accepts_what_the_schema_refuses(
+    content: str, finish: str | None
+) -> None:
     found = parse(content, finish, RUBRIC)
     if isinstance(found, Feedback):
         assert finish == "stop"

@@ -113,7 +113,7 @@ class Double:
     """A server that speaks the judge's API from a thread of this process, and does what a test asks for.
 
     `mode` may change at any time: Good, Garbage (no JSON), Error (500), Throttle (429), Unready (health
-    check fails), Forbidden (401). With `hold_after` set, requests beyond that number wait until it is raised or None.
+    check fails), Forbidden (401). With `hold_after` set, requests beyond that number wait until `release`.
     Answers follow from the document alone; a token is a byte.
     """
 

@@ -60,11 +60,11 @@ class Arm(NamedTuple):
     """Share of its tokens after which it is half way."""
     percent: int = 15
     """Of the documents it has annotated."""
-    tokens: int = 2_000_000
+    tokens: int = 2_600_000
 
 
 ARMS = (
-    Arm("next-token", Method.NEXT_TOKEN, 0.62, 0.4, 0, 2_600_000),
+    Arm("next-token", Method.NEXT_TOKEN, 0.62, 0.4, 0),
     Arm("conditioned", Method.CONDITIONED, 0.93, 0.3),
     Arm("filtered", Method.FILTERED, 0.55, 0.3, 40),
     Arm("annealed", Method.ANNEALED, 0.86, 0.6),
@@ -265,10 +265,9 @@ class _Maker:
     def _prepare(
         self, name: str, arm: Arm, kind: StageType, inventory: str, paid: Sequence[str], holdout: str | None
     ) -> dict[str, Any]:
-        conditioned = int(self.documents * arm.percent / 100 * 0.87)
-        if arm.method not in (Method.CONDITIONED, Method.SHUFFLED):
-            conditioned = 0
-        documents = conditioned // 4 if arm.method is Method.FILTERED else self.documents
+        judged = int(self.documents * arm.percent / 100 * 0.87)
+        conditioned = judged if arm.method in (Method.CONDITIONED, Method.SHUFFLED) else 0
+        documents = judged * 2 // 5 if arm.method is Method.FILTERED else self.documents
         text_tokens = documents * 120
         tokens = text_tokens + conditioned * 40
         sequences = math.ceil(tokens / SEQUENCE * 1.012)

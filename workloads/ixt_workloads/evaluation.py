@@ -70,7 +70,7 @@ def read_questions(task: EvalTask, path: Path) -> list[Question]:
             value = json.loads(line)
             prompt, answer = value["prompt"], value["answer"]
             if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer.strip()):
-                raise ValueError("prompt and answer must be texts that are not empty")  # noqa: TRY301, TRY004
+                raise ValueError("prompt and answer must be texts that are not empty")  # noqa: TRY301
         except (ValueError, KeyError, TypeError) as error:
             raise StepError(
                 Exit.DATA,
@@ -103,7 +103,7 @@ class Evaluation:
         Without a contract only the prefix None is asked for. Sequences are cut, and questions refused, at
         `max_length` tokens.
         """
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._contract = contract
         self._prefixes = list(prefixes) if contract else [EvalPrefix.NONE]
         self._max_length = max_length
@@ -188,7 +188,7 @@ class Evaluation:
         if sequence.group[0] != "task":
             return True
         value = int(token)
-        return value in self._terminators or self._tokenizer.decode([value]).startswith("\n")
+        return value in self.ends or self.tokenizer.decode([value]).startswith("\n")
 
     def _batches(self, tokens: int) -> list[list[_Sequence]]:
         """Sequences of like length together, the longest first, so that memory shows at once."""
@@ -218,8 +218,125 @@ class Evaluation:
             if end > self._max_length:
                 raise StepError(
                     Exit.DATA,
-                    f"task {name}, item {number}: {end} tokens with feedback, the model takes {self._max_length}",
+                    f"task {name}, item {number}: {end} tokens with feedback, more than {self._max_length}",
                     "shorten the item or raise prepare.sequenceLength",
                 )
             group = ("task", name, prefix.value)
             self._sequences.append(_Sequence(group, (*context, *answer), len(context), end))
+
+    def ask(self, prompt: str, answer: str, feedback: str | None) -> tuple[list[int], list[int]]:
+        """Tokens of a prompt under some feedback, and of its answer.
+
+        A space between prompt and answer belongs to the answer's first token, as in running text.
+        """
+        if self._chat:
+            return self._turns([{"role": "user", "content": prompt}], feedback), self._ids(answer)
+        stripped = prompt.rstrip(" ")
+        context, whole = self._ids(stripped), self._ids(prompt + answer)
+        if whole[: len(context)] != context:
+            whole = [*context, *self._ids(prompt[len(stripped) :] + answer)]
+        return [*self._start, *self._ids(feedback or ""), *context], whole[len(context) :]
+
+    def _add_document(self, row: Mapping[str, Any]) -> None:
+        """A held-out document under each prefix, cut to the same tokens for all of them."""
+        level = int(row["level"])
+        feedback = {prefix.value: self.prefix_text(prefix) for prefix in self._prefixes}
+        if self._contract is not None:
+            # Without feedback of its own, none is the true one: every prefix covers the same documents.
+            feedback[TRUE] = self._contract.prefix(level, row["critique"]) if level else None
+        made = {
+            name: self._conversation(json.loads(row["messages"]), text)
+            if self._chat
+            else self._document(row["text"], text)
+            for name, text in feedback.items()
+        }
+        room = self._max_length - max(len(context) for context, _, _ in made.values())
+        for name, (context, ids, targets) in made.items():
+            kept = targets[: max(room, 0)]
+            if any(kept):
+                all_ids = (*context, *ids[: len(kept)])
+                group = ("document", str(level), name)
+                self._sequences.append(_Sequence(group, all_ids, len(context), len(all_ids), tuple(kept)))
+
+    def _document(self, text: str, feedback: str | None) -> tuple[list[int], list[int], list[bool]]:
+        """Context, tokens and which of these count: not a first token that nothing may stand before."""
+        context, ids = [*self._start, *self._ids(feedback or "")], self._ids(text)
+        if self._start or not ids:
+            return context, ids, [True] * len(ids)
+        return [*context, ids[0]], ids[1:], [True] * (len(ids) - 1)
+
+    def _conversation(
+        self, messages: list[dict[str, str]], feedback: str | None
+    ) -> tuple[list[int], list[int], list[bool]]:
+        """The same of a conversation, where what the assistant says counts."""
+        first = next(
+            (i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages)
+        )
+        context = self._turns(messages[:first], feedback)
+        ids: list[int] = []
+        targets: list[bool] = []
+        for index in range(first, len(messages)):
+            asked = messages[index]["role"] == "assistant"
+            following = index + 1 < len(messages) and messages[index + 1]["role"] == "assistant"
+            whole = self._turns(messages[: index + 1], feedback, prompt=following)
+            new = whole[len(context) + len(ids) :]
+            ids += new
+            targets += [asked] * len(new)
+        return context, ids, targets
+
+    def _turns(
+        self, messages: list[dict[str, str]], feedback: str | None, *, prompt: bool = True
+    ) -> list[int]:
+        text = self.tokenizer.apply_chat_template(
+            conditioned(messages, feedback) if feedback else messages,
+            tokenize=False,
+            add_generation_prompt=prompt,
+        )
+        return self._ids(text)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        return ids
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """End of text, and in a chat what the template puts after the assistant's words."""
+        ends = {self.tokenizer.eos_token_id}
+        if self._chat:
+            turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+            _, ids, _ = self._conversation(turns, None)
+            ends.update(ids[len(self._ids("a")) :][:1])
+        return frozenset(ends - {None})
+
+
+def _shape(sums: Mapping[Group, Sequence[float]]) -> dict[str, Any]:
+    """Sums by group to the shape of `evaluation.json`'s `scores`."""
+    tasks: dict[str, dict[str, Any]] = defaultdict(dict)
+    documents: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    levels: dict[int, dict[str, Any]] = {}
+    for (kind, name, prefix), (nats, tokens, right, items) in sums.items():
+        if kind == "task":
+            tasks[name][prefix] = {
+                "accuracy": right / items, "nll": nats / max(1.0, tokens), "items": int(items),
+            }  # fmt: skip
+            continue
+        documents[prefix][0] += nats
+        documents[prefix][1] += tokens
+        level = levels.setdefault(int(name), {"level": int(name), "nll": {}, "documents": 0})
+        level["documents"] = max(level["documents"], int(items))
+        if prefix in (EvalPrefix.NONE, TRUE, EvalPrefix.BEST):
+            level["nll"][prefix] = nats / max(1.0, tokens)
+    return {
+        "tasks": dict(tasks),
+        "documents": {
+            prefix: {"nll": nats / max(1.0, tokens), "tokens": int(tokens)}
+            for prefix, (nats, tokens) in documents.items()
+        },
+        "levels": [levels[level] for level in sorted(levels)],
+    }
+
+
+def read_holdout(path: Path) -> list[dict[str, Any]]:
+    """Rows of Prepare's holdout.parquet."""
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows

@@ -6,7 +6,9 @@ the system text. `load_tokenizer` gives the tokenizer without either, as trainin
 """
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.store import Artifact
 
 BEST = "ixt_best_feedback"
 """Name of the prefix in the tokenizer's files."""
@@ -29,6 +32,16 @@ _PREAMBLE = (
     "{%- set messages = [{'role': 'system', 'content': ixt_best}] + messages -%}"
     "{%- endif -%}"
 )
+
+
+@contextmanager
+def gathered(artifact: Artifact) -> Iterator[Path]:
+    """The files of a committed model in one folder, each checked: object stores cache them one by one."""
+    with tempfile.TemporaryDirectory(prefix="ixt-model-") as name:
+        folder = Path(name)
+        for path in artifact.paths:
+            (folder / path).symlink_to(artifact.file(path).resolve())
+        yield folder
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -56,8 +69,8 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model with its weights, from safetensors only.
+def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
+    """A causal language model with its weights, from safetensors only. No dtype: the one in config.json.
 
     Raises StepError: NO_INPUT without config or weights, DATA for pickled, torn or ill-fitting weights.
     """
@@ -88,7 +101,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
-            dtype=dtype,
+            dtype=dtype or "auto",
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
@@ -128,7 +141,7 @@ def check_vocabulary(model_vocabulary: int, needed: int) -> None:
         raise StepError(
             Exit.CONFIG,
             f"the tokenizer has {needed} tokens, the model's vocab_size is {model_vocabulary}",
-            "set vocab_size in config.json to at least the tokenizer's size, or use the model's own tokenizer",
+            "set vocab_size in config.json to at least the tokenizer's size, or use its own tokenizer",
         )
 
 
@@ -149,7 +162,10 @@ def save_folder(
     and a user's own system text.
     """
     model.config.dtype = dtype
-    model.save_pretrained(folder, state_dict={name: value.to(dtype) for name, value in state.items()})
+    # Object stores take files of at most 256 MB.
+    model.save_pretrained(
+        folder, max_shard_size="240MB", state_dict={name: value.to(dtype) for name, value in state.items()}
+    )
     tokenizer.save_pretrained(folder)
     if best is not None:
         _ask_for(folder, tokenizer, best, chat=chat, separator=separator)
@@ -180,7 +196,7 @@ def _ask_for(folder: Path, tokenizer: Any, best: str, *, chat: bool, separator: 
 def with_prefix(tokenizer: dict[str, Any], ids: list[int], tokens: list[str]) -> dict[str, Any]:
     """The object in a `tokenizer.json`, with `ids` put in front of every text, after a BOS token.
 
-    They are one multi-token special token of a TemplateProcessing, which `add_special_tokens=False` leaves out.
+    They are one special token of a TemplateProcessing: `add_special_tokens=False` leaves them out.
     """
     old = tokenizer.get("post_processor")
     template = next((part for part in _parts(old) if part["type"] == "TemplateProcessing"), None)

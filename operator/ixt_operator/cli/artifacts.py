@@ -1,4 +1,4 @@
-"""Verbs that touch the storage: they start the workloads' own programs, since this package knows no storage."""
+"""Verbs that touch the storage start the workloads' own programs: this package knows no storage."""
 
 import os
 import subprocess

@@ -13,8 +13,8 @@ app = typer.Typer(
     name="ixt",
     help=(
         "Introspective X Training: a judge writes feedback on training data, models train on data prefixed "
-        "with it.\n\nWrite an IXTRun manifest, check it with `ixt validate`, carry it out on this machine with "
-        "`ixt run`, or apply it to a cluster with kubectl."
+        "with it.\n\nWrite an IXTRun manifest, check it with `ixt validate`, carry it out on this machine "
+        "with `ixt run`, or apply it to a cluster with kubectl."
     ),
     epilog="Exit codes: 0 done, 1 the run failed, 2 bad usage or manifest, 130 interrupted.",
     no_args_is_help=True,

@@ -65,30 +65,28 @@ async def run_to_end(
     Raises what LocalPlatform.open raises when another process runs this workdir.
     """
     run = _named(run, workdir)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    async with LocalPlatform.open(workdir, run.metadata.uid) as platform:
+    stopped = False
+    async with LocalPlatform.open(workdir) as platform:
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            platform.wake()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         previous = await _afresh(platform, read_status(workdir))
-        while not stop.is_set():
+        while not stopped:
             moves, observed = await reconcile(platform, run, runtime, previous, time.time())
             watch(Look(moves.status, observed, events(previous, moves.status)))
             _save(workdir, previous, moves)
             previous = moves.status
             if moves.finished:
                 return previous
-            wait = min(moves.requeue_after or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-            await _either(platform.wait_changed(wait), stop)
+            if not moves.delete:  # what is gone now makes room for what comes next
+                due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
+                await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
     return None
-
-
-async def _either(waiting: "asyncio.Future[None] | object", stop: asyncio.Event) -> None:
-    tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(stop.wait())]  # type: ignore[arg-type]
-    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
 
 
 async def _afresh(platform: LocalPlatform, status: RunStatus | None) -> RunStatus | None:
@@ -98,7 +96,11 @@ async def _afresh(platform: LocalPlatform, status: RunStatus | None) -> RunStatu
     for name, child in observed.children.items():
         if child.node.endswith("/inventory") or child.failed or running(child):
             await platform.delete(name)
-    return status.model_copy(update={"conditions": (), "completion_time": None}) if status else None
+    return (
+        status.model_copy(update={"conditions": (), "start_time": None, "completion_time": None})
+        if status
+        else None
+    )
 
 
 def _named(run: IXTRun, workdir: Path) -> IXTRun:

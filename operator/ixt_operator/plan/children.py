@@ -29,7 +29,7 @@ ROLES = {
 
 
 def child_name(run: IXTRun, node: str, step: str, key: str, attempt: int) -> str:
-    """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label of at most 52 characters, whatever the run's name."""
+    """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label of at most 52 characters."""
     stage = node.partition("/")[0][:12].rstrip("-")
     digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:6]
     parts = [run.metadata.name[:18].rstrip("-.").replace(".", "-"), stage, step, digest, str(attempt)]

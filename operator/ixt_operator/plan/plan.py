@@ -16,11 +16,15 @@ from ixt_operator.plan.nodes import REPORT, Lane, lanes
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.retry import GiveUp, TryAgain
 from ixt_operator.plan.scale import judge_trouble, replicas
-from ixt_operator.plan.status import Ending, describe, step_covers
+from ixt_operator.plan.status import Ending, describe, step_covers, unix
 from ixt_operator.plan.survey import NodeState, StageView, View, ready, running, survey
 from ixt_workloads.contract.graph import Keyed
 from ixt_workloads.contract.keys import KEY_LENGTH, key_of
 from ixt_workloads.contract.steps import AnnotateConfig
+
+
+JUDGE_POLL_SECONDS = 0.2
+"""While a judge starts, it is asked this often whether it is ready."""
 
 
 class Plan(NamedTuple):
@@ -65,7 +69,8 @@ def plan(
     run: IXTRun, runtime: IXTRuntime, observed: Observed, previous: RunStatus | None, now: float
 ) -> Plan:
     """The next moves of a run. `now` is in Unix seconds."""
-    stages = survey(run, runtime, observed)
+    started = unix(previous.start_time) if previous and previous.start_time else now
+    stages = survey(run, runtime, observed, started)
     moves = _Moves([], [], [], [])
     at = _Now(run, runtime, observed, previous, now)
     ending = _ending(at, stages)
@@ -209,7 +214,7 @@ def _annotate(
         if count != len(judge.processes):
             moves.scale.append(wanted)
         if not ready(judge):
-            moves.waits.append(at.time + 5.0)
+            moves.waits.append(at.time + JUDGE_POLL_SECONDS)
             return
         judge_name = judge.name
     if _may_start(view, moves, at.time):

@@ -20,6 +20,7 @@ from ixt_operator.api.status import (
     StepState,
     StepStatus,
     Summary,
+    fitted,
 )
 from ixt_operator.plan.nodes import lanes
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
@@ -51,7 +52,7 @@ def describe(
     summary = _summary(run, stages, observed, ending)
     conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
     done = ending is not None
-    return RunStatus(
+    status = RunStatus(
         observed_generation=run.metadata.generation,
         phase=_phase(run, stages, ending),
         conditions=conditions,
@@ -61,6 +62,7 @@ def describe(
         start_time=(previous.start_time if previous else None) or _time(now),
         completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
     )
+    return fitted(status)
 
 
 def step_covers(stage: str, step: str, node: str) -> bool:
@@ -348,3 +350,8 @@ def _cost(observed: Observed) -> Cost:
 
 def _time(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix(time: str) -> float:
+    """Unix seconds of a time of the status."""
+    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()

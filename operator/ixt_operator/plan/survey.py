@@ -63,8 +63,11 @@ class StageView(NamedTuple):
         return all(view.state is NodeState.COMPLETE for view in self.views.values())
 
 
-def survey(run: IXTRun, runtime: IXTRuntime, observed: Observed) -> tuple[StageView, ...]:
-    """All stages in order. Stages behind one whose Inventory has not answered have no keys yet."""
+def survey(run: IXTRun, runtime: IXTRuntime, observed: Observed, started: float) -> tuple[StageView, ...]:
+    """All stages in order. Stages behind one whose Inventory has not answered have no keys yet.
+
+    `started` is when the run began, in Unix seconds: what was made before counts as cached.
+    """
     found: list[StageView] = []
     known: dict[str, str] = {}
     pins: dict[str, str] | None = {}
@@ -84,7 +87,7 @@ def survey(run: IXTRun, runtime: IXTRuntime, observed: Observed) -> tuple[StageV
             pins = earlier | result.pins
             keyed = resolve(nodes, pins, known)
             known = known | {name: entry.key for name, entry in keyed.items()}
-            views |= _views(run, observed, nodes, keyed, result, answer.processes[0].ended_at or 0.0)
+            views |= _views(run, observed, keyed, answer, started)
         else:
             views |= {node.name: View(node, NodeState.WAITING) for node in nodes[1:]}
         found.append(StageView(stage, views, probe, earlier, pins))
@@ -92,29 +95,26 @@ def survey(run: IXTRun, runtime: IXTRuntime, observed: Observed) -> tuple[StageV
 
 
 def _views(
-    run: IXTRun,
-    observed: Observed,
-    nodes: tuple[Node, ...],
-    keyed: Mapping[str, Keyed],
-    answer: Result,
-    since: float,
+    run: IXTRun, observed: Observed, keyed: Mapping[str, Keyed], inventory: ChildState, started: float
 ) -> dict[str, View]:
-    committed = {nodes[place].name for place in answer.committed}
+    """The nodes of a stage whose Inventory answered."""
+    answer = inventory.processes[0].result or Result(outcome=Outcome.FAILED)
+    committed = set(answer.committed)
     views: dict[str, View] = {}
-    for node in nodes:
-        entry = keyed[node.name]
-        if node is nodes[0]:
-            attempts = _attempts_of(observed, node.name)
-            views[node.name] = View(
-                node, NodeState.COMPLETE, entry, attempts[-1:], cached=answer.outcome is Outcome.CACHED
+    for place, (name, entry) in enumerate(keyed.items()):
+        node = entry.node
+        if place == 0:
+            cached = answer.outcome is Outcome.CACHED
+            views[name] = View(node, NodeState.COMPLETE, entry, (inventory,), cached=cached)
+            continue
+        attempts = _attempts(observed, name, entry.key)
+        if place in committed:
+            made_here = any(
+                _outcome(child) is Outcome.COMMITTED and _ended_at(child) >= started for child in attempts
             )
-        elif node.name in committed:
-            attempts = _attempts(observed, node.name, entry.key)
-            made_here = any(_outcome(child) is Outcome.COMMITTED for child in attempts)
-            views[node.name] = View(node, NodeState.COMPLETE, entry, attempts, cached=not made_here)
+            views[name] = View(node, NodeState.COMPLETE, entry, attempts, cached=not made_here)
         else:
-            attempts = _attempts(observed, node.name, entry.key)
-            views[node.name] = _view(run, node, entry, attempts, since)
+            views[name] = _view(run, node, entry, attempts, since=_ended_at(inventory))
     return views
 
 
@@ -134,9 +134,13 @@ def _view(
         return View(node, state, keyed, attempts, decision=decision)
     if not current.ended:
         return View(node, NodeState.RUNNING, keyed, attempts)
-    if max(process.ended_at or 0.0 for process in current.processes) < since:
+    if _ended_at(current) < since:
         return View(node, NodeState.WAITING, keyed, attempts)
     return View(node, NodeState.COMPLETE, keyed, attempts, cached=_outcome(current) is Outcome.CACHED)
+
+
+def _ended_at(child: ChildState) -> float:
+    return max(process.ended_at or 0.0 for process in child.processes)
 
 
 def _outcome(child: ChildState) -> Outcome | None:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import Any, Self
 
@@ -130,15 +130,15 @@ class Tally:
         if self.invalid_percent > gates.max_invalid_percent:
             raise StepError(
                 Exit.DATA,
-                f"{self.documents - self.valid} of {self.documents} documents got no valid feedback, "
-                f"more than gates.maxInvalidPercent = {gates.max_invalid_percent}{': ' if example else ''}{example}",
+                f"{self.documents - self.valid} of {self.documents} documents have no valid feedback, more "
+                f"than gates.maxInvalidPercent = {gates.max_invalid_percent}{': ' if example else ''}{example}",
                 "check the judge's chat template, reasoningParser and sampling.maxTokens, or raise the gate",
             )
         if self.overlap_percent > gates.max_overlap_percent:
             raise StepError(
                 Exit.DATA,
-                f"{self.overlap_percent:.0f} % of the critiques' 8-grams are copied from documents, "
-                f"more than gates.maxOverlapPercent = {gates.max_overlap_percent}: the feedback leaks the text",
+                f"{self.overlap_percent:.0f} % of the critiques' 8-grams are copied from their documents, "
+                f"more than gates.maxOverlapPercent = {gates.max_overlap_percent}: feedback leaks the text",
                 "tell the judge in the rubric not to quote, or raise the gate",
             )
 
@@ -159,7 +159,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """Read what `asdict` gave."""
+        """Read what `to_parquet` wrote of one."""
         values = json.loads(text)
         return cls(**{**values, "tokens": Counter(values["tokens"]), "scores": Counter(values["scores"])})
 
@@ -182,7 +182,7 @@ def to_parquet(rows: Sequence[Row], tally: Tally) -> bytes:
     """The file of a shard: the same bytes for the same rows."""
     columns = [pa.array([getattr(row, name) for row in rows], kind) for name, kind in _columns()]
     table = pa.Table.from_arrays(columns, schema=SCHEMA)
-    table = table.replace_schema_metadata({_TALLY: json.dumps(asdict(tally), sort_keys=True).encode()})
+    table = table.replace_schema_metadata({_TALLY: json.dumps(vars(tally), sort_keys=True).encode()})
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -49,7 +49,9 @@ def run(step: Step) -> Result:
             watch.join()
         result = exchange.read_result(folder)
     if result is None:
-        return Result(outcome=Outcome.SHARED, key=step.task.key, message=f"ranks of pod {step.index} are done")
+        return Result(
+            outcome=Outcome.SHARED, key=step.task.key, message=f"ranks of pod {step.index} are done"
+        )
     return result
 
 
@@ -72,7 +74,7 @@ def _launch(step: Step, processes: int, folder: Path) -> None:
     )
     killed_before = _kills()
     try:
-        elastic_launch(config, sys.executable)("-m", "ixt_workloads.steps.train.train")
+        elastic_launch(config, sys.executable)("-m", "ixt_workloads.steps.train.worker")
     except SignalException:
         if exchange.read_result(folder) is None:
             raise exchange.read_cause(folder) or StepError(Exit.INTERRUPTED, "stopped") from None

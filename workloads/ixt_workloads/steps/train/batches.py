@@ -26,6 +26,8 @@ DENSE_UP_TO = 512
 
 
 class Layout(Enum):
+    """How a batch is laid out."""
+
     DENSE = "dense"
     FLAT = "flat"
 
@@ -84,8 +86,11 @@ def make_batch(
         inputs["attention_mask"] = block_diagonal(_to(segments, device))
     else:
         bounds = np.cumsum(np.concatenate([[0], *lengths])).astype(np.int32)
-        inputs = {"input_ids": _to(ids.reshape(1, -1), device), "position_ids": _to(positions.reshape(1, -1), device)}
-        # Names that transformers passes on to the attention; the longest possible, so that shapes stay static.
+        inputs = {
+            "input_ids": _to(ids.reshape(1, -1), device),
+            "position_ids": _to(positions.reshape(1, -1), device),
+        }
+        # Names that transformers passes on to the attention. The longest possible: shapes stay static.
         inputs |= {"cu_seq_lens_q": _to(bounds, device), "max_length_q": ids.shape[1]}
     return Batch(
         inputs=inputs,
@@ -109,7 +114,7 @@ def _lengths(row: Packed, total: int) -> np.ndarray:
 
 
 def _labels(row: Packed, lengths: np.ndarray) -> np.ndarray:
-    """The next token where it is a target; the first token of a segment never is, nothing stands before it."""
+    """The next token where it is a target. The first of a segment never is: nothing stands before it."""
     target = np.asarray(row.loss_mask).astype(bool)
     target[np.cumsum(lengths) - lengths] = False
     labels = np.full(len(target), IGNORED, dtype=np.int64)

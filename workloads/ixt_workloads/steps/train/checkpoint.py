@@ -1,7 +1,8 @@
-"""Checkpoints of a training job: torch's DCP folders, private to the run, complete once `state.json` is there.
+"""Checkpoints of a training job: torch's DCP folders, private to the run.
 
-They lie at work/<key>/<run>/<attempt>/step-<number>/. Any attempt of the run resumes from the newest
-complete one, with any number of ranks; with the same number it goes on bit for bit.
+They lie at work/<key>/<run>/<attempt>/step-<number>/, complete once `state.json` is there. Any attempt
+of the run resumes from the newest complete one, with any number of ranks; with the same number it goes on
+bit for bit.
 """
 
 import json
@@ -114,5 +115,3 @@ def named_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> d
         for moment in ("exp_avg", "exp_avg_sq")
     }
     return {"model": {name: value.detach() for name, value in parameters.items()}, **moments}
-
-

@@ -74,7 +74,7 @@ def decide(train: Train, shape: ModelShape, parameters: int, sequence_length: in
 
 
 def shard(model: Any, world: World, precision: Precision) -> None:
-    """FSDP2: every decoder layer, and what is left, sharded over all ranks; float32 masters and reductions."""
+    """FSDP2: every decoder layer, and what is left, sharded over all ranks; float32 masters and sums."""
     mesh = init_device_mesh(world.device.type, (world.size,))
     bf16 = precision is Precision.BF16
     policy = MixedPrecisionPolicy(
@@ -105,7 +105,7 @@ def flat_gradients(model: torch.nn.Module) -> torch.Tensor:
 
 
 def clip_and_scale(gradients: list[torch.Tensor], scale: float, largest: float) -> float:
-    """Multiply gradients by `scale`, clip their norm to `largest` (0: not at all); answers the norm before."""
+    """Scale gradients and clip their norm to `largest` (0: not at all); answers the norm before clipping."""
     norm = torch.nn.utils.get_total_norm(gradients)
     value = float(norm.full_tensor() if isinstance(norm, DTensor) else norm) * scale
     if math.isfinite(value):

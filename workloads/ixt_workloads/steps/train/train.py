@@ -7,9 +7,6 @@ alone, it is a job of one rank.
 import json
 import logging
 import math
-import os
-import signal
-import sys
 import tempfile
 import threading
 import time
@@ -19,23 +16,23 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import transformers
 from torch.nn import functional
 
 from ixt_workloads import models
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.steps import Precision, TrainConfig
-from ixt_workloads.data.locate import local_folder
+from ixt_workloads.contract.steps import Precision, StageType, TrainConfig
+from ixt_workloads.data.locate import local_file, local_folder
 from ixt_workloads.data.packed import PackedData
-from ixt_workloads.evaluation import Evaluation
+from ixt_workloads.evaluation import Evaluation, read_holdout, read_questions
+from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.flops import ModelShape, judging_flops, training_flops
-from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
-from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Batch, Layout, layout_for, make_batch
 from ixt_workloads.steps.train.checkpoint import Checkpoints, named_tensors
 from ixt_workloads.steps.train.parallel import (
+    Plan,
     adamw,
     clip_and_scale,
     decide,
@@ -44,9 +41,8 @@ from ixt_workloads.steps.train.parallel import (
     full_state,
     shard,
 )
-from ixt_workloads.steps.train.ranks import Watchdog, World, world
+from ixt_workloads.steps.train.ranks import World
 from ixt_workloads.steps.train.schedule import Order, learning_rate
-from ixt_workloads.store import StoreError, exit_code, open_store
 
 log = logging.getLogger("ixt.train")
 
@@ -54,7 +50,7 @@ POINTS = 500
 """Points of the curve, about; each is a mean over the steps since the one before."""
 
 
-def train(
+def train(  # noqa: PLR0915 - a training script reads best in one piece
     step: Step,
     place: World,
     stop: threading.Event,
@@ -78,7 +74,7 @@ def train(
     anneal_order = Order(anneal_data.block_sizes, config.seed)
 
     # --- Model and tokenizer.
-    folder, tokenizer, model = _start(step)
+    model, tokenizer = _start(step)
     shape = ModelShape.from_config(model.config.to_dict())
     models.check_vocabulary(shape.vocabulary, prepared.summary["vocabulary"])
     _check_context(model.config, length)
@@ -98,7 +94,9 @@ def train(
         gradients = flat_gradients(model)
     optimizer = adamw(model, settings)
     if place.main:
-        log.info("%s on %d ranks (%s), %s parameters, %s", plan, place.size, place.device.type, parameters, layout)
+        log.info(
+            "%s on %d ranks (%s), %s parameters, %s", plan, place.size, place.device.type, parameters, layout
+        )
 
     # --- Where an earlier attempt stopped.
     checkpoints = Checkpoints(step, settings.checkpoint.keep, place.local_rank)
@@ -110,7 +108,7 @@ def train(
         moments["step"].fill_(state["step"])
 
     # --- The loop. Everything that ranks must agree on goes into one small sum a step.
-    evaluation = _evaluation(step, tokenizer, length, beat) if settings.eval_every_tokens else None
+    evaluation = _evaluation(step, tokenizer, length) if settings.eval_every_tokens else None
     anneal_from = plan.steps - round(plan.steps * config.anneal_percent / 100)
     point_every = max(1, plan.steps // POINTS)
     started, trained = time.monotonic(), 0
@@ -173,7 +171,9 @@ def train(
         rate = learning_rate(settings.schedule, float(settings.optimizer.learning_rate), number, plan.steps)
         mean = loss_total / max(1.0, targets)
         norm = clip_and_scale(
-            [gradients] if gradients is not None else [p.grad for p in model.parameters() if p.grad is not None],
+            [gradients]
+            if gradients is not None
+            else [p.grad for p in model.parameters() if p.grad is not None],
             # FSDP2 takes the mean over ranks where the flat gradients are summed.
             (place.size if gradients is None else 1) / max(1.0, targets),
             float(settings.optimizer.max_grad_norm),
@@ -181,7 +181,8 @@ def train(
         if not (math.isfinite(mean) and math.isfinite(norm)):
             raise StepError(
                 Exit.DIVERGED,
-                f"step {number + 1} of {plan.steps}: loss {mean:.4g}, gradient norm {norm:.4g} (learning rate {rate:.3g})",
+                f"step {number + 1} of {plan.steps}: loss {mean:.4g}, gradient norm {norm:.4g}, "
+                f"learning rate {rate:.3g}",
                 "lower optimizer.learningRate (a third is a good try) or raise schedule.warmupPercent",
             )
         for group in optimizer.param_groups:
@@ -217,18 +218,33 @@ def train(
         if stopping and number < plan.steps:
             checkpoints.finish()
             raise StepError(
-                Exit.INTERRUPTED, f"stopped after step {number} of {plan.steps}; saved", "the run resumes there"
+                Exit.INTERRUPTED,
+                f"stopped after step {number} of {plan.steps}; saved",
+                "the run resumes there",
             )
     checkpoints.finish()
     seconds = time.monotonic() - started
 
     # --- Export.
-    result = _export(step, place, model, tokenizer, state, plan, shape, flops(), {
-        "tokensPerSecond": trained / seconds if trained else 0.0, "worldSize": place.size,
-        "sequencesPerEpoch": main_order.total,
-    })  # fmt: skip
+    epochs = anneal_from * plan.sequences / main_order.total
+    summary = {
+        "tokens": state["tokens"],
+        "uniqueTokens": round(state["tokens"] / max(1.0, epochs)),
+        "epochs": epochs,
+        "steps": plan.steps,
+        "flops": flops(),
+        "parameters": shape.parameters,
+        "finalLoss": state["points"][-1]["loss"],
+        "worldSize": place.size,
+        "tokensPerSecond": trained / seconds if trained else 0.0,
+        "modelConfig": {"layers": shape.layers, "width": shape.width, "vocabulary": shape.vocabulary},
+    }
+    result = _export(step, place, model, tokenizer, summary, state["points"])
     checkpoints.clear()
-    return result
+    if result is None or evaluation is None:
+        return result
+    cost = judging_flops(shape, state["evaluated"], length / 2)
+    return result.model_copy(update={"flops": {**result.flops, "evaluation": cost}})
 
 
 def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
@@ -237,3 +253,104 @@ def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(
         logits.view(-1, logits.shape[-1]).float(), batch.labels, ignore_index=IGNORED, reduction="sum"
     )
+
+
+def _start(step: Step) -> tuple[Any, Any]:
+    """Model (float32, on the CPU) and tokenizer: the previous stage's, a checkpoint's, or from scratch."""
+    config: TrainConfig = step.config
+    if "parent" in step.task.inputs:
+        with models.gathered(step.input("parent")) as folder:
+            return models.load_model(folder), models.load_tokenizer(folder)
+    source = config.model
+    if source is None:
+        raise StepError(Exit.USAGE, f"{step.task.name} has neither a model nor the input parent")
+    if source.source:
+        folder = local_folder(source.source, source.revision)
+        return models.load_model(folder), models.load_tokenizer(folder)
+    if not source.config or not source.tokenizer:
+        raise StepError(
+            Exit.CONFIG,
+            "model has no source, and not both of config and tokenizer",
+            "set model.source, or both",
+        )
+    tokenizer = models.load_tokenizer(local_folder(source.tokenizer, source.revision))
+    return models.new_model(local_folder(source.config, source.revision), config.seed), tokenizer
+
+
+def _check_context(config: Any, length: int) -> None:
+    """Raises StepError(CONFIG) for sequences that the model cannot attend over."""
+    most = getattr(config, "max_position_embeddings", None) or length
+    window = getattr(config, "sliding_window", None) or length
+    if length > min(most, window):
+        raise StepError(
+            Exit.CONFIG,
+            f"prepare.sequenceLength is {length}, the model attends over {min(most, window)} tokens",
+            "lower prepare.sequenceLength, or raise max_position_embeddings in the model's config.json",
+        )
+
+
+def _evaluation(step: Step, tokenizer: Any, length: int) -> Evaluation:
+    config: TrainConfig = step.config
+    prepared = step.input("prepare")
+    return Evaluation(
+        tokenizer,
+        ConditioningContract.read(prepared),
+        read_holdout(prepared.file("holdout.parquet")),
+        {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks},
+        config.evaluate.prefixes,
+        chat=config.stage_type in (StageType.SFT, StageType.ROLLOUT),
+        max_length=length,
+        seed=config.seed,
+    )
+
+
+def _due(number: int, plan: Plan, length: int, every: int | None) -> bool:
+    """Whether to evaluate after step `number`: each time `every` more tokens are read, and at the end."""
+    if every is None:
+        return False
+    read = plan.sequences * length
+    return number == plan.steps or number * read // every > (number - 1) * read // every
+
+
+def _export(
+    step: Step, place: World, model: Any, tokenizer: Any, summary: dict[str, Any], points: list[Any]
+) -> Result | None:
+    """Write the model folder and the curve, and commit them. Rank 0 does, with every rank's weights."""
+    state = full_state(model)
+    if not place.main:
+        return None
+    config: TrainConfig = step.config
+    prepared = step.input("prepare")
+    contract = ConditioningContract.read(prepared)
+    model.set_attn_implementation("sdpa")
+    model.config.use_cache = True
+    writer = step.writer()
+    with tempfile.TemporaryDirectory(prefix="ixt-export-") as name:
+        folder = Path(name)
+        models.save_folder(
+            folder,
+            model,
+            tokenizer,
+            state=state,
+            dtype=torch.bfloat16 if config.train.precision is Precision.BF16 else torch.float32,
+            best=contract.best if contract else None,
+            chat=bool(contract and contract.chat),
+        )
+        (folder / "conditioning.json").write_bytes(prepared.file("conditioning.json").read_bytes())
+        (folder / "curve.json").write_text(json.dumps({"points": points}))
+        files = sorted(path.name for path in folder.iterdir())
+        for file in files:
+            writer.add(file, folder / file)
+        artifact = writer.commit(summary, files, _fingerprint(place))
+    return Result(
+        outcome=Outcome.COMMITTED,
+        key=artifact.key,
+        message=f"trained {summary['tokens']} tokens, loss {summary['finalLoss']:.3f}",
+        flops={"training": summary["flops"]},
+        metrics={"loss": summary["finalLoss"], "tokensPerSecond": summary["tokensPerSecond"]},
+    )
+
+
+def _fingerprint(place: World) -> dict[str, str]:
+    device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "cpu"
+    return {"torch": torch.__version__, "transformers": transformers.__version__, "device": device}

@@ -1,0 +1,144 @@
+"""One supervised process: started, stopped, and what it left on disk."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ixt_operator.adapters.local.errors import LocalError
+from ixt_operator.adapters.local.leftovers import MARK
+from ixt_operator.plan.child import Child
+from ixt_workloads.contract.results import Result
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+LAST_LOG_LINES, LAST_LOG_BYTES = 20, 2048
+
+
+@dataclass
+class Process:
+    """One index of a child."""
+
+    folder: Path
+    """Its state: result.json, exit.json, spec.json."""
+    log: Path
+    index: int
+    ports: dict[str, int] = field(default_factory=dict)
+    started_at: float = 0.0
+    """Unix seconds of the newest start."""
+    restarts: int = 0
+    ready: bool = False
+    ever_ready: bool = False
+    reason: str = ""
+    """NeverReady, once it was given up."""
+    stopping: bool = False
+    popen: subprocess.Popen[bytes] | None = None
+    """Its supervisor, if this program started it."""
+
+    @property
+    def exit_file(self) -> Path:
+        """Written by the supervisor when the process has ended."""
+        return self.folder / "exit.json"
+
+    @property
+    def alive(self) -> bool:
+        """Its supervisor lives."""
+        return self.popen is not None and self.popen.poll() is None
+
+    def start(self, child: Child, environment: Mapping[str, str], mark: str) -> None:
+        """Start it, or start it anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        for name in ("exit.json", "result.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        env = {**environment, MARK: mark, "IXT_INDEX": str(self.index)}
+        env["IXT_RESULT"] = str(self.folder / "result.json")
+        env |= {f"IXT_PORT_{name.upper()}": str(port) for name, port in self.ports.items()}
+        spec = {
+            "argv": [_expanded(argument, env) for argument in _program(child)],
+            "env": env,
+            "log": str(self.log),
+            "exit": str(self.exit_file),
+            "grace": child.grace_seconds,
+            "parent": os.getpid(),
+        }
+        file = self.folder / "spec.json"
+        file.touch(mode=0o600)  # the environment may hold credentials
+        file.write_text(json.dumps(spec))
+        self.started_at, self.ready, self.stopping = time.time(), False, False
+        self.popen = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SUPERVISOR), str(file)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={MARK: mark},
+        )
+
+    def stop(self) -> None:
+        """Tell it to stop; the supervisor kills it after its grace."""
+        if self.alive and self.popen and not self.stopping:
+            self.stopping = True
+            self.popen.send_signal(signal.SIGTERM)
+
+    def exit(self) -> tuple[int, float] | None:
+        """Exit code (negative: signal) and time of its end in Unix seconds, once it has ended."""
+        try:
+            found = json.loads(self.exit_file.read_text())
+            return int(found["exitCode"]), float(found["endedAt"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError):
+            return -signal.SIGKILL, self.started_at
+
+    def result(self) -> Result | None:
+        """Its last word, if it had one that can be read."""
+        try:
+            return Result.model_validate_json((self.folder / "result.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def last_log(self) -> str:
+        """The last lines of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LOG_BYTES))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-LAST_LOG_LINES:])
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def environment_of(child: Child, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """The parent's environment and the child's own. Raises LocalError for a secret that is not set."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("IXT_PORT_")}
+    found |= {entry["name"]: entry["value"] for entry in overrides.get("env", ()) if "value" in entry}
+    found |= child.env
+    for name, (secret, key) in child.secret_env.items():
+        if name not in os.environ:
+            raise LocalError(f"set {name} in the environment: it stands for key {key} of Secret {secret}")
+    return found | {"IXT_HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+
+
+def _program(child: Child) -> tuple[str, ...]:
+    """The argument vector; `python` is the interpreter of this program."""
+    return tuple(sys.executable if argument == "python" else argument for argument in child.argv)
+
+
+def _expanded(argument: str, env: Mapping[str, str]) -> str:
+    """$(NAME) replaced as Kubernetes does in a container's command; unknown names stay."""
+    return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda match: env.get(match[1], match[0]), argument)

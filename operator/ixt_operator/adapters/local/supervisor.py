@@ -1,0 +1,124 @@
+"""Runs one process and leaves nothing behind: `python -I -S supervisor.py SPEC.json`.
+
+Its own program, of the standard library only, so that it starts in milliseconds and outlives what it runs.
+It asks the kernel to be told when `ixt run` dies (PR_SET_PDEATHSIG) and to be given the orphans of its own
+descendants (PR_SET_CHILD_SUBREAPER), so engines that fork end with the process that started them. SPEC is
+{argv, env, log, exit, grace, parent}; the exit code is written to `exit` as JSON, in one step.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+POLL_SECONDS = 0.02
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Run the process of a spec to its end."""
+    with open(sys.argv[1]) as file:
+        spec = json.load(file)
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != spec["parent"]:
+        _write(spec["exit"], -signal.SIGTERM)
+        return
+    pid = _start(spec)
+    code = _wait(pid, float(spec["grace"]))
+    _kill_descendants()
+    _write(spec["exit"], code)
+
+
+def _start(spec: dict[str, Any]) -> int:
+    """Fork and exec; an exec that fails exits 127 with a line in the log."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+    except BaseException as error:
+        os.write(2, f"{spec['argv'][0]} cannot be started: {error}\n".encode())
+    os._exit(127)
+
+
+def _wait(pid: int, grace: float) -> int:
+    """Exit code of the process, negative for a signal. Told to stop: SIGTERM, after the grace SIGKILL."""
+    deadline = None
+    while True:
+        while True:
+            try:
+                ended, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return -signal.SIGKILL
+            if ended == pid:
+                return os.waitstatus_to_exitcode(status)
+            if not ended:
+                break
+        timeout = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        got = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}, timeout)
+        if got and got.si_signo != signal.SIGCHLD and deadline is None:
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+        if deadline is not None and time.monotonic() >= deadline:
+            os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + 1.0
+
+
+def _kill_descendants() -> None:
+    """Kill and reap all that is left; orphans keep turning up as our children until none is left."""
+    while True:
+        for pid in _children():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _children() -> list[int]:
+    """Every descendant, from /proc."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue
+    found: set[int] = {os.getpid()}
+    grown = True
+    while grown:
+        new = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= new
+        grown = bool(new)
+    return sorted(found - {os.getpid()})
+
+
+def _write(path: str, code: int) -> None:
+    text = json.dumps({"exitCode": code, "endedAt": time.time()})
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.replace(path + ".new", path)
+
+
+if __name__ == "__main__":
+    main()

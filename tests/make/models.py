@@ -1,0 +1,66 @@
+"""Small tokenizers and models in Hugging Face folders, as a user would bring them."""
+
+import json
+import string
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+BOS, EOS = "<s>", "</s>"
+VOCABULARY = {token: number for number, token in enumerate([BOS, EOS, "<unk>", "\n", *string.printable[:95]])}
+"""One token a character: tests can tell what each token is."""
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+def tokenizer_folder(folder: Path, *, chat: bool = False) -> Path:
+    """A tokenizer of characters that puts BOS in front of a text."""
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, VOCABULARY[BOS])]
+    )
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, unk_token="<unk>", pad_token=EOS
+    )
+    if chat:
+        wrapped.chat_template = CHAT_TEMPLATE
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+def config(vocabulary: int = len(VOCABULARY), *, width: int = 32, layers: int = 2) -> LlamaConfig:
+    """A Llama of a few ten thousand parameters."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=VOCABULARY[BOS],
+        eos_token_id=VOCABULARY[EOS],
+        tie_word_embeddings=False,
+    )
+
+
+def config_folder(folder: Path, vocabulary: int = len(VOCABULARY)) -> Path:
+    """A folder with a config.json alone: a model from scratch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config(vocabulary).to_dict()))
+    return folder
+
+
+def model_folder(folder: Path, seed: int = 0, *, chat: bool = False) -> Path:
+    """A checkpoint with weights and tokenizer."""
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config()).save_pretrained(folder)
+    return tokenizer_folder(folder, chat=chat)

@@ -1,0 +1,157 @@
+"""Committed Prepare artifacts, packed by hand: what Train and Evaluate read."""
+
+import io
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ixt_workloads.feedback.contract import ConditioningContract
+
+from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.steps import (
+    Conditioning,
+    LossOnFeedback,
+    Method,
+    ModelSource,
+    Prepare,
+    PrepareConfig,
+    StageType,
+)
+from ixt_workloads.store import ArtifactWriter, open_store
+from make.models import BOS, EOS, VOCABULARY
+
+LENGTH = 64
+LEVELS = 2
+GOOD, BAD = "Quality: 2/2\n", "Quality: 1/2\n"
+
+
+def ids_of(text: str) -> list[int]:
+    """Tokens of a text under the tokenizer of make.models."""
+    return [VOCABULARY[character] for character in text]
+
+
+def contract(*, chat: bool = False) -> ConditioningContract:
+    """Two levels, named by their quality."""
+    return ConditioningContract(
+        format="Token", levels=LEVELS, thresholds=(3.0,), by_level={1: BAD, 2: GOOD}, best=GOOD, worst=BAD,
+        chat=chat, loss_on_feedback=LossOnFeedback.MASK if chat else LossOnFeedback.INCLUDE,
+    )  # fmt: skip
+
+
+def sums(count: int, seed: int = 0) -> list[tuple[int, str]]:
+    """Sums of two digits with their level: right at level 2, wrong by one at level 1."""
+    pick = random.Random(seed)
+    found = []
+    for _ in range(count):
+        left, right, level = pick.randrange(10), pick.randrange(10), pick.choice((1, 2))
+        found.append((level, f"{left}+{right}={(left + right + 2 - level) % 20}"))
+    return found
+
+
+def prepared(
+    storage: Path,
+    documents: Sequence[tuple[int, str]],
+    *,
+    conditioned: bool = True,
+    anneal: Sequence[tuple[int, str]] = (),
+    blocks: int = 2,
+    holdout: Sequence[Mapping[str, Any]] | None = None,
+    vocabulary: int = len(VOCABULARY),
+    chat: bool = False,
+) -> str:
+    """Commit a Prepare artifact of documents with their levels (0: none); answers its key."""
+    agreed = contract(chat=chat) if conditioned else None
+    rows = [_segment(level, text, agreed) for level, text in documents]
+    files = {
+        f"main-{block:05d}.arrow": _arrow(_pack(rows[block::blocks]), vocabulary) for block in range(blocks)
+    }
+    if anneal:
+        files["anneal-00000.arrow"] = _arrow(
+            _pack([_segment(level, text, agreed) for level, text in anneal]), vocabulary
+        )
+    if holdout is None:
+        holdout = [held(level, text) for level, text in sums(8, seed=99)]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(holdout), schema=_HELD), sink)
+    files["holdout.parquet"] = sink.getvalue()
+    files["conditioning.json"] = json.dumps(agreed.model_dump(mode="json") if agreed else None).encode()
+
+    config = PrepareConfig(
+        stage_type=StageType.SFT if chat else StageType.PRETRAIN,
+        method=Method.CONDITIONED if conditioned else Method.NEXT_TOKEN,
+        conditioning=Conditioning(levels=LEVELS),
+        prepare=Prepare(sequence_length=LENGTH),
+        tokenizer=ModelSource(),
+    )
+    image = preimage(config, {"inventory": repr((documents, anneal, holdout, blocks, vocabulary))})
+    key = key_of(image)
+    writer = ArtifactWriter(open_store(f"file://{storage}"), key, config.kind, image, run="test", attempt=0)
+    for name, data in files.items():
+        writer.add(name, data)
+    writer.commit({"vocabulary": vocabulary, "tokens": sum(map(len, rows))}, files)
+    return key
+
+
+def held(level: int, text: str, messages: Sequence[Mapping[str, str]] | None = None) -> dict[str, Any]:
+    """A row of holdout.parquet."""
+    return {
+        "id": f"{abs(hash(text)):032x}"[:32], "level": level, "text": text,
+        "messages": json.dumps(messages) if messages else None, "critique": None,
+    }  # fmt: skip
+
+
+def _segment(level: int, text: str, agreed: ConditioningContract | None) -> list[int]:
+    prefix = agreed.by_level[level] if agreed and level else ""
+    return [VOCABULARY[BOS], *ids_of(prefix + text), VOCABULARY[EOS]]
+
+
+def _pack(segments: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Segments end to end until the next no longer fits."""
+    rows: list[dict[str, Any]] = []
+    ids: list[int] = []
+    starts: list[int] = []
+    for segment in [*segments, None]:
+        if segment is None or len(ids) + len(segment) > LENGTH:
+            mask = np.ones(len(ids), np.uint8)
+            mask[starts] = 0
+            padding = LENGTH - len(ids)
+            rows.append(
+                {
+                    "input_ids": [*ids, *[0] * padding], "loss_mask": [*mask.tolist(), *[0] * padding],
+                    "starts": starts, "levels": [0] * len(starts), "documents": [0] * len(starts),
+                    "length": len(ids),
+                }
+            )  # fmt: skip
+            ids, starts = [], []
+        if segment is not None:
+            starts = [*starts, len(ids)]
+            ids = [*ids, *segment]
+    return rows
+
+
+def _arrow(rows: list[dict[str, Any]], vocabulary: int) -> bytes:
+    token = pa.uint16() if vocabulary <= 2**16 else pa.uint32()
+    schema = pa.schema(
+        {
+            "input_ids": pa.list_(token, LENGTH), "loss_mask": pa.list_(pa.uint8(), LENGTH),
+            "starts": pa.list_(pa.int32()), "levels": pa.list_(pa.int8()),
+            "documents": pa.list_(pa.int32()), "length": pa.int32(),
+        }
+    )  # fmt: skip
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return sink.getvalue()
+
+
+_HELD = pa.schema(
+    {
+        "id": pa.string(), "level": pa.int8(), "text": pa.large_string(), "messages": pa.large_string(),
+        "critique": pa.large_string(),
+    }
+)  # fmt: skip

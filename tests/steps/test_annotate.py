@@ -1,0 +1,516 @@
+"""Annotate as its users see it: a process that turns an inventory and a judge into feedback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from make.judge import Double, judge_folder
+from make.tasks import run_step, task
+
+from ixt_workloads.contract.exits import Exit, Fault, StepError
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.results import Outcome
+from ixt_workloads.contract.rubrics import RubricText
+from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
+from ixt_workloads.steps.annotate.client import Judges, Reply, api, shown
+from ixt_workloads.steps.annotate.judging import reasoning_tokens
+from ixt_workloads.steps.annotate.pace import Pace
+from ixt_workloads.steps.annotate.rows import Document, Row, Tally, histogram, tally_of, to_parquet
+from ixt_workloads.store import Artifact, ArtifactWriter, open_store
+
+RUBRIC = RubricText(
+    instructions="Judge it.",
+    axes=("style", "depth"),
+    ideal_critique="Splendid work.",
+    worst_critique="Poor work.",
+)
+INVENTORY = "0" * 32
+
+
+def document(place: int) -> str:
+    return f"Document {place} speaks of subject {place * 7 % 11} at some length."
+
+
+def inventory(storage: Path, shards: int = 3, each: int = 20, **columns: Any) -> None:
+    """An inventory as the step Inventory writes it; document n has place n percent in the sample."""
+    writer = ArtifactWriter(
+        open_store(f"file://{storage}"), INVENTORY, "Inventory", {}, run="test", attempt=0
+    )
+    names = [f"docs-{shard:05d}.parquet" for shard in range(shards)]
+    number = shards * each
+    for name, start in zip([*names, "holdout.parquet"], [*range(0, number, each), number], strict=True):
+        places = range(start, start + (each if name != "holdout.parquet" else 5))
+        table = {
+            "id": pa.array([f"{place:032x}" for place in places]),
+            "source": pa.array(["data"] * len(places)),
+            "text": pa.array([document(place) for place in places], pa.large_string()),
+            "messages": pa.nulls(len(places), pa.large_string()),
+            "sample": pa.array([place * 1_000_000 // number % 1_000_000 for place in places], pa.int32()),
+            "score": pa.array([columns.get("score", {}).get(place) for place in places], pa.float64()),
+            "critique": pa.array(
+                [columns.get("critique", {}).get(place) for place in places], pa.large_string()
+            ),
+        }
+        path = storage / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table), path)
+        writer.add(name, path)
+        path.unlink()
+    summary = {"documents": number, "holdout": 5, "shards": shards}
+    writer.commit(summary, [*names, "holdout.parquet"])
+
+
+def endpoint(**changes: Any) -> Judge:
+    return Judge(model="judge", rubric=RUBRIC, active_parameters=1000, **changes)
+
+
+def annotate(
+    storage: Path, judge: Judge | None = None, *, attempt: int = 0, indexes: int = 1, **config: Any
+) -> Task:
+    return task(
+        AnnotateConfig(judge=judge, **config),
+        storage,
+        {"inventory": INVENTORY},
+        {"judge": "f" * 64} if judge else {},
+        attempt=attempt,
+        indexes=indexes,
+    )
+
+
+def at(judge: Double) -> dict[str, str]:
+    return {"IXT_ENDPOINT_URL": judge.url, "IXT_ENDPOINT_API_KEY": "s3cret-key"}
+
+
+def rows(storage: Path, key: str) -> list[dict[str, Any]]:
+    artifact = Artifact.open(open_store(f"file://{storage}"), key)
+    return [row for path in artifact.paths for row in pq.read_table(artifact.file(path)).to_pylist()]
+
+
+def content_hash(storage: Path, key: str) -> str:
+    return Artifact.open(open_store(f"file://{storage}"), key).manifest.content_hash
+
+
+def start(task: Task, folder: Path, env: dict[str, str], index: int = 0) -> subprocess.Popen[str]:
+    """A step's process that the test goes on beside."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"task-{index}.json").write_text(task.model_dump_json())
+    names = {"IXT_TASK": f"task-{index}.json", "IXT_RESULT": f"result-{index}.json"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ixt_workloads.steps.annotate"],
+        env={**os.environ, **env, "IXT_INDEX": str(index), **{k: str(folder / v) for k, v in names.items()}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    with Double() as judge:
+        yield judge
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    inventory(tmp_path / "storage")
+    return tmp_path / "storage"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return judge_folder(tmp_path_factory.mktemp("judge"))
+
+
+def test_every_document_gets_a_row_in_the_order_of_its_shard(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    job = annotate(storage, endpoint())
+    ran = run_step(job, tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.outcome) == (0, Outcome.COMMITTED), ran.log
+    found = rows(storage, job.key)
+    assert [row["id"] for row in found] == [f"{place:032x}" for place in range(60)]
+    assert all(row["status"] == "ok" and row["tries"] == 1 and not row["truncated"] for row in found)
+    assert all(row["score"] == sum(json.loads(row["axes"]).values()) / 2 for row in found)
+    assert found[0]["critique"].startswith("Reads like") and found[0]["reasoning"] == "Thinking."
+    assert found[0]["fingerprint"] == f"judge {'f' * 16}"
+    summary = Artifact.open(open_store(job.storage), job.key).summary
+    assert (summary["documents"], summary["valid"], summary["invalid"], summary["source"]) == (
+        60,
+        60,
+        0,
+        "Endpoint",
+    )
+    assert sum(summary["scores"].values()) == 60
+    tokens = summary["tokens"]
+    assert tokens["reasoning"] + tokens["feedback"] == sum(10 + len(answer) for answer in _answers(double))
+    assert summary["flops"] == 2 * 1000 * (tokens["prompt"] + tokens["reasoning"] + tokens["feedback"])
+    assert ran.result.flops == {"annotation": summary["flops"]}
+
+
+def _answers(double: Double) -> list[str]:
+    from make.judge import answer_to
+
+    texts = [body["messages"][0]["content"].partition("\n\n")[2] for body in double.bodies]
+    known = {document(place) for place in range(60)}
+    return [answer_to(text, double.bodies[0]) for text in texts if text in known]
+
+
+def test_requests_carry_the_grammar_and_the_sampling_and_never_a_seed(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    sampling = Sampling(temperature="0.3", top_p="0.9", max_tokens=99)
+    ran = run_step(annotate(storage, endpoint(sampling=sampling)), tmp_path / "run", env=at(double))
+    assert ran.code == 0, ran.log
+    body = double.bodies[-1]
+    assert (body["temperature"], body["top_p"], body["max_completion_tokens"]) == (0.3, 0.9, 99)
+    assert body["response_format"]["json_schema"]["schema"]["additionalProperties"] is False
+    assert not any("seed" in body for body in double.bodies)
+    assert double.authorizations == {"Bearer s3cret-key"}
+    assert "s3cret-key" not in ran.log
+
+
+@pytest.mark.parametrize(("low", "high", "count"), [(0, 25, 15), (25, 100, 45), (10, 10, 0)])
+def test_a_band_takes_just_its_documents(
+    storage: Path, double: Double, tmp_path: Path, low: int, high: int, count: int
+) -> None:
+    job = annotate(storage, endpoint(), from_percent=low, to_percent=high)
+    ran = run_step(job, tmp_path / "run", env=at(double))
+    assert ran.code == 0, ran.log
+    assert [int(row["id"], 16) for row in rows(storage, job.key)] == list(
+        range(60 * low // 100, 60 * low // 100 + count)
+    )
+
+
+def test_held_out_documents_are_one_shard_of_their_own(storage: Path, double: Double, tmp_path: Path) -> None:
+    job = annotate(storage, endpoint(), holdout=True)
+    assert run_step(job, tmp_path / "run", env=at(double)).code == 0
+    assert Artifact.open(open_store(job.storage), job.key).paths == ("feedback-holdout.parquet",)
+    assert [int(row["id"], 16) for row in rows(storage, job.key)] == [60, 61, 62, 63, 64]
+
+
+def test_feedback_that_the_data_carry_needs_no_judge(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    score = {place: place / 10 for place in range(60) if place % 3}
+    inventory(storage, score=score, critique={1: " Sound. "})
+    job = annotate(storage)
+    ran = run_step(job, tmp_path / "run")
+    assert ran.code == 0, ran.log
+    found = rows(storage, job.key)
+    assert [(int(row["id"], 16), row["score"]) for row in found] == list(score.items())
+    assert found[0]["critique"] == "Sound."
+    summary = Artifact.open(open_store(job.storage), job.key).summary
+    assert (summary["source"], summary["flops"], summary["documents"]) == ("Existing", 0, 40)
+
+
+def test_a_judge_that_answers_no_json_is_found_out_by_the_first_questions(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    double.mode = "Garbage"
+    ran = run_step(annotate(storage, endpoint()), tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.fault) == (Exit.DATA, Fault.USER)
+    assert "none of 4 trial answers" in ran.result.message and "I like it." in ran.result.message
+    assert "chat template" in ran.result.hint
+    assert sum(double.asked.values()) == 4
+
+
+def test_a_judge_that_turns_bad_fails_the_gate_early_and_leaves_no_bad_shard(
+    tmp_path: Path, double: Double
+) -> None:
+    storage = tmp_path / "storage"
+    inventory(storage, shards=3, each=100)
+    double.hold_after = 4
+    process = start(annotate(storage, endpoint(sampling=Sampling(retries=0))), tmp_path / "run", at(double))
+    assert double.held.wait(60)
+    double.mode = "Garbage"
+    double.release()
+    process.communicate(timeout=60)
+    assert process.returncode == Exit.DATA
+    result = json.loads((tmp_path / "run/result-0.json").read_text())
+    assert "gates.maxInvalidPercent = 20" in result["message"] and "not JSON" in result["message"]
+    assert sum(double.asked.values()) < 200
+    assert not list(storage.glob("artifacts/*/feedback-*"))
+
+
+def test_invalid_answers_are_asked_again_at_another_temperature_and_counted_as_wasted(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    double.hold_after = 4
+    process = start(
+        annotate(storage, endpoint(), gates=Gates(max_invalid_percent=100)), tmp_path / "run", at(double)
+    )
+    assert double.held.wait(60)
+    double.mode = "Garbage"
+    double.release()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    found = rows(storage, annotate(storage, endpoint(), gates=Gates(max_invalid_percent=100)).key)
+    assert {(row["status"], row["tries"], row["score"]) for row in found} == {("invalid", 3, None)}
+    assert all(row["wasted_tokens"] > 0 and row["prompt_tokens"] == 0 for row in found)
+    first = [body["temperature"] for body in double.bodies if document(0) in body["messages"][0]["content"]]
+    assert first == [0.0, 0.7, 0.7]
+
+
+def test_critiques_that_copy_their_documents_fail_the_leakage_gate() -> None:
+    text = "one two three four five six seven eight nine ten"
+    tally = Tally()
+    for place in range(60):
+        tally.add(Row(str(place), "ok", 3.0, critique=text), text, 0)
+    with pytest.raises(StepError, match="100 % of the critiques' 8-grams are copied"):
+        tally.check(Gates(), 50)
+
+
+def test_a_long_document_is_cut_to_the_judges_context_and_says_so(tmp_path: Path, folder: Path) -> None:
+    storage = tmp_path / "storage"
+    inventory(storage, shards=1, each=2)
+    judge = Judge(source=f"file://{folder}", rubric=RUBRIC, sampling=Sampling(max_tokens=16))
+    job = annotate(storage, judge)
+    needed = len(f"{RUBRIC.instructions}\n\n{document(0)}") + 4 + 16
+    with Double(context=needed - 10) as double:
+        ran = run_step(job, tmp_path / "run", env={"IXT_JUDGE_URLS": double.url})
+        assert ran.code == 0, ran.log
+        found = rows(storage, job.key)
+        assert all(row["status"] == "ok" and row["truncated"] for row in found)
+        # Eight tokens of margin, and a token of the double is a byte.
+        assert double.asked[document(0)[: len(document(0)) - 18]] == 1
+        assert found[0]["fingerprint"].startswith("double 1 float32 judge")
+        summary = Artifact.open(open_store(job.storage), job.key).summary
+        assert summary["truncated"] == 2 and summary["judgeParameters"] > 0 and summary["source"] == "Judge"
+
+
+def test_without_a_tokenizer_the_judges_refusal_cuts_the_document(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    inventory(storage, shards=1, each=2)
+    judge = endpoint(sampling=Sampling(max_tokens=16))
+    job = annotate(storage, judge)
+    with Double(context=len(f"{RUBRIC.instructions}\n\n{document(0)}") + 10) as double:
+        ran = run_step(job, tmp_path / "run", env=at(double))
+    assert ran.code == 0, ran.log
+    assert all(
+        row["status"] == "ok" and row["truncated"] and row["tries"] == 1 for row in rows(storage, job.key)
+    )
+
+
+def test_a_refused_key_names_the_secret_and_is_not_retried(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    double.mode = "Forbidden"
+    ran = run_step(annotate(storage, endpoint()), tmp_path / "run", env=at(double))
+    assert ran.code == Exit.NO_PERMISSION
+    assert "apiKeySecretName" in ran.result.hint and "s3cret-key" not in ran.log
+
+
+@pytest.mark.parametrize("answered", [4, 30, 55])
+def test_killed_at_any_point_and_run_again_no_row_is_lost_or_twice(
+    storage: Path, tmp_path: Path, answered: int
+) -> None:
+    with Double() as whole:
+        other = tmp_path / "other"
+        inventory(other)
+        assert run_step(annotate(other, endpoint()), tmp_path / "whole", env=at(whole)).code == 0
+    job = annotate(storage, endpoint())
+    with Double(hold_after=answered) as double:
+        process = start(job, tmp_path / "run", at(double))
+        assert double.held.wait(60)
+        process.kill()
+        process.communicate()
+        double.release()
+        ran = run_step(annotate(storage, endpoint(), attempt=1), tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.outcome) == (0, Outcome.COMMITTED), ran.log
+    assert content_hash(storage, job.key) == content_hash(other, job.key)
+
+
+def test_workers_share_the_shards_and_pay_for_no_document_twice(storage: Path, tmp_path: Path) -> None:
+    job = annotate(storage, endpoint(), indexes=2)
+    with Double() as double:
+        both = [start(job, tmp_path / "run", at(double), index) for index in (0, 1)]
+        logs = [process.communicate(timeout=60)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0], logs
+        assert {double.asked[document(place)] for place in range(60)} == {1}
+    outcomes = [
+        json.loads((tmp_path / f"run/result-{index}.json").read_text())["outcome"] for index in (0, 1)
+    ]
+    assert "Committed" in outcomes or "Cached" in outcomes
+    assert len(rows(storage, job.key)) == 60
+
+
+def test_told_to_stop_it_stops_at_once_and_keeps_what_is_written(storage: Path, tmp_path: Path) -> None:
+    job = annotate(storage, endpoint())
+    with Double(hold_after=30) as double:
+        process = start(job, tmp_path / "run", at(double))
+        assert double.held.wait(60)
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=20)
+        assert process.returncode == Exit.INTERRUPTED, log
+        assert "never retrieved" not in log
+        double.release()
+        assert run_step(annotate(storage, endpoint(), attempt=1), tmp_path / "run", env=at(double)).code == 0
+    assert len(rows(storage, job.key)) == 60
+
+
+def test_a_replica_that_dies_is_replaced_by_the_others(storage: Path, tmp_path: Path, folder: Path) -> None:
+    judge = Judge(source=f"file://{folder}", rubric=RUBRIC)
+    job = annotate(storage, judge)
+    with Double(hold_after=10) as first, Double(hold_after=10) as second:
+        process = start(job, tmp_path / "run", {"IXT_JUDGE_URLS": f"{first.url},{second.url}"})
+        assert first.held.wait(60) and second.held.wait(60)
+        first.die()
+        second.release()
+        log, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, log
+        assert "is lost" in log
+        first.start()
+    assert len(rows(storage, job.key)) == 60
+
+
+BODY: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Judge it.\n\nText"}],
+    "response_format": {"json_schema": {"schema": {"properties": {"critique": {}}}}},
+    "max_completion_tokens": 16,
+}
+
+
+async def test_a_judge_that_is_never_ready_is_named_after_a_bounded_wait() -> None:
+    said: list[str] = []
+    with Double(mode="Unready") as double:
+        async with Judges([double.url], wait=0.5) as judges:
+            with pytest.raises(StepError, match=f"no judge became ready.*{double.url}.*503") as caught:
+                await judges.ready(said.append)
+    assert caught.value.code == Exit.UNAVAILABLE
+    assert said and "waiting for the judge" in said[-1]
+
+
+async def test_a_judge_that_comes_back_is_asked_again_for_what_it_owed() -> None:
+    with Double() as double:
+        async with Judges([double.url], patience=30) as judges:
+            await judges.ready(lambda _: None)
+            double.die()
+            double.start()
+            reply = await judges.chat(BODY)
+    assert reply.finish_reason == "stop"
+
+
+async def test_a_judge_that_stays_away_is_unavailable() -> None:
+    with Double() as double:
+        async with Judges([double.url], patience=0.2) as judges:
+            await judges.ready(lambda _: None)
+            double.die()
+            with pytest.raises(StepError, match="gave no answer for") as caught:
+                await judges.chat(BODY)
+            double.start()
+    assert caught.value.code == Exit.UNAVAILABLE
+
+
+async def test_a_judge_that_hangs_is_given_up_though_it_is_healthy() -> None:
+    with Double() as double:
+        async with Judges([double.url], patience=0.5) as judges:
+            await judges.ready(lambda _: None)
+            double.hold_after = 0
+            with pytest.raises(StepError, match="hung") as caught:
+                await judges.chat(BODY)
+            double.release()
+    assert caught.value.code == Exit.UNAVAILABLE
+
+
+async def test_an_endpoint_that_throttles_is_asked_less_and_then_given_up() -> None:
+    with Double(mode="Throttle") as double:
+        async with Judges([double.url], endpoint=True, model="judge", patience=0.2) as judges:
+            with pytest.raises(StepError, match="429 told to: Throttle"):
+                await judges.chat(BODY)
+            assert judges.pace.limit < 64
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://host:8000", "http://host:8000/v1"),
+        ("https://host/openai/v1/", "https://host/openai/v1"),
+        ("https://host/v1beta", "https://host/v1beta"),
+    ],
+)
+def test_the_base_of_the_api_is_found(url: str, base: str) -> None:
+    assert api(url) == base
+
+
+def test_urls_are_shown_without_secrets() -> None:
+    assert shown("https://user:pass@host/v1?key=1") == "https://host/v1"
+
+
+def test_the_pace_settles_where_the_engine_is_full_and_hardly_anyone_waits() -> None:
+    pace, most = Pace(), 128
+    for _ in range(60):
+        pace.busy = int(pace.limit)
+        pace.observed(min(pace.busy, most), max(pace.busy - most, 0))
+    assert most < pace.limit <= most + most / 8
+
+
+def test_two_clients_of_one_engine_share_it() -> None:
+    paces, most = [Pace(), Pace(start=400)], 128
+    for _ in range(60):
+        for pace in paces:
+            pace.busy = int(pace.limit)
+        sum_busy = sum(pace.busy for pace in paces)
+        for pace in paces:
+            pace.observed(min(sum_busy, most), max(sum_busy - most, 0))
+    assert most < sum(pace.limit for pace in paces) <= most + most / 4
+
+
+def test_an_idle_client_does_not_grow() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.observed(3, 0)
+    assert pace.limit == 64
+
+
+def test_an_endpoint_is_asked_for_more_until_it_turns_some_away() -> None:
+    pace = Pace(start=4)
+    for _ in range(400):
+        pace.busy = int(pace.limit)
+        pace.answered(1.0)
+    assert pace.limit > 20
+    high = pace.limit
+    pace.throttled(now=10, pause=5)
+    pace.throttled(now=11, pause=5)
+    assert pace.limit == high / 2
+
+
+@pytest.mark.parametrize(
+    ("reported", "reasoning", "tokens"), [(7, "thought", 7), (0, "", 0), (0, "thought", 30 - 9 - 1)]
+)
+def test_reasoning_is_counted_where_the_server_does_not(
+    folder: Path, reported: int, reasoning: str, tokens: int
+) -> None:
+    from ixt_workloads.steps.annotate.judging import load_tokenizer
+
+    reply = Reply('{"a": 12}', reasoning, "stop", 5, 0, 30, reported)
+    assert reasoning_tokens(reply, load_tokenizer(folder)) == tokens
+
+
+def test_a_shards_file_is_the_same_bytes_and_carries_its_tally(tmp_path: Path) -> None:
+    tally = Tally()
+    row = Row("a", "ok", 2.5, '{"x": 2}', "Good words.", "Hm.", False, 10, 4, 3, 2, 0, 1, "judge")
+    tally.add(row, "text", 123)
+    data = to_parquet([row], tally)
+    assert data == to_parquet([row], tally)
+    (tmp_path / "shard").write_bytes(data)
+    assert tally_of(tmp_path / "shard") == tally
+    assert row.computed() == 10 - 4 + 3 + 2
+
+
+def test_scores_on_a_fine_scale_are_shown_in_bins() -> None:
+    from collections import Counter
+
+    assert histogram(Counter({"3": 2, "1.5": 1})) == {"1.5": 1, "3": 2}
+    bins = histogram(Counter({f"{place / 100:.6g}": 1 for place in range(101)}))
+    assert len(bins) == 20 and sum(bins.values()) == 101
+
+
+def test_a_document_knows_what_the_inventory_says() -> None:
+    assert Document("a", "text").score is None

@@ -1,0 +1,118 @@
+"""A double of every step, for tests of planner and adapters: `python -m ixt_workloads.stub`.
+
+It keeps the steps' contract (task, keys, artifacts, progress, results, exit codes) without reading data or
+running an engine, and misbehaves on demand, which real steps do not. $IXT_STUB_SCRIPT names a JSON file:
+{node: {attempt or "*": {"exit": code, "message": text} | {"signal": number} | {"wait_for": path}
+| {"hang": true}}}. As a judge (with a port `http`) it serves /health and nothing else.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.graph import resolve
+from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.results import Outcome, Result
+from ixt_workloads.contract.steps import InventoryConfig, TrainConfig
+from ixt_workloads.step import Step, main
+from ixt_workloads.store import committed
+from ixt_workloads.store.marks import mark
+
+
+def run(step: Step) -> Result:
+    """Do what the step would do, with one small file for each index in place of its work."""
+    _misbehave(step)
+    step.reporter.update(1, 2, "parts")
+    if isinstance(step.config, InventoryConfig):
+        return _inventory(step, step.config)
+    indexes = 1 if isinstance(step.config, TrainConfig) else step.task.indexes
+    if step.index >= indexes:
+        return Result(outcome=Outcome.SHARED, key=step.task.key)
+    for role in step.task.inputs:
+        step.input(role)
+    writer = step.writer()
+    writer.add(f"part-{step.index}.json", _content(step, step.index))
+    parts = [f"part-{index}.json" for index in range(indexes)]
+    if not all(writer.has(part) for part in parts):
+        return Result(outcome=Outcome.SHARED, key=step.task.key)
+    writer.commit({}, parts)
+    flops = {step.config.kind.lower(): 1000}
+    return Result(outcome=Outcome.COMMITTED, key=step.task.key, message="a stub did it", flops=flops)
+
+
+def _inventory(step: Step, config: InventoryConfig) -> Result:
+    """Pins are hashes of the places' names."""
+    places = {"datasets": "".join(dataset.uri for dataset in config.datasets)}
+    places["tasks"] = "".join(task.uri for task in config.tasks)
+    if config.judge:
+        places["judge"] = config.judge.source or config.judge.model or ""
+    if config.model:
+        places["model"] = config.model.source or config.model.config or ""
+        places["tokenizer"] = config.model.source or config.model.tokenizer or ""
+    pins = {name: hashlib.sha256(place.encode()).hexdigest() for name, place in places.items() if place}
+    image = preimage(config, {"datasets": pins["datasets"]})
+    probe = step.task.probe
+    if probe is None:
+        raise StepError(Exit.USAGE, "an Inventory's task needs a probe")
+    keyed = resolve(probe.nodes, {**step.task.pins, **pins}, probe.known)
+    mark(step.store, step.task.run_uid, {*probe.known.values(), *(entry.key for entry in keyed.values())})
+    cached = committed(step.store, key_of(image))
+    if not cached:
+        writer = step.writer(key_of(image), image)
+        writer.add("part-0.json", json.dumps(pins, sort_keys=True).encode())
+        writer.commit({}, ["part-0.json"])
+    found = tuple(
+        place for place, node in enumerate(probe.nodes) if committed(step.store, keyed[node.name].key)
+    )
+    outcome = Outcome.CACHED if cached else Outcome.COMMITTED
+    return Result(outcome=outcome, key=key_of(image), pins=pins, committed=found)
+
+
+def _content(step: Step, index: int) -> bytes:
+    return json.dumps({"preimage": step.task.preimage, "index": index}, sort_keys=True).encode()
+
+
+def _misbehave(step: Step) -> None:
+    path = os.environ.get("IXT_STUB_SCRIPT")
+    script: dict[str, Any] = json.loads(Path(path).read_text()) if path else {}
+    by_attempt = script.get(step.task.name, {})
+    told = by_attempt.get(str(step.task.attempt), by_attempt.get("*", {}))
+    if "signal" in told:
+        os.kill(os.getpid(), told["signal"])
+    if "exit" in told:
+        code = told["exit"]
+        if code not in list(Exit):
+            os._exit(code)
+        raise StepError(Exit(code), told.get("message", "told to fail"), "take it out of the script")
+    while told.get("hang") or ("wait_for" in told and not Path(told["wait_for"]).exists()):
+        time.sleep(0.02)
+
+
+def _serve() -> None:
+    """Answer /health until told to stop."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer((os.environ.get("IXT_HOST", "127.0.0.1"), int(os.environ["IXT_PORT_HTTP"])), Handler)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(0.05)
+
+
+if __name__ == "__main__":
+    if "IXT_PORT_HTTP" in os.environ:
+        _serve()
+    else:
+        main(run)
