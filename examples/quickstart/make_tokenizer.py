@@ -101,7 +101,7 @@ def config(tokenizer: PreTrainedTokenizerFast, layers: int, width: int, inner: i
 
 def main() -> None:
     tokenizer = train()
-    for name, layers, inner in (("judge", 4, 320), ("student", 3, 320)):
+    for name, layers, inner in (("judge", 5, 320), ("student", 3, 320)):
         tokenizer.save_pretrained(HERE / name)
         config(tokenizer, layers, 128, inner).save_pretrained(HERE / name)
 

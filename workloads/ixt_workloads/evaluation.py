@@ -21,9 +21,11 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import EvalPrefix, EvalTask
+from ixt_workloads.contract.steps import EvalPrefix, EvalTask, FeedbackFormat
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.rendering import conditioned
+from ixt_workloads.models import start_tokens
+from ixt_workloads.feedback.rendering import prefix as rendered
 
 TRUE = "True"
 """The prefix that a held-out document was given itself."""
@@ -109,8 +111,7 @@ class Evaluation:
         self._max_length = max_length
         self._random = random.Random(seed)
         self._chat = chat
-        bos = tokenizer("")["input_ids"]
-        self._start = bos[:-1] if bos and bos[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id else bos
+        self._start = start_tokens(tokenizer)
         self._sequences: list[_Sequence] = []
         for name, questions in tasks.items():
             for number, question in enumerate(questions, 1):
@@ -243,7 +244,7 @@ class Evaluation:
         feedback = {prefix.value: self.prefix_text(prefix) for prefix in self._prefixes}
         if self._contract is not None:
             # Without feedback of its own, none is the true one: every prefix covers the same documents.
-            feedback[TRUE] = self._contract.prefix(level, row["critique"]) if level else None
+            feedback[TRUE] = self._true(self._contract, level, row["critique"])
         made = {
             name: self._conversation(json.loads(row["messages"]), text)
             if self._chat
@@ -257,6 +258,12 @@ class Evaluation:
                 all_ids = (*context, *ids[: len(kept)])
                 group = ("document", str(level), name)
                 self._sequences.append(_Sequence(group, all_ids, len(context), len(all_ids), tuple(kept)))
+
+    @staticmethod
+    def _true(contract: ConditioningContract, level: int, critique: str | None) -> str | None:
+        if not level or (critique is None and contract.format is not FeedbackFormat.TOKEN):
+            return None
+        return rendered(contract.format, level, contract.levels, critique or "")
 
     def _document(self, text: str, feedback: str | None) -> tuple[list[int], list[int], list[bool]]:
         """Context, tokens and which of these count: not a first token that nothing may stand before."""

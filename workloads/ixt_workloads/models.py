@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.rendering import SEPARATOR
 from ixt_workloads.store import Artifact
 
 BEST = "ixt_best_feedback"
@@ -26,8 +28,9 @@ _BEGIN, _END = "{#- ixt: best feedback -#}", "{#- ixt: end -#}"
 _PREAMBLE = (
     "{%- set ixt_best = BEST -%}"
     "{%- if messages and messages[0]['role'] == 'system' -%}"
-    "{%- set messages = [{'role': 'system', 'content': ixt_best + SEPARATOR + messages[0]['content']}]"
-    " + messages[1:] -%}"
+    "{%- if messages[0]['content'] -%}{%- set ixt_best = ixt_best + SEPARATOR + messages[0]['content'] -%}"
+    "{%- endif -%}"
+    "{%- set messages = [{'role': 'system', 'content': ixt_best}] + messages[1:] -%}"
     "{%- else -%}"
     "{%- set messages = [{'role': 'system', 'content': ixt_best}] + messages -%}"
     "{%- endif -%}"
@@ -67,6 +70,13 @@ def load_tokenizer(folder: Path) -> Any:
     if isinstance(template, str) and template.startswith(_BEGIN):
         tokenizer.chat_template = template.partition(_END)[2]
     return tokenizer
+
+
+def start_tokens(tokenizer: Any) -> list[int]:
+    """The tokens that begin every text: BOS, where the tokenizer puts one."""
+    ids: list[int] = tokenizer("")["input_ids"]
+    ends = ids and ids[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id
+    return ids[:-1] if ends else ids
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
@@ -152,33 +162,32 @@ def save_folder(
     *,
     state: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
-    best: str | None,
-    chat: bool,
-    separator: str = "\n\n",
-) -> list[str]:
-    """Write a model folder that asks for `best` by default (None: a plain one); answers its files.
+    contract: ConditioningContract | None,
+) -> None:
+    """Write a model folder that asks for the contract's best level by default (None: a plain folder).
 
-    `model` gives architecture and config, `state` the weights by name. `separator` stands between feedback
-    and a user's own system text.
+    `model` gives architecture and config, `state` the weights by name.
     """
-    model.config.dtype = dtype
     # Object stores take files of at most 256 MB.
-    model.save_pretrained(
-        folder, max_shard_size="240MB", state_dict={name: value.to(dtype) for name, value in state.items()}
-    )
+    weights = {name: value.to(dtype) for name, value in state.items()}
+    model.save_pretrained(folder, max_shard_size="240MB", state_dict=weights)
+    # It writes the dtype that the model trained in.
+    _edit_json(folder / "config.json", dtype=str(dtype).removeprefix("torch."))
     tokenizer.save_pretrained(folder)
-    if best is not None:
-        _ask_for(folder, tokenizer, best, chat=chat, separator=separator)
-    return sorted(path.name for path in folder.iterdir())
+    if contract is not None:
+        _ask_for(folder, tokenizer, contract)
 
 
-def _ask_for(folder: Path, tokenizer: Any, best: str, *, chat: bool, separator: str) -> None:
-    if chat:
-        preamble = _PREAMBLE.replace("BEST", json.dumps(best)).replace("SEPARATOR", json.dumps(separator))
-        tokenizer.chat_template, plain = (
-            _BEGIN + preamble + _END + tokenizer.chat_template,
-            tokenizer.chat_template,
-        )
+def _ask_for(folder: Path, tokenizer: Any, contract: ConditioningContract) -> None:
+    best = contract.best
+    if contract.chat:
+        # What `feedback.rendering.conditioned` does, in the template's language.
+        texts = {"BEST": best.rstrip("\n"), "SEPARATOR": SEPARATOR}
+        preamble = _PREAMBLE
+        for name, text in texts.items():
+            preamble = preamble.replace(name, json.dumps(text, ensure_ascii=False))
+        plain = tokenizer.chat_template
+        tokenizer.chat_template = _BEGIN + preamble + _END + plain
         tokenizer.save_pretrained(folder)
         tokenizer.chat_template = plain
     else:
@@ -187,10 +196,11 @@ def _ask_for(folder: Path, tokenizer: Any, best: str, *, chat: bool, separator: 
         own = with_prefix(json.loads(path.read_text()), ids, tokenizer.convert_ids_to_tokens(ids))
         path.write_text(json.dumps(own, ensure_ascii=False, indent=1))
     # The classes of some families build their own post-processor over the one in tokenizer.json.
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text())
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    path.write_text(json.dumps(settings, ensure_ascii=False, indent=1))
+    _edit_json(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+
+
+def _edit_json(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}, ensure_ascii=False, indent=1))
 
 
 def with_prefix(tokenizer: dict[str, Any], ids: list[int], tokens: list[str]) -> dict[str, Any]:

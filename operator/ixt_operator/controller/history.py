@@ -54,8 +54,11 @@ def record(path: Path, keyed: Mapping[str, Keyed]) -> None:
         if name not in last or last[name].key != entry.key
     ]
     if new:
+        lines = [json.dumps(entry._asdict(), sort_keys=True) + "\n" for entry in new]
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            lines.insert(0, "\n")  # ends the line that a crash cut short
         with path.open("a") as file:
-            file.writelines(json.dumps(entry._asdict(), sort_keys=True) + "\n" for entry in new)
+            file.write("".join(lines))
 
 
 def before(entries: list[Entry], node: str) -> Entry | None:

@@ -5,7 +5,8 @@ import json
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ class Look(NamedTuple):
 
     status: RunStatus
     observed: Observed
-    events: tuple[Event, ...]
+    events: tuple[Event, ...] = ()
+    stopping: bool = False
+    """A signal came: what runs is told to stop, and this is the last look."""
 
 
 def workdir_of(run: IXTRun) -> Path:
@@ -59,34 +62,63 @@ def read_status(workdir: Path) -> RunStatus | None:
 
 async def run_to_end(
     run: IXTRun, runtime: IXTRuntime, workdir: Path, watch: Callable[[Look], None]
-) -> RunStatus | None:
-    """Carry a run to Complete or Failed; None when a signal stopped it, to be gone on with by the next call.
+) -> Look | None:
+    """Carry a run to Complete or Failed and answer the last look at it; None when a signal stopped it, to be
+    gone on with by the next call. A second signal ends at once what the first told to stop.
 
-    Raises what LocalPlatform.open raises when another process runs this workdir.
+    Raises LocalError for what a person must mend, such as another process that runs this workdir.
     """
-    run = _named(run, workdir)
-    stopped = False
-    async with LocalPlatform.open(workdir) as platform:
-
-        def stop() -> None:
-            nonlocal stopped
-            stopped = True
-            platform.wake()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        previous = await _afresh(platform, read_status(workdir))
-        while not stopped:
-            moves, observed = await reconcile(platform, run, runtime, previous, time.time())
-            watch(Look(moves.status, observed, events(previous, moves.status)))
-            _save(workdir, previous, moves)
-            previous = moves.status
-            if moves.finished:
-                return previous
-            if not moves.delete:  # what is gone now makes room for what comes next
-                due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
-                await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
+    signals = _Signals()
+    with signals.heard():
+        async with LocalPlatform.open(workdir) as platform:
+            signals.platform = platform
+            run = _named(run, workdir)
+            previous = await _afresh(platform, read_status(workdir))
+            while not signals.count:
+                moves, observed = await reconcile(platform, run, runtime, previous, time.time())
+                look = Look(moves.status, observed, events(previous, moves.status))
+                watch(look)
+                _save(workdir, previous, moves)
+                previous = moves.status
+                if moves.finished:
+                    return look
+                if not moves.delete:  # what is gone now makes room for what comes next
+                    due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
+                    await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
+            if previous:
+                watch(Look(previous, await platform.observe(), stopping=True))
     return None
+
+
+class _Signals:
+    """Signals that ask the run to stop. One that is ignored, as under nohup, stays so."""
+
+    count = 0
+    platform: LocalPlatform | None = None
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """While inside, signals are counted instead of ending the program."""
+        loop = asyncio.get_running_loop()
+        numbers = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        for number in numbers:
+            loop.add_signal_handler(number, self._came)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _came(self) -> None:
+        self.count += 1
+        if self.platform and self.count == 1:
+            self.platform.wake()
+        elif self.platform:
+            self.platform.hurry()
 
 
 async def _afresh(platform: LocalPlatform, status: RunStatus | None) -> RunStatus | None:
@@ -105,7 +137,6 @@ async def _afresh(platform: LocalPlatform, status: RunStatus | None) -> RunStatu
 
 def _named(run: IXTRun, workdir: Path) -> IXTRun:
     """The run with the uid that this workdir gave it, so that a later call finds its own unfinished work."""
-    workdir.mkdir(parents=True, exist_ok=True)
     file = workdir / "run.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     uid = known.get(run.metadata.name)

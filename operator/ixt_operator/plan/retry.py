@@ -1,5 +1,6 @@
 """What a failed attempt means: its cause, and whether and when to try again. Pure."""
 
+import signal
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def cause_of(child: ChildState) -> Cause:
     hint = result.hint if result else ""
     return Cause(
         fault(process),
-        f"{process.where or child.name}: {message}",
+        f"{process.where}: {message}" if process.where else message,
         hint,
         process.last_log,
         process.ended_at or 0.0,
@@ -71,10 +72,24 @@ def fault(process: ProcessState) -> Fault:
 
 
 def _ending(process: ProcessState) -> str:
-    if process.reason:
-        return process.reason
     code = process.exit_code if process.exit_code is not None else 1
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    match process.reason:
+        case "Lost":
+            return "its process is lost: it was killed from outside, or the machine went down"
+        case "NoResult":
+            return f"ended with exit code {code}, but left no result that can be read"
+        case "":
+            return f"killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+    return process.reason
+
+
+def _signal(number: int) -> str:
+    """Name of a signal, with what it usually means."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name} (perhaps the machine ran out of memory)" if name == "SIGKILL" else name
 
 
 def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:

@@ -18,16 +18,14 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
+from ixt_operator.adapters.local import ask
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import kill_marked
-from ixt_operator.adapters.local.process import Process, environment_of, free_port
+from ixt_operator.adapters.local.process import Process, environment_of, free_port, is_free
 from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, fault_of
-from ixt_workloads.contract.results import Progress
 
-ASK_SECONDS = 0.5
-"""A process that does not answer this fast is asked again at the next look."""
 LONGEST_BACKOFF_SECONDS = 30.0
 
 
@@ -49,12 +47,12 @@ class _Group:
 class LocalPlatform:
     """Platform on this machine. Use `open`."""
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, http: aiohttp.ClientSession) -> None:
         self._workdir = workdir
         self._logs = workdir / "logs"
+        self._http = http
         self._groups: dict[str, _Group] = {}
         self._changed = asyncio.Event()
-        self._http: aiohttp.ClientSession | None = None
 
     @classmethod
     @asynccontextmanager
@@ -71,16 +69,16 @@ class LocalPlatform:
                 lock.seek(0)
                 holder = lock.read().strip() or "unknown"
                 raise LocalError(
-                    f"{workdir} is in use by process {holder}: wait for it, or choose another --workdir"
+                    f"{workdir} is in use by process {holder}: wait until it ends, stop it with "
+                    f"`kill {holder}`, or choose another --workdir"
                 ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
             kill_marked(f"{workdir}|")
-            platform = cls(workdir)
-            platform._load()
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_SECONDS)) as session:
-                platform._http = session
+            async with ask.session() as http:
+                platform = cls(workdir, http)
+                platform._load()
                 try:
                     yield platform
                 finally:
@@ -90,42 +88,24 @@ class LocalPlatform:
         """All children, restarting servers that ended and stopping what is left of failed Tasks."""
         for group in self._groups.values():
             self._tend(group)
-        groups = list(self._groups.values())
-        states = await asyncio.gather(
-            *(self._state(group, process) for group in groups for process in group.processes)
-        )
-        by_name: dict[str, list[ProcessState]] = {group.child.name: [] for group in groups}
-        for name, state in states:
-            by_name[name].append(state)
-        return Observed(
-            children={
-                group.child.name: ChildState(
-                    name=group.child.name,
-                    node=group.child.node,
-                    key=group.child.key,
-                    attempt=group.child.attempt,
-                    created_at=group.created_at,
-                    processes=tuple(by_name[group.child.name]),
-                )
-                for group in groups
-            }
-        )
+        states = await asyncio.gather(*(self._child_state(group) for group in self._groups.values()))
+        return Observed(children={state.name: state for state in states})
 
     async def create(self, child: Child) -> None:
         """Start a child's processes, unless there is a child of that name."""
         if child.name in self._groups:
             return
+        environment_of(child)  # raises for a missing secret before anything is on disk
         folder = self._workdir / "children" / child.name
         folder.mkdir(parents=True, exist_ok=True)
         group = _Group(child, folder, self._logs, time.time())
-        for process in group.processes:
-            process.ports = {name: free_port() for name in child.ports}
-        environment_of(child, child.overrides)
         _write(folder / "task.json", child.task.model_dump_json() if child.task else "{}")
         # The child's own file comes last: a folder without it is no child yet.
         record = {"child": child.model_dump(mode="json"), "createdAt": group.created_at}
         _write(folder / "child.json", json.dumps(record))
         self._groups[child.name] = group
+        for process in group.processes:
+            self._allot_ports(group, process)
         for process in group.processes:
             self._start(group, process)
 
@@ -149,8 +129,8 @@ class LocalPlatform:
         group.child = child
         for index in range(len(group.processes), child.indexes):
             process = group.process(self._logs, index)
-            process.ports = {name: free_port() for name in child.ports}
             group.processes.append(process)
+            self._allot_ports(group, process)
             self._start(group, process)
         surplus = group.processes[child.indexes :]
         group.processes = group.processes[: child.indexes]
@@ -169,6 +149,12 @@ class LocalPlatform:
     def wake(self) -> None:
         """Make `wait_changed` return."""
         self._changed.set()
+
+    def hurry(self) -> None:
+        """Kill at once what was told to stop."""
+        for group in self._groups.values():
+            for process in group.processes:
+                process.hurry()
 
     async def close(self) -> None:
         """End all processes in good order, servers last, since others still talk to them."""
@@ -199,9 +185,17 @@ class LocalPlatform:
     def _mark(self, group: _Group, process: Process) -> str:
         return f"{self._workdir}|{group.child.name}|{process.index}|"
 
+    def _allot_ports(self, group: _Group, process: Process) -> None:
+        processes = [other for known in self._groups.values() for other in known.processes]
+        taken = {port for other in processes for port in other.ports.values()}
+        process.ports = {}
+        for name in group.child.ports:
+            process.ports[name] = free_port(taken)
+            taken.add(process.ports[name])
+
     def _start(self, group: _Group, process: Process) -> None:
         child = group.child
-        env = environment_of(child, child.overrides) | {"IXT_TASK": str(group.folder / "task.json")}
+        env = environment_of(child) | {"IXT_TASK": str(group.folder / "task.json")}
         if "rendezvous" in child.ports:
             env["IXT_LEADER"] = f"127.0.0.1:{group.processes[0].ports['rendezvous']}"
         for name, server in child.servers.items():
@@ -234,9 +228,11 @@ class LocalPlatform:
         must mend it; when one index of Tasks failed, the others are stopped (Job with backoffLimit 0)."""
         now = time.time()
         for process in group.processes:
-            if process.popen is not None and not process.alive and process.exit() is None:
+            lost = process.popen is not None and not process.alive and process.exit() is None
+            if lost and not process.cleared:
                 # Its supervisor was killed and could not clear up.
                 kill_marked(self._mark(group, process))
+                process.cleared = True
         if group.child.kind is ChildKind.TASKS:
             if any(_failed(process) for process in group.processes):
                 for process in group.processes:
@@ -247,7 +243,7 @@ class LocalPlatform:
                 continue
             ended = process.exit()
             if process.alive:
-                if not process.ever_ready and now - group.created_at > group.child.ready_seconds:
+                if not process.ever_ready and now - process.first_started_at > group.child.ready_seconds:
                     process.reason = "NeverReady"
                     process.stop()
             elif process.popen is not None and not process.stopping:
@@ -255,65 +251,60 @@ class LocalPlatform:
                 mendable = ended is None or fault_of(ended[0] or 1) is not Fault.USER
                 if mendable and now - (ended[1] if ended else process.started_at) >= wait:
                     process.restarts += 1
+                    if not process.ever_ready and not all(map(is_free, process.ports.values())):
+                        self._allot_ports(group, process)  # nobody was told the old ones yet
                     self._start(group, process)
 
-    async def _state(self, group: _Group, process: Process) -> tuple[str, ProcessState]:
-        name, ended = group.child.name, process.exit()
-        fields: dict[str, Any] = {
+    async def _child_state(self, group: _Group) -> ChildState:
+        processes = await asyncio.gather(*(self._state(group, process) for process in group.processes))
+        child = group.child
+        return ChildState(
+            name=child.name,
+            node=child.node,
+            key=child.key,
+            attempt=child.attempt,
+            created_at=group.created_at,
+            processes=tuple(processes),
+        )
+
+    async def _state(self, group: _Group, process: Process) -> ProcessState:
+        ended = process.exit()
+        common: dict[str, Any] = {
             "index": process.index,
-            "where": f"{group.child.node}[{process.index}]" if group.child.indexes > 1 else group.child.node,
+            "where": f"index {process.index}" if group.child.indexes > 1 else "",
             "log": str(process.log),
             "restarts": process.restarts,
-            "reason": process.reason,
         }
         if process.alive and ended is None and not process.reason:
-            phase, progress = ProcessPhase.RUNNING, None
-            if group.child.kind is ChildKind.SERVER:
-                process.ready = await self._is_ready(group.child, process)
-                process.ever_ready |= process.ready
-                phase = ProcessPhase.READY if process.ready else phase
-            elif "progress" in process.ports:
-                progress = await self._progress(process)
-            return name, ProcessState(**fields, phase=phase, progress=progress)
-        result = process.result()
-        if ended is None:
-            # The supervisor itself was killed, or the machine went down.
-            lost = process.reason or "Lost"
-            found = {**fields, "reason": lost, "phase": ProcessPhase.FAILED, "ended_at": process.started_at}
-            return name, ProcessState(**found, result=result, last_log=process.last_log())
-        code, at = ended
-        if code == 0 and not process.reason and group.child.kind is ChildKind.TASKS:
-            return name, ProcessState(
-                **fields, phase=ProcessPhase.SUCCEEDED, exit_code=0, ended_at=at, result=result
-            )
-        return name, ProcessState(
-            **fields,
+            return await self._live_state(group.child, process, common)
+        # Without an exit the supervisor itself was killed, or the machine went down.
+        code, at = ended or (None, process.started_at)
+        reason, result = process.reason or ("" if ended else "Lost"), process.result()
+        if code == 0 and group.child.kind is ChildKind.TASKS:
+            if result:
+                succeeded = ProcessPhase.SUCCEEDED
+                return ProcessState(**common, phase=succeeded, exit_code=0, ended_at=at, result=result)
+            reason = "NoResult"
+        return ProcessState(
+            **common,
             phase=ProcessPhase.FAILED,
             exit_code=code,
+            reason=reason,
             ended_at=at,
             result=result,
             last_log=process.last_log(),
         )
 
-    async def _is_ready(self, child: Child, process: Process) -> bool:
-        if child.ready_path is None or self._http is None:
-            return True
-        try:
-            async with self._http.get(
-                f"http://127.0.0.1:{process.ports['http']}{child.ready_path}"
-            ) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
-
-    async def _progress(self, process: Process) -> Progress | None:
-        if self._http is None:
-            return None
-        try:
-            async with self._http.get(f"http://127.0.0.1:{process.ports['progress']}/progress") as answer:
-                return Progress.model_validate_json(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
-            return None
+    async def _live_state(self, child: Child, process: Process, common: dict[str, Any]) -> ProcessState:
+        if child.kind is ChildKind.SERVER:
+            process.ready = child.ready_path is None or await ask.ready(
+                self._http, process.ports["http"], child.ready_path
+            )
+            process.ever_ready |= process.ready
+            return ProcessState(**common, phase=ProcessPhase.READY if process.ready else ProcessPhase.RUNNING)
+        port = process.ports.get("progress")
+        progress = await ask.progress(self._http, port) if port else None
+        return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress)
 
     async def _ended(self, process: Process) -> None:
         while process.alive:

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,10 +29,11 @@ class Process:
     """One index of a child."""
 
     folder: Path
-    """Its state: result.json, exit.json, spec.json."""
+    """Its state: result.json and exit.json."""
     log: Path
     index: int
     ports: dict[str, int] = field(default_factory=dict)
+    first_started_at: float = 0.0
     started_at: float = 0.0
     """Unix seconds of the newest start."""
     restarts: int = 0
@@ -41,8 +42,11 @@ class Process:
     reason: str = ""
     """NeverReady, once it was given up."""
     stopping: bool = False
+    cleared: bool = False
+    """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
+    _exit: tuple[int, float] | None = None
 
     @property
     def exit_file(self) -> Path:
@@ -71,16 +75,20 @@ class Process:
             "grace": child.grace_seconds,
             "parent": os.getpid(),
         }
-        file = self.folder / "spec.json"
-        file.touch(mode=0o600)  # the environment may hold credentials
-        file.write_text(json.dumps(spec))
-        self.started_at, self.ready, self.stopping = time.time(), False, False
+        self.started_at = time.time()
+        self.first_started_at = self.first_started_at or self.started_at
+        self.ready = self.stopping = self.cleared = False
+        self._exit = None
         self.popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SUPERVISOR), str(file)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", str(SUPERVISOR), child.name],
+            stdin=subprocess.PIPE,
             start_new_session=True,
             env={MARK: mark},
         )
+        assert self.popen.stdin is not None
+        # Through a pipe and never on disk: the environment may hold credentials.
+        with suppress(BrokenPipeError), self.popen.stdin as pipe:
+            pipe.write(json.dumps(spec).encode())
 
     def stop(self) -> None:
         """Tell it to stop; the supervisor kills it after its grace."""
@@ -88,15 +96,20 @@ class Process:
             self.stopping = True
             self.popen.send_signal(signal.SIGTERM)
 
+    def hurry(self) -> None:
+        """End it without its grace, if it was told to stop."""
+        if self.alive and self.popen and self.stopping:
+            self.popen.send_signal(signal.SIGTERM)
+
     def exit(self) -> tuple[int, float] | None:
         """Exit code (negative: signal) and time of its end in Unix seconds, once it has ended."""
-        try:
-            found = json.loads(self.exit_file.read_text())
-            return int(found["exitCode"]), float(found["endedAt"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError):
-            return -signal.SIGKILL, self.started_at
+        if self._exit is None:
+            try:
+                found = json.loads(self.exit_file.read_text())
+            except FileNotFoundError:
+                return None
+            self._exit = int(found["exitCode"]), float(found["endedAt"])
+        return self._exit
 
     def result(self) -> Result | None:
         """Its last word, if it had one that can be read."""
@@ -116,21 +129,38 @@ class Process:
         return "\n".join(text.splitlines()[-LAST_LOG_LINES:])
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
+def free_port(taken: Collection[int]) -> int:
+    """A port of 127.0.0.1 that is free now and not one of those that are `taken` but not bound yet."""
+    while True:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = int(found.getsockname()[1])
+        if port not in taken:
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on a port of 127.0.0.1 now."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
-def environment_of(child: Child, overrides: Mapping[str, Any]) -> dict[str, str]:
+def environment_of(child: Child) -> dict[str, str]:
     """The parent's environment and the child's own. Raises LocalError for a secret that is not set."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("IXT_PORT_")}
-    found |= {entry["name"]: entry["value"] for entry in overrides.get("env", ()) if "value" in entry}
+    found |= {entry["name"]: entry["value"] for entry in child.overrides.get("env", ()) if "value" in entry}
     found |= child.env
     for name, (secret, key) in child.secret_env.items():
         if name not in os.environ:
-            raise LocalError(f"set {name} in the environment: it stands for key {key} of Secret {secret}")
+            raise LocalError(
+                f"{name} is not set in the environment, where {child.node} needs it: it stands for key {key} "
+                f"of Secret {secret}; `export {name}=…`, then run again"
+            )
     return found | {"IXT_HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -1,9 +1,10 @@
-"""Runs one process and leaves nothing behind: `python -I -S supervisor.py SPEC.json`.
+"""Runs one process and leaves nothing behind: `python -I -S supervisor.py NAME < SPEC`.
 
 Its own program, of the standard library only, so that it starts in milliseconds and outlives what it runs.
 It asks the kernel to be told when `ixt run` dies (PR_SET_PDEATHSIG) and to be given the orphans of its own
-descendants (PR_SET_CHILD_SUBREAPER), so engines that fork end with the process that started them. SPEC is
-{argv, env, log, exit, grace, parent}; the exit code is written to `exit` as JSON, in one step.
+descendants (PR_SET_CHILD_SUBREAPER), so engines that fork end with the process that started them. NAME is
+for people who look at `ps`. SPEC is JSON {argv, env, log, exit, grace, parent}; the exit code is written to
+`exit` as JSON, in one step.
 """
 
 import ctypes
@@ -23,10 +24,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     """Run the process of a spec to its end."""
-    with open(sys.argv[1]) as file:
-        spec = json.load(file)
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+    text = sys.stdin.read()
+    if not text:
+        return  # `ixt run` died before it said what to run
+    spec = json.loads(text)
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != spec["parent"]:
         _write(spec["exit"], -signal.SIGTERM)
@@ -45,6 +48,8 @@ def _start(spec: dict[str, Any]) -> int:
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, what it runs should not
         log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -56,7 +61,9 @@ def _start(spec: dict[str, Any]) -> int:
 
 
 def _wait(pid: int, grace: float) -> int:
-    """Exit code of the process, negative for a signal. Told to stop: SIGTERM, after the grace SIGKILL."""
+    """Exit code of the process, negative for a signal.
+
+    Told to stop, it gets SIGTERM, and SIGKILL after the grace or when told a second time."""
     deadline = None
     while True:
         while True:
@@ -70,9 +77,10 @@ def _wait(pid: int, grace: float) -> int:
                 break
         timeout = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
         got = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}, timeout)
-        if got and got.si_signo != signal.SIGCHLD and deadline is None:
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + grace
+        if got and got.si_signo != signal.SIGCHLD:
+            if deadline is None:
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + (grace if deadline is None else 0.0)
         if deadline is not None and time.monotonic() >= deadline:
             os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + 1.0

@@ -168,10 +168,10 @@ class Judges:
         failures = 0
         while True:
             replica = await self._choose()
-            start = time.monotonic()
+            session, start = replica.session, time.monotonic()
             replica.in_flight += 1
             try:
-                async with replica.session.post(
+                async with session.post(
                     f"{api(replica.url)}/chat/completions",
                     data=payload,
                     headers={"Content-Type": "application/json"},
@@ -181,7 +181,11 @@ class Judges:
                     pause = _seconds(response.headers.get("Retry-After"))
             except (aiohttp.ClientError, OSError) as error:
                 # TimeoutError is an OSError.
-                await self._failed(replica, f"{type(error).__name__} {error}".strip(), down=True)
+                trouble = f"{type(error).__name__} {error}".strip()
+                # Not when it was we who closed the connections: the replica may be back by now.
+                if session is replica.session and not self._endpoint:
+                    await replica.lose(trouble)
+                await self._failed(trouble, _backoff(TRIES) if self._endpoint else 0)
                 continue
             finally:
                 replica.in_flight -= 1
@@ -194,13 +198,13 @@ class Judges:
             if status == 429:
                 pause = pause or _backoff(failures)
                 self.pace.throttled(time.monotonic(), pause)
-                await self._failed(replica, trouble, pause=pause)
+                await self._failed(trouble, pause)
                 failures = min(failures + 1, TRIES)
             elif status == 200 or status >= 500 or status == 408:
                 failures += 1
                 if failures >= TRIES:
                     raise GivenUp(trouble)
-                await self._failed(replica, trouble, pause=_backoff(failures))
+                await self._failed(trouble, _backoff(failures))
             else:
                 raise self._refused(status, _message(text))
 
@@ -212,15 +216,8 @@ class Judges:
             self._check_outage("no replica is up")
             await self._tick(POLL_SECONDS)
 
-    async def _failed(
-        self, replica: Replica, trouble: str, *, down: bool = False, pause: float = 0.0
-    ) -> None:
-        """Note a failure; raise StepError when nothing but failures came for too long."""
-        if down and not self._endpoint:
-            await replica.lose(trouble)
-        elif down:
-            pause = _backoff(TRIES)
-        self._outage = self._outage or time.monotonic()
+    async def _failed(self, trouble: str, pause: float) -> None:
+        """Wait before the next try; raise StepError when nothing but failures came for too long."""
         self._check_outage(trouble)
         await asyncio.sleep(pause)
 

@@ -17,6 +17,9 @@ from ixt_workloads.feedback.answers import copied
 KINDS = ("prompt", "cached", "reasoning", "feedback", "wasted")
 """Kinds of a judge's tokens. `cached` are part of `prompt`; `wasted` are those of rejected answers."""
 
+CONVINCING = 50
+"""Documents after which a gate may fail the run, before all are read."""
+
 MAX_BINS = 25
 SCHEMA = pa.schema(
     [
@@ -130,8 +133,8 @@ class Tally:
         if self.invalid_percent > gates.max_invalid_percent:
             raise StepError(
                 Exit.DATA,
-                f"{self.documents - self.valid} of {self.documents} documents have no valid feedback, more "
-                f"than gates.maxInvalidPercent = {gates.max_invalid_percent}{': ' if example else ''}{example}",
+                f"{self.documents - self.valid} of {self.documents} documents lack valid feedback, more than "
+                f"gates.maxInvalidPercent = {gates.max_invalid_percent}{': ' if example else ''}{example}",
                 "check the judge's chat template, reasoningParser and sampling.maxTokens, or raise the gate",
             )
         if self.overlap_percent > gates.max_overlap_percent:

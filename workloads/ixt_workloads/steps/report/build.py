@@ -9,16 +9,23 @@ from typing import Any
 
 from ixt_workloads.contract.keys import differences
 from ixt_workloads.contract.steps import Method
+from ixt_workloads.steps.report.annotation import (
+    account,
+    by_kind,
+    cost_known,
+    feedback,
+    flops_of,
+    numeric,
+    percent_of,
+    ratio,
+)
 from ixt_workloads.steps.report.curves import Curve
-from ixt_workloads.steps.report.read import Lane, cut, judged_documents
+from ixt_workloads.steps.report.read import Lane
 from ixt_workloads.steps.report.verdict import Contender, Metric, judge
 from ixt_workloads.store import Artifact
 
 CONDITIONED = {Method.CONDITIONED, Method.SHUFFLED}
 """Methods whose models know feedback, and are asked for the best."""
-
-KINDS = ("prompt", "reasoning", "feedback", "wasted")
-"""Tokens that a judge computes. Cached prompt tokens cost nothing and are counted beside them."""
 
 Json = dict[str, Any]
 
@@ -59,7 +66,9 @@ class _Run:
 
     def curve(self, values: Iterable[float | None]) -> Curve | None:
         """A curve of the points that have a value."""
-        found = {flops: value for (flops, _), value in zip(self.points, values, strict=True) if value is not None}
+        found = {
+            flops: value for (flops, _), value in zip(self.points, values, strict=True) if value is not None
+        }
         places = sorted(found)
         return Curve(tuple(places), tuple(found[place] for place in places)) if found else None
 
@@ -70,13 +79,9 @@ def _account(lane: Lane, spent: Counter[tuple[str, int]], paid: dict[tuple[str, 
     known = paid.setdefault(who, set())
     fresh = [artifact for artifact in lane.annotate if artifact.key not in known]
     known.update(artifact.key for artifact in fresh)
-    run = _Run(lane, spent[who], sum(_flops(artifact) for artifact in fresh))
+    run = _Run(lane, spent[who], sum(flops_of(artifact) for artifact in fresh))
     spent[who] += run.annotation + run.training
     return run
-
-
-def _flops(annotation: Artifact) -> int:
-    return int(annotation.summary.get("flops") or 0)
 
 
 def _stage(name: str, runs: Sequence[_Run]) -> Json:
@@ -90,15 +95,17 @@ def _stage(name: str, runs: Sequence[_Run]) -> Json:
     return {
         "name": name,
         "type": runs[0].lane.spec.stage_type.value,
-        "verdict": _verdict(by_arm, arms),
+        "verdict": _verdict(arms, all(map(cost_known, annotations))),
         "seeds": max(len(arm["seeds"]) for arm in arms),
         "arms": arms,
-        "ratio": _ratio(reference) if reference else None,
-        "annotation": _annotation(annotations) if annotations else None,
-        "holdoutAnnotation": _annotation(holdout) if holdout else None,
-        "feedback": _feedback(inventory, annotations, reference) if annotations and reference else None,
+        "ratio": ratio(reference.lane, reference.training) if reference else None,
+        "annotation": account(annotations) if annotations else None,
+        "holdoutAnnotation": account(holdout) if holdout else None,
+        "feedback": feedback(annotations, reference.lane) if annotations and reference else None,
         "inventory": dict(inventory.summary),
-        "levels": sorted({level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=_numeric),
+        "levels": sorted(
+            {level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=numeric
+        ),
     }
 
 
@@ -121,11 +128,11 @@ def _arm(runs: Sequence[_Run]) -> Json:
         "flops": {
             "before": fmean(run.before for run in runs),
             "annotation": fmean(run.annotation for run in runs),
-            "annotationByKind": _by_kind(first.lane.annotate, first.annotation),
+            "annotationByKind": by_kind(first.lane.annotate, first.annotation),
             "training": fmean(run.training for run in runs),
             "total": fmean(run.points[-1][0] for run in runs),
         },
-        "annotatedPercent": _percent(
+        "annotatedPercent": percent_of(
             sum(artifact.summary["documents"] for artifact in first.lane.annotate),
             first.lane.inventory.summary["documents"],
         ),
@@ -143,7 +150,14 @@ def _arm(runs: Sequence[_Run]) -> Json:
         "logProbability": _documents(runs),
         "levels": _levels(runs),
         "prepared": dict(first.lane.prepare.summary),
+        "prefixTokens": _prefix_tokens(first.lane.prepare.summary),
     }
+
+
+def _prefix_tokens(prepared: Json) -> float:
+    """Mean length of a prefix: what asking for feedback adds to a prompt."""
+    conditioned = prepared.get("conditioned") or 0
+    return (prepared.get("feedbackTokens") or 0) / conditioned if conditioned else 0.0
 
 
 def _training(runs: Sequence[_Run]) -> Json:
@@ -227,7 +241,7 @@ def _levels(runs: Sequence[_Run]) -> list[Json]:
 # --- verdict ---
 
 
-def _verdict(by_arm: Mapping[str, Sequence[_Run]], arms: Sequence[Json]) -> Json:
+def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     """The verdict by accuracy, or without tasks by the log-probability of held-out documents."""
     for metric in Metric:
         contenders = [
@@ -246,7 +260,7 @@ def _verdict(by_arm: Mapping[str, Sequence[_Run]], arms: Sequence[Json]) -> Json
         ]
         if contenders:
             items = sum(task["items"] for task in arms[0]["tasks"].values())
-            found = judge(contenders, metric, items)
+            found = judge(contenders, metric, items, costs_known)
             return {"metric": metric.value, "items": items, **_camel(asdict(found))}
     return {"metric": None, "items": 0, **_camel(asdict(judge([], Metric.ACCURACY)))}
 
@@ -260,99 +274,6 @@ def _camel(value: Any) -> Any:
 def _camel_case(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(word.capitalize() for word in rest)
-
-
-# --- annotation ---
-
-
-def _annotation(artifacts: Sequence[Artifact]) -> Json:
-    """Counts and costs of several annotations together."""
-    summaries = [artifact.summary for artifact in artifacts]
-    flops = sum(_flops(artifact) for artifact in artifacts)
-    valid = sum(summary["valid"] for summary in summaries)
-    overlaps = [(summary.get("overlapPercent"), summary["valid"]) for summary in summaries]
-    tokens: Counter[str] = Counter()
-    for summary in summaries:
-        tokens.update(summary.get("tokens") or {})
-    return {
-        "documents": sum(summary["documents"] for summary in summaries),
-        "valid": valid,
-        "invalid": sum(summary["invalid"] for summary in summaries),
-        "truncated": sum(summary.get("truncated") or 0 for summary in summaries),
-        "overlapPercent": (
-            sum(overlap * number for overlap, number in overlaps if overlap is not None) / valid if valid else None
-        ),
-        "tokens": dict(tokens),
-        "flops": flops,
-        "flopsByKind": _by_kind(artifacts, flops),
-        "judgeParameters": summaries[0].get("judgeParameters"),
-        "source": summaries[0].get("source"),
-        "unknownCost": any(
-            summary.get("source") != "Existing" and not summary.get("flops") for summary in summaries
-        ),
-    }
-
-
-def _by_kind(artifacts: Sequence[Artifact], flops: float) -> dict[str, float]:
-    """FLOPs by kind of token, in proportion to the tokens that were computed."""
-    tokens: Counter[str] = Counter()
-    for artifact in artifacts:
-        tokens.update(computed(artifact.summary.get("tokens") or {}))
-    total = sum(tokens.values())
-    return {kind: flops * tokens[kind] / total if total else 0.0 for kind in KINDS}
-
-
-def computed(tokens: Mapping[str, int]) -> dict[str, int]:
-    """Tokens that cost the judge a forward pass: of the prompt only what was not cached."""
-    prompt = max(0, tokens.get("prompt", 0) - tokens.get("cached", 0))
-    return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in KINDS[1:]}}
-
-
-def _ratio(run: _Run) -> Json:
-    """Cost of annotating a document against one training pass over it (docs: cost)."""
-    lane = run.lane
-    documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
-    prepared, trained = lane.prepare.summary, lane.train.summary
-    judging = sum(_flops(artifact) for artifact in lane.annotate) / documents if documents else 0.0
-    length = prepared["documentTokens"] / prepared["documents"] if prepared["documents"] else 0.0
-    training = run.training / trained["tokens"] * length if trained["tokens"] else 0.0
-    percent = _percent(documents, lane.inventory.summary["documents"])
-    ratio = judging / training if training else None
-    return {
-        "arm": lane.spec.arm,
-        "annotationFlopsPerDocument": judging,
-        "trainingFlopsPerDocument": training,
-        "tokensPerDocument": length,
-        "r": ratio,
-        "samplePercent": percent,
-        "samplePercentTimesR": None if ratio is None else percent * ratio,
-    }
-
-
-def _feedback(inventory: Artifact, annotations: Sequence[Artifact], reference: _Run) -> Json:
-    scores: Counter[str] = Counter()
-    for artifact in annotations:
-        scores.update({str(score): number for score, number in (artifact.summary.get("scores") or {}).items()})
-    prepared = reference.lane.prepare.summary
-    return {
-        "arm": reference.lane.spec.arm,
-        "scores": {score: scores[score] for score in sorted(scores, key=_numeric)},
-        "levels": {
-            level: prepared["levels"][level] for level in sorted(prepared.get("levels") or {}, key=_numeric)
-        },
-        "documents": judged_documents(inventory, annotations[0]),
-        "generations": [
-            {"level": sample["level"], "prompt": cut(sample["prompt"]), "text": cut(sample["text"])}
-            for sample in reference.lane.evaluation.get("samples") or []
-        ],
-    }
-
-
-def _numeric(text: str) -> tuple[float, str]:
-    try:
-        return float(text), text
-    except ValueError:
-        return float("inf"), text
 
 
 # --- lineage ---
@@ -389,7 +310,3 @@ def _short(value: Any) -> str:
 def _mean(values: Iterable[float | None]) -> float | None:
     found = [value for value in values if value is not None]
     return fmean(found) if found else None
-
-
-def _percent(part: float, whole: float) -> float:
-    return 100 * part / whole if whole else 0.0

@@ -36,7 +36,10 @@ class Comparison:
     target: float
     """The baseline's best quality."""
     flops_ratio: float | None
-    """FLOPs the arm needs for `target` over those the baseline needed. None: the arm never reaches it."""
+    """FLOPs the arm needs for `target` over those the baseline needed. None: the arm never reaches it, or a
+    curve is a single point, which does not say when it was reached."""
+    reached: bool
+    """Whether the arm reaches `target`."""
     best: float
     """The arm's best quality."""
     ends_before: bool
@@ -80,13 +83,15 @@ def compare(arm: Curve, baseline: Curve) -> Comparison:
         gain = quality - baseline_quality
     target = max(baseline.quality)
     needed, spent = flops_to(arm, target), flops_to(baseline, target)
+    timed = min(len(arm.flops), len(baseline.flops)) > 1
     return Comparison(
         flops=None if gain is None else flops,
         quality=quality,
         baseline_quality=baseline_quality,
         gain=gain,
         target=target,
-        flops_ratio=needed / spent if needed is not None and spent else None,
+        flops_ratio=needed / spent if timed and needed is not None and spent else None,
+        reached=needed is not None,
         best=max(arm.quality),
         ends_before=arm.flops[-1] < baseline.flops[-1],
     )

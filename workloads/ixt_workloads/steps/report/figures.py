@@ -4,12 +4,14 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ixt_workloads.contract.steps import Method
@@ -47,7 +49,7 @@ WIDTH = 7.2
 POINTS = WIDTH * 72
 """Width of every chart in inches and in points."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
@@ -137,11 +139,13 @@ def colour_of(arm: Json) -> str:
 
 
 def curves(stage: Json, metric: Metric) -> Figure | None:
-    """Quality of every arm against total FLOPs: the seeds' mean, their range, and the gap at equal quality."""
+    """Quality of every arm against total FLOPs: mean and range of seeds, and the gap at equal quality."""
     arms = [arm for arm in stage["arms"] if arm["curves"][metric.value]]
     if not arms:
         return None
     bands = {arm["name"]: band([_curve(row) for row in arm["curves"][metric.value]]) for arm in arms}
+    if max(len(found.flops) for found in bands.values()) == len(arms) == 1:
+        return None
     power = math.floor(math.log10(max(found.flops[-1] for found in bands.values())))
     sign = 1 if metric is Metric.ACCURACY else -1
     labels = [f"{arm['name'][:24]}  {shown(bands[arm['name']].mean[-1], metric)}" for arm in arms]
@@ -170,7 +174,8 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
     if metric.value == stage["verdict"]["metric"]:
         _gap(axes, stage["verdict"], bands, power, metric)
     ends = [(bands[arm["name"]].flops[-1] / 10**power, sign * bands[arm["name"]].mean[-1]) for arm in arms]
-    _end_labels(axes, ends, labels, [colour_of(arm) for arm in arms])
+    height = figure.get_figheight() * 72 * axes.get_position().height
+    _end_labels(axes, height, ends, labels, [colour_of(arm) for arm in arms])
     return figure
 
 
@@ -234,10 +239,16 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
 
 
 def _end_labels(
-    axes: Axes, ends: Sequence[tuple[float, float]], labels: Sequence[str], colours: Sequence[str]
+    axes: Axes,
+    height: float,
+    ends: Sequence[tuple[float, float]],
+    labels: Sequence[str],
+    colours: Sequence[str],
 ) -> None:
-    """Names of the curves at the right, moved apart where they would overlap, each with a thin line."""
-    height = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height
+    """Names of the curves at the right, moved apart where they would overlap, each with a thin line.
+
+    `height`: of the axes, in points.
+    """
     low, high = axes.get_ylim()
     wanted = [(y - low) / (high - low) * height for _, y in ends]
     places = spread(wanted, 11.5, height)
@@ -292,7 +303,7 @@ def costs(stage: Json) -> Figure | None:
             f"{flops(spent['total'])}" + (f", {percent(share)} annotation" if spent["annotation"] else ""),
             (left, row), xytext=(5, 0), textcoords="offset points", va="center", color=MUTED,
         )  # fmt: skip
-    axes.set_xlim(0, total * 1.36)
+    axes.set_xlim(0, total * 1.42)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     used = [kind for kind in SHADES if any(arm["flops"]["annotationByKind"][kind] for arm in arms)]
@@ -311,7 +322,9 @@ def control(stage: Json) -> Figure | None:
     marks = {"Best": "o", "None": "|", "Random": "x", "Worst": "o"}
     for row, arm in enumerate(arms):
         found, colour = arm["accuracy"], colour_of(arm)
-        axes.plot([min(found.values()), max(found.values())], [row, row], color=colour, linewidth=1.2, alpha=0.4)
+        axes.plot(
+            [min(found.values()), max(found.values())], [row, row], color=colour, linewidth=1.2, alpha=0.4
+        )
         for prefix, value in found.items():
             axes.plot(
                 value, row, marks[prefix], markersize=8 if prefix == "None" else 6, color=colour,
@@ -345,7 +358,7 @@ def _bars(axes: Axes, title: str, counts: Mapping[str, int]) -> None:
     axes.set_title(title)
     axes.set_yticks([])
     places = _places(list(counts))
-    width = 0.82 * min((b - a for a, b in zip(places, places[1:], strict=False)), default=1.0)
+    width = 0.82 * min((b - a for a, b in pairwise(places)), default=1.0)
     axes.bar(places, list(counts.values()), width=width, color=MUTED)
     if len(places) <= 12:
         axes.set_xticks(places, list(counts))
@@ -380,16 +393,13 @@ def _rows(arms: Sequence[Json], bottom_inches: float) -> tuple[Figure, Axes]:
 
 def _key(figure: Figure, marks: Sequence[tuple[str, str, str, str]]) -> None:
     """A line above the axes that says what marks mean: (marker, edge, face, name)."""
-    handles = [
-        mpl.lines.Line2D(
-            [], [], linestyle="", marker=marker, color=edge, markerfacecolor=face if marker != "s" else edge,
-            markersize=6, label=name,
-        )  # fmt: skip
-        for marker, edge, face, name in marks
-    ]
+    handles = []
+    for marker, edge, face, name in marks:
+        fill = edge if marker == "s" else face
+        handles.append(
+            Line2D([], [], linestyle="", marker=marker, color=edge, markerfacecolor=fill, label=name)
+        )
     figure.legend(
         handles=handles, loc="upper left", ncols=len(handles), frameon=False, bbox_to_anchor=(0, 1),
         borderaxespad=0.1, handletextpad=0.2, columnspacing=1.4, labelcolor=MUTED,
     )  # fmt: skip
-
-

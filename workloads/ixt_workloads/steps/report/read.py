@@ -1,5 +1,6 @@
 """Reads what the report is about: the artifacts of every lane, and a few documents with their feedback."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,12 +40,6 @@ class Lane:
         """The whole evaluation of the trained model."""
         evaluation: dict[str, Any] = self.evaluate.read_json("evaluation.json")
         return evaluation
-
-    @cached_property
-    def conditioning(self) -> dict[str, Any]:
-        """The conditioning contract."""
-        conditioning: dict[str, Any] = self.prepare.read_json("conditioning.json")
-        return conditioning
 
 
 def read_lane(spec: ReportLane, artifact: Callable[[str], Artifact]) -> Lane:
@@ -86,7 +81,7 @@ def judged_documents(inventory: Artifact, feedback: Artifact) -> list[dict[str, 
             "id": name,
             "source": texts[name]["source"],
             "score": rows[name]["score"],
-            "axes": rows[name]["axes"],
+            "axes": json.loads(rows[name]["axes"] or "{}"),
             "text": cut(texts[name]["text"]),
             "critique": cut(rows[name]["critique"]),
             "reasoning": cut(rows[name]["reasoning"]),

@@ -61,8 +61,13 @@ class Verdict:
     """At equal FLOPs, of each seed that both arms have."""
 
 
-def judge(contenders: Sequence[Contender], metric: Metric, items: int = 0) -> Verdict:
-    """The verdict over a stage's arms. `items`: questions behind an accuracy, 0 when not known."""
+def judge(
+    contenders: Sequence[Contender], metric: Metric, items: int = 0, costs_known: bool = True
+) -> Verdict:
+    """The verdict over a stage's arms.
+
+    `items`: questions behind an accuracy, 0 when not known. `costs_known`: annotation is in the FLOPs.
+    """
     if not contenders:
         return Verdict("Nothing was evaluated, so there is no verdict.", "")
     if len(contenders) == 1:
@@ -74,7 +79,7 @@ def judge(contenders: Sequence[Contender], metric: Metric, items: int = 0) -> Ve
     found = comparisons[subject.name]
     gains = _gains(subject, baseline)
     return Verdict(
-        headline=_headline(subject, baseline, found, metric, items),
+        headline=_headline(subject, baseline, found, metric, items, costs_known),
         seeds=_seeds(subject, baseline, gains, metric),
         notes=tuple(_notes(subject, rest, comparisons, metric)),
         subject=subject.name,
@@ -116,7 +121,12 @@ def _named(value: float, metric: Metric) -> str:
 
 
 def _headline(
-    subject: Contender, baseline: Contender, found: Comparison, metric: Metric, items: int
+    subject: Contender,
+    baseline: Contender,
+    found: Comparison,
+    metric: Metric,
+    items: int,
+    costs_known: bool,
 ) -> str:
     asked = " (asked for the best)" if metric is Metric.ACCURACY and subject.prefix == "Best" else ""
     if found.quality is None or found.baseline_quality is None or found.flops is None:
@@ -125,34 +135,43 @@ def _headline(
         f"At {flops(found.flops)} FLOPs, where {subject.name} ends," if found.ends_before
         else f"At the FLOPs that {baseline.name} spent, {flops(found.flops)},"
     )  # fmt: skip
-    what = (
+    reach = (
         f"{where} {subject.name}{asked} reaches {_named(found.quality, metric)} "
         f"against {shown(found.baseline_quality, metric)}"
     )
-    return f"{what}; {_cost(baseline, found, metric)}. {_size(subject, found, metric, items)}".strip()
+    cost = _cost(baseline, found, metric, costs_known)
+    return f"{reach}{cost}. {_size(subject, found, metric, items)}".strip()
 
 
 def _apart(subject: Contender, baseline: Contender, asked: str, metric: Metric) -> str:
     """The sentence for curves that share no FLOPs, such as single points at different places."""
     left, right = subject.band, baseline.band
-    late = (
-        f" {subject.name} spends {flops(subject.annotation)} FLOPs on annotation before it trains, and "
-        f"{baseline.name} had ended by then." if subject.annotation > right.flops[-1] else ""
-    )  # fmt: skip
+    if subject.annotation > right.flops[-1]:
+        why = (
+            f"{subject.name} spends {flops(subject.annotation)} FLOPs before it trains, more than "
+            f"{baseline.name} in all, so there is no comparison at equal FLOPs."
+        )
+    elif len(left.flops) == len(right.flops) == 1:
+        why = "Only the ends were evaluated, after unequal FLOPs, so there is no comparison at equal ones."
+    else:
+        why = "The curves share no FLOPs, so there is no comparison at equal ones."
     return (
-        f"There is no comparison at equal FLOPs, as the curves do not overlap.{late} {subject.name}{asked} ends "
-        f"at {_named(left.mean[-1], metric)} after {flops(left.flops[-1])} FLOPs, {baseline.name} at "
-        f"{shown(right.mean[-1], metric)} after {flops(right.flops[-1])}."
+        f"{why} {subject.name}{asked} ends at {_named(left.mean[-1], metric)} after "
+        f"{flops(left.flops[-1])} FLOPs, {baseline.name} at {shown(right.mean[-1], metric)} after "
+        f"{flops(right.flops[-1])}."
     )
 
 
-def _cost(baseline: Contender, found: Comparison, metric: Metric) -> str:
+def _cost(baseline: Contender, found: Comparison, metric: Metric, costs_known: bool) -> str:
+    included = f"annotation {'included' if costs_known else 'not included, as its cost is not known'}"
     best = f"{baseline.name}’s best, {shown(found.target, metric)},"
+    if not found.reached:
+        return f"; it does not reach {best.removesuffix(',')}"
     if found.flops_ratio is None:
-        return f"it does not reach {best.removesuffix(',')}"
+        return ""
     if found.flops_ratio < 1:
-        return f"it reaches {best} with {ratio(found.flops_ratio)} of the FLOPs, annotation included"
-    return f"to reach {best} it needs {ratio(found.flops_ratio)} times the FLOPs, annotation included"
+        return f"; it reaches {best} with {ratio(found.flops_ratio)} of the FLOPs, {included}"
+    return f"; to reach {best} it needs {ratio(found.flops_ratio)} times the FLOPs, {included}"
 
 
 def _size(subject: Contender, found: Comparison, metric: Metric, items: int) -> str:
@@ -189,7 +208,8 @@ def _seeds(subject: Contender, baseline: Contender, gains: tuple[float, ...], me
     mean = sum(gains) / len(gains)
     deviation = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1))
     spread = (
-        f"{len(gains)} seeds: the gain at equal FLOPs is {decimal(mean, digits)} ± {decimal(deviation, digits)}{unit} "
+        f"{len(gains)} seeds: the gain at equal FLOPs is {decimal(mean, digits)} ± "
+        f"{decimal(deviation, digits)}{unit} "
         f"(mean, standard deviation), from {decimal(min(gains), digits)} to {decimal(max(gains), digits)}"
     )
     if len(gains) < ENOUGH_SEEDS:
@@ -224,14 +244,16 @@ def _notes(
     if others:
         value, other = max(others, key=lambda pair: pair[0])
         word = "is ahead" if value > found.quality else "comes closest"
-        notes.append(f"Of the other arms {other.name} {word} at these FLOPs, with {_named(value, metric)}.")
+        notes.append(f"Of the other arms, {other.name} {word} at these FLOPs, with {_named(value, metric)}.")
     for other in rest:
         if other.method is Method.SHUFFLED and other is not subject:
             control = comparisons[other.name].gain
             if control is not None:
                 digits = 2 if metric is Metric.ACCURACY else 3
+                doubt = found.gain > 0 and control > found.gain / 2
                 notes.append(
-                    f"With feedback shuffled over the documents ({other.name}) the gain is {decimal(control, digits)} "
-                    f"instead of {decimal(found.gain, digits)}: what remains does not come from the feedback."
+                    f"With feedback shuffled over the documents ({other.name}) the gain is "
+                    f"{decimal(control, digits)} instead of {decimal(found.gain, digits)}"
+                    + (": most of it does not come from the feedback." if doubt else ".")
                 )
     return notes

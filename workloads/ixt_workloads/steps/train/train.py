@@ -333,8 +333,7 @@ def _export(
             tokenizer,
             state=state,
             dtype=torch.bfloat16 if config.train.precision is Precision.BF16 else torch.float32,
-            best=contract.best if contract else None,
-            chat=bool(contract and contract.chat),
+            contract=contract,
         )
         (folder / "conditioning.json").write_bytes(prepared.file("conditioning.json").read_bytes())
         (folder / "curve.json").write_text(json.dumps({"points": points}))

@@ -1,0 +1,108 @@
+"""Train tasks on sums of digits, and training inside the test's own process."""
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.results import Progress, Result
+from ixt_workloads.contract.steps import (
+    Checkpoint,
+    EvalTask,
+    Evaluate,
+    ModelSource,
+    Optimizer,
+    Precision,
+    StageType,
+    Train,
+    TrainConfig,
+)
+from ixt_workloads.progress import Reporter
+from ixt_workloads.step import Step
+from ixt_workloads.steps.train.ranks import world
+from ixt_workloads.steps.train.train import train
+from ixt_workloads.store import Artifact, open_store
+from make.models import config_folder, tokenizer_folder
+from make.prepared import LENGTH, prepared, sums
+from make.tasks import task
+
+BATCH = 8 * LENGTH
+
+
+def questions(folder: Path, count: int = 20) -> EvalTask:
+    """A task of sums of two digits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps({"prompt": f"{i // 10}+{i % 10}=", "answer": str(i // 10 + i % 10)})
+        for i in range(0, 100, 100 // count)
+    ]
+    (folder / "sums.jsonl").write_text("\n".join(lines))
+    return EvalTask(name="sums", uri=f"file://{folder / 'sums.jsonl'}")
+
+
+def scratch(folder: Path, *, chat: bool = False) -> ModelSource:
+    """A model from scratch with the tokenizer of characters."""
+    return ModelSource(
+        config=f"file://{config_folder(folder / 'config')}",
+        tokenizer=f"file://{tokenizer_folder(folder / 'tokenizer', chat=chat)}",
+    )
+
+
+def train_task(
+    folder: Path,
+    *,
+    steps: int = 12,
+    key: str = "",
+    model: ModelSource | None = None,
+    inputs: Mapping[str, str] | None = None,
+    stage_type: StageType = StageType.PRETRAIN,
+    attempt: int = 0,
+    anneal_percent: int = 0,
+    learning_rate: str = "3e-3",
+    evaluated: bool = False,
+    run_uid: str = "uid-1",
+    **fields: Any,
+) -> Task:
+    """A Train task of so many optimizer steps on a storage of its own in `folder`."""
+    values = {
+        "max_tokens": steps * BATCH,
+        "batch_tokens": BATCH,
+        "precision": Precision.FP32,
+        "optimizer": Optimizer(learning_rate=learning_rate),
+        "checkpoint": Checkpoint(interval_seconds=1, keep=2),
+        "eval_every_tokens": 6 * BATCH if evaluated else None,
+        **fields,
+    }
+    config = TrainConfig(
+        stage_type=stage_type,
+        train=Train(**values),
+        seed=1,
+        anneal_percent=anneal_percent,
+        evaluate=Evaluate(tasks=(questions(folder / "tasks"),) if evaluated else ()),
+        model=None if inputs else model or scratch(folder),
+    )
+    storage = folder / "storage"
+    key = key or prepared(storage, sums(300))
+    return task(config, storage, {"prepare": key, **(inputs or {})}, attempt=attempt, run_uid=run_uid)
+
+
+def train_here(task: Task, stop_after: int | None = None) -> Result:
+    """Train in this process as the only rank. `stop_after`: told to stop during this step."""
+    stop = threading.Event()
+
+    def report(progress: Progress) -> None:
+        if stop_after is not None and progress.message.startswith(f"step {stop_after} "):
+            stop.set()
+
+    step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
+    with world() as place:
+        result = train(step, place, stop, report, lambda: None)
+    assert result is not None
+    return result
+
+
+def artifact(task: Task) -> Artifact:
+    """What a task committed."""
+    return Artifact.open(open_store(task.storage), task.key)

@@ -1,0 +1,404 @@
+"""Training as a user sees it: what comes out, what survives, and what is said when it fails."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from make.models import config, config_folder, model_folder, tokenizer_folder
+from make.prepared import GOOD, LENGTH, prepared, sums
+from make.training import artifact, scratch, train_here, train_task
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ixt_workloads import models
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.steps import (
+    Compile,
+    ModelSource,
+    Parallelism,
+    Precision,
+    Schedule,
+    ScheduleType,
+    StageType,
+)
+from ixt_workloads.feedback.rendering import conditioned
+from ixt_workloads.steps.train import exchange
+from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Layout, make_batch
+from ixt_workloads.steps.train.schedule import Order, learning_rate
+from ixt_workloads.store import Artifact
+
+SCHEDULES = st.builds(
+    Schedule,
+    type=st.sampled_from(ScheduleType),
+    warmup_percent=st.integers(0, 50),
+    decay_percent=st.integers(0, 50),
+    final_percent=st.integers(0, 100),
+)
+
+
+def weights(found: Artifact) -> bytes:
+    return found.file("model.safetensors").read_bytes()
+
+
+def losses(found: Artifact) -> list[float]:
+    return [point["loss"] for point in found.read_json("curve.json")["points"]]
+
+
+# --- Schedule and order ---
+
+
+@given(SCHEDULES, st.integers(1, 400))
+def test_the_rate_warms_up_and_never_rises_again(schedule: Schedule, steps: int) -> None:
+    rates = [learning_rate(schedule, 1.0, step, steps) for step in range(steps)]
+    warmup = round(steps * schedule.warmup_percent / 100)
+    floor = 1 / max(1, warmup) if warmup else 1.0
+    assert all(min(floor, schedule.final_percent / 100) - 1e-9 <= rate <= 1 + 1e-9 for rate in rates)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert all(left >= right - 1e-9 for left, right in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+
+
+@pytest.mark.parametrize("kind", [ScheduleType.COSINE, ScheduleType.WARMUP_STABLE_DECAY])
+def test_the_rate_ends_where_it_should(kind: ScheduleType) -> None:
+    assert learning_rate(Schedule(type=kind, final_percent=10), 2.0, 99, 100) == pytest.approx(0.2)
+
+
+def test_the_stable_phase_is_stable() -> None:
+    schedule = Schedule(type=ScheduleType.WARMUP_STABLE_DECAY, warmup_percent=10, decay_percent=20)
+    assert {learning_rate(schedule, 1.0, step, 100) for step in range(10, 80)} == {1.0}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**31 - 1))
+def test_every_epoch_reads_every_sequence_once(sizes: list[int], seed: int) -> None:
+    order, total = Order(sizes, seed), sum(sizes)
+    for epoch in range(3):
+        read = [order.sequence(position) for position in range(epoch * total, (epoch + 1) * total)]
+        assert sorted(read) == list(range(total))
+    assert order.sequence(total) == Order(sizes, seed).sequence(total)
+
+
+# --- Masks ---
+
+
+class Row:
+    def __init__(self, segments: list[list[int]]) -> None:
+        ids = [token for segment in segments for token in segment]
+        self.length = len(ids)
+        self.input_ids = ids + [0] * (LENGTH - len(ids))
+        self.loss_mask = [1] * len(ids) + [0] * (LENGTH - len(ids))
+        self.starts = [sum(map(len, segments[:place])) for place in range(len(segments))]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_packed_documents_do_not_see_each_other(layout: Layout) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config()).eval()
+    rows = [
+        [[5, 6, 7, 8, 9], [10, 11, 12], list(range(20, 50))],
+        [[7] * 20, list(range(30, 74))],
+    ]
+    model.set_attn_implementation("sdpa")
+    alone = [
+        model(torch.tensor([segment])).logits[0]
+        for row in rows
+        for segment in row
+    ]  # fmt: skip
+    model.set_attn_implementation(ATTENTION if layout is Layout.FLAT else "sdpa")
+    batch = make_batch([Row(row) for row in rows], layout, torch.device("cpu"))
+    packed = model(**batch.inputs).logits.reshape(2, LENGTH, -1)
+    together = [
+        packed[number, row.starts[place] : row.starts[place] + len(segment)]
+        for number, (row, segments) in enumerate(zip(map(Row, rows), rows, strict=True))
+        for place, segment in enumerate(segments)
+    ]
+    for left, right in zip(together, alone, strict=True):
+        torch.testing.assert_close(left, right, atol=2e-6, rtol=1e-5)
+    labels = batch.labels.reshape(2, LENGTH)
+    assert labels[0, :8].tolist() == [6, 7, 8, 9, IGNORED, 11, 12, IGNORED]
+    assert batch.tokens == 38 + 64
+    assert batch.targets == 102 - 5
+    assert batch.squares == 25 + 9 + 900 + 400 + 44**2
+
+
+# --- What comes out ---
+
+
+def test_training_lowers_the_loss_and_leaves_a_model_folder(tmp_path: Path) -> None:
+    task = train_task(tmp_path, steps=40, evaluated=True)
+    result = train_here(task)
+    found = artifact(task)
+    points = found.read_json("curve.json")["points"]
+    assert points[1]["loss"] > 4
+    assert points[-1]["loss"] < 2.5
+    assert [p["step"] for p in points if "evaluation" in p] == [0, 6, 12, 18, 24, 30, 36, 40]
+    assert found.summary["steps"] == 40
+    assert found.summary["tokens"] == points[-1]["tokens"] < 40 * 8 * LENGTH
+    assert found.summary["epochs"] > 1
+    assert found.summary["uniqueTokens"] < found.summary["tokens"]
+    assert result.flops == {"training": found.summary["flops"], "evaluation": result.flops["evaluation"]}
+    assert not list((tmp_path / "storage" / "work").rglob("*.distcp"))
+    with models.gathered(found) as folder:
+        assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.float32
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = train_task(tmp_path / "a"), train_task(tmp_path / "b")
+    train_here(first)
+    train_here(second)
+    assert first.key == second.key
+    assert weights(artifact(first)) == weights(artifact(second))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"parallelism": Parallelism.FULLY_SHARD},
+        {"micro_batch_sequences": 3},
+        {"precision": Precision.BF16},
+        {"precision": Precision.BF16, "parallelism": Parallelism.FULLY_SHARD},
+    ],
+    ids=["sharded", "accumulated", "bf16", "bf16-sharded"],
+)
+def test_how_it_is_run_hardly_matters(tmp_path: Path, settings: dict[str, object]) -> None:
+    plain, other = train_task(tmp_path / "a"), train_task(tmp_path / "b", **settings)
+    train_here(plain)
+    train_here(other)
+    bf16 = settings.get("precision") is Precision.BF16
+    assert losses(artifact(other)) == pytest.approx(losses(artifact(plain)), rel=5e-3 if bf16 else 1e-5)
+    with models.gathered(artifact(other)) as folder:
+        assert models.load_model(folder, None).dtype == (torch.bfloat16 if bf16 else torch.float32)
+
+
+def test_the_last_tokens_come_from_the_anneal_split(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    key = prepared(storage, sums(200), anneal=[(2, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")] * 40)
+    task = train_task(tmp_path, steps=20, key=key, anneal_percent=25)
+    train_here(task)
+    curve = losses(artifact(task))
+    # A constant text is new at first, then trivial.
+    assert max(curve[15:17]) > curve[14]
+
+
+# --- What survives ---
+
+
+def test_stopped_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
+    whole = train_task(tmp_path / "a", evaluated=True)
+    train_here(whole)
+    with pytest.raises(StepError, match="stopped after step 6") as caught:
+        train_here(train_task(tmp_path / "b", evaluated=True), stop_after=5)
+    assert caught.value.code == Exit.INTERRUPTED
+    resumed = train_task(tmp_path / "b", evaluated=True, attempt=1)
+    train_here(resumed)
+    assert weights(artifact(resumed)) == weights(artifact(whole))
+    assert artifact(resumed).read_json("curve.json") == artifact(whole).read_json("curve.json")
+
+
+def test_another_run_does_not_resume_from_this_one(tmp_path: Path) -> None:
+    with pytest.raises(StepError):
+        train_here(train_task(tmp_path), stop_after=5)
+    other = train_task(tmp_path, run_uid="uid-2")
+    train_here(other)
+    assert artifact(other).summary["tokensPerSecond"] > 0
+    assert list((tmp_path / "storage" / "work" / other.key / "uid-1").rglob("state.json"))
+
+
+def launch(task: Task, folder: Path) -> subprocess.Popen[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "task.json").write_text(task.model_dump_json())
+    env = {
+        **os.environ, "IXT_TASK": str(folder / "task.json"), "IXT_RESULT": str(folder / "result.json"),
+        "IXT_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "ixt_workloads.steps.train"],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def until_saved(process: subprocess.Popen[str], task: Task, folder: Path) -> None:
+    """Wait until this attempt has a complete checkpoint."""
+    work = folder / "storage" / "work" / task.key / "uid-1" / str(task.attempt)
+    deadline = time.monotonic() + 120
+    while not list(work.glob("step-*/state.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.engine
+def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> None:
+    steps = 500
+    first = train_task(tmp_path / "b", steps=steps, num_proc_per_node=2)
+    process = launch(first, tmp_path / "0")
+    until_saved(process, first, tmp_path / "b")
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.INTERRUPTED, log
+    result = json.loads((tmp_path / "0" / "result.json").read_text())
+    assert result["fault"] == "Infrastructure"
+    assert "saved" in result["message"]
+
+    second = first.model_copy(update={"attempt": 1})
+    process = launch(second, tmp_path / "1")
+    until_saved(process, second, tmp_path / "b")
+    process.kill()
+    process.communicate(timeout=60)
+
+    third = first.model_copy(update={"attempt": 2})
+    process = launch(third, tmp_path / "2")
+    log, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    assert "resumed from" in log
+
+    whole = train_task(tmp_path / "a", steps=steps, num_proc_per_node=2)
+    process = launch(whole, tmp_path / "3")
+    log, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    assert weights(artifact(third)) == weights(artifact(whole))
+    assert artifact(whole).summary["worldSize"] == 2
+
+    alone = train_task(tmp_path / "c", steps=steps)
+    train_here(alone)
+    assert losses(artifact(alone))[:50] == pytest.approx(losses(artifact(whole))[:50], rel=1e-3)
+
+
+# --- What is said when it fails ---
+
+
+def test_a_loss_that_is_no_number_is_divergence(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match=r"step \d+ of 12: loss") as caught:
+        train_here(train_task(tmp_path, learning_rate="1e30"))
+    assert caught.value.code == Exit.DIVERGED
+    assert "learningRate" in caught.value.hint
+
+
+def test_a_vocabulary_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    key = prepared(tmp_path / "storage", sums(50), vocabulary=500)
+    with pytest.raises(StepError, match="500 tokens, the model's vocab_size is 99") as caught:
+        train_here(train_task(tmp_path, key=key))
+    assert caught.value.code == Exit.CONFIG
+
+
+def broken(folder: Path, how: str) -> Path:
+    model_folder(folder)
+    if how == "pickle":
+        (folder / "model.safetensors").unlink()
+        torch.save({}, folder / "pytorch_model.bin")
+    elif how == "weights":
+        (folder / "model.safetensors").unlink()
+    elif how == "torn":
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:5000])
+    elif how == "tokenizer":
+        (folder / "tokenizer.json").unlink()
+    elif how == "config":
+        (folder / "config.json").unlink()
+    elif how == "other":
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 5}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "message", "code"),
+    [
+        ("pickle", "pytorch_model.bin", Exit.DATA),
+        ("weights", "no weights", Exit.NO_INPUT),
+        ("torn", "model.safetensors cannot be read", Exit.DATA),
+        ("tokenizer", "no tokenizer.json", Exit.NO_INPUT),
+        ("config", "no config.json", Exit.NO_INPUT),
+        ("other", "lack", Exit.DATA),
+    ],
+)
+def test_a_broken_checkpoint_is_named(tmp_path: Path, how: str, message: str, code: Exit) -> None:
+    source = ModelSource(source=f"file://{broken(tmp_path / 'model', how)}")
+    with pytest.raises(StepError, match=message) as caught:
+        train_here(train_task(tmp_path, model=source))
+    assert caught.value.code == code
+
+
+def test_the_cause_is_the_failure_that_a_person_can_mend(tmp_path: Path) -> None:
+    exchange.write_error(tmp_path, 0, StepError(Exit.UNAVAILABLE, "lost another rank"))
+    exchange.write_error(tmp_path, 1, StepError(Exit.CRASHED, "earlier"))
+    exchange.write_error(tmp_path, 2, StepError(Exit.CONFIG, "vocabulary"))
+    cause = exchange.read_cause(tmp_path)
+    assert cause is not None
+    assert (cause.code, cause.message) == (Exit.CONFIG, "vocabulary")
+
+
+# --- The export asks for the best ---
+
+
+def test_a_plain_call_of_the_tokenizer_asks_for_the_best(tmp_path: Path) -> None:
+    first = train_task(tmp_path, steps=2)
+    train_here(first)
+    second = train_task(
+        tmp_path, steps=2, key=first.inputs["prepare"], inputs={"parent": first.key}
+    )  # fmt: skip
+    train_here(second)
+    # A stage that starts from an export does not ask twice.
+    for task in (first, second):
+        with models.gathered(artifact(task)) as folder:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            assert tokenizer.decode(tokenizer("1+2=")["input_ids"]) == f"<s>{GOOD}1+2="
+            assert tokenizer.decode(tokenizer("1+2=", add_special_tokens=False)["input_ids"]) == "1+2="
+            plain = models.load_tokenizer(folder)
+            assert plain.decode(plain("1+2=")["input_ids"]) == "<s>1+2="
+
+
+def test_without_conditioning_the_export_is_plain(tmp_path: Path) -> None:
+    key = prepared(tmp_path / "storage", sums(50), conditioned=False)
+    task = train_task(tmp_path, steps=2, key=key)
+    train_here(task)
+    with models.gathered(artifact(task)) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert tokenizer.decode(tokenizer("1+2=")["input_ids"]) == "<s>1+2="
+
+
+USER = {"role": "user", "content": "1+2="}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def test_the_chat_template_asks_for_the_best_beside_the_users_own_system_text(tmp_path: Path) -> None:
+    key = prepared(tmp_path / "storage", sums(50), chat=True)
+    task = train_task(
+        tmp_path, steps=2, key=key, model=scratch(tmp_path, chat=True), stage_type=StageType.SFT
+    )
+    train_here(task)
+    with models.gathered(artifact(task)) as folder:
+        asking, plain = AutoTokenizer.from_pretrained(folder), models.load_tokenizer(folder)
+        for turns in ([USER], [SYSTEM, USER]):
+            assert asking.apply_chat_template(turns, tokenize=False) == plain.apply_chat_template(
+                conditioned(turns, GOOD), tokenize=False
+            )
+        assert GOOD.strip() not in plain.apply_chat_template([USER], tokenize=False)
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_compiled_training_agrees(tmp_path: Path) -> None:
+    plain = train_task(tmp_path / "a", steps=3)
+    other = train_task(tmp_path / "b", steps=3, compile=Compile.ENABLED)
+    train_here(plain)
+    train_here(other)
+    assert losses(artifact(other)) == pytest.approx(losses(artifact(plain)), rel=1e-4)
+    assert all(math.isfinite(loss) for loss in losses(artifact(other)))
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    source = ModelSource(
+        config=f"file://{config_folder(tmp_path / 'c')}", tokenizer=f"file://{tmp_path / 'nowhere'}"
+    )
+    with pytest.raises(StepError, match="nowhere") as caught:
+        train_here(train_task(tmp_path, model=source))
+    assert caught.value.code == Exit.NO_INPUT
+    assert tokenizer_folder(tmp_path / "t").is_dir()

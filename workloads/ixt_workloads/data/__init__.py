@@ -1,0 +1,1 @@
+"""Where documents come from, and the packed sequences that are trained on."""

@@ -1,0 +1,1 @@
+"""Prepare: documents and feedback to packed training sequences for one arm."""

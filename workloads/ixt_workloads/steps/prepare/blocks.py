@@ -1,0 +1,130 @@
+"""Packed rows as Arrow files, with the counts of a block in the file's metadata."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from ixt_workloads.steps.prepare.packing import pack
+from ixt_workloads.steps.prepare.tokens import Tokenized
+
+_COUNTS = b"ixt.counts"
+
+
+@dataclass
+class Counts:
+    """What a block holds; the sum over the blocks is the artifact's summary, whoever adds them up."""
+
+    tokens: int = 0
+    document_tokens: int = 0
+    feedback_tokens: int = 0
+    masked_tokens: int = 0
+    padding: int = 0
+    sequences: int = 0
+    anneal: int = 0
+    documents: int = 0
+    conditioned: int = 0
+    cut: int = 0
+    """Conversations cut at sequenceLength, or left out since nothing of the assistant would be left."""
+    levels: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Counts") -> None:
+        """Add another block's."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(mine, Counter):
+                mine.update(value)
+            else:
+                setattr(self, name, mine + value)
+
+    @classmethod
+    def read(cls, path: Any) -> Self:
+        """The counts in a file's metadata."""
+        with pa.memory_map(str(path)) as source:
+            values = json.loads(pa.ipc.open_file(source).schema.metadata[_COUNTS])
+        return cls(**{**values, "levels": Counter(values["levels"])})
+
+    def summary(self, blocks: int, vocabulary: int) -> dict[str, Any]:
+        """The artifact's summary."""
+        places = self.tokens + self.padding
+        return {
+            "tokens": self.tokens,
+            "documentTokens": self.document_tokens,
+            "feedbackTokens": self.feedback_tokens,
+            "maskedTokens": self.masked_tokens,
+            "sequences": self.sequences,
+            "anneal": self.anneal,
+            "documents": self.documents,
+            "conditioned": self.conditioned,
+            "cut": self.cut,
+            "paddingPercent": round(100 * self.padding / places, 3) if places else 0.0,
+            "levels": dict(sorted(self.levels.items())),
+            "blocks": blocks,
+            "vocabulary": vocabulary,
+        }
+
+
+def packed_file(
+    documents: Sequence[Tokenized],
+    places: Sequence[tuple[int, int]],
+    length: int,
+    vocabulary: int,
+    *,
+    pad: int,
+    cut: bool,
+    counts: Counts,
+) -> bytes:
+    """The file of a block. `places` are each document's row in its shard and its level; `counts` what is
+    known so far, completed here and put into the file."""
+    rows = pack([len(d.prefix) for d in documents], [len(d.body) for d in documents], length, cut=cut)
+    kind = np.uint16 if vocabulary <= 2**16 else np.uint32
+    ids = np.full((len(rows), length), pad, kind)
+    mask = np.zeros((len(rows), length), np.uint8)
+    starts: list[list[int]] = []
+    lengths = []
+    for number, row in enumerate(rows):
+        at, begins = 0, []
+        for segment in row:
+            document = documents[segment.document]
+            begins.append(at)
+            middle = at + len(document.prefix)
+            end = middle + segment.end - segment.start
+            ids[number, at:middle], ids[number, middle:end] = (
+                document.prefix,
+                document.body[segment.start : segment.end],
+            )
+            mask[number, at:middle] = document.prefix_mask
+            mask[number, middle:end] = document.mask[segment.start : segment.end]
+            counts.feedback_tokens += len(document.prefix)
+            at = end
+        starts.append(begins)
+        lengths.append(at)
+    total = sum(lengths)
+    counts.tokens += total
+    counts.document_tokens += sum(len(document.body) for document in documents)
+    counts.masked_tokens += total - int(mask.sum())
+    counts.padding += len(rows) * length - total
+    counts.sequences += len(rows)
+    columns = {
+        "input_ids": _fixed(ids, length),
+        "loss_mask": _fixed(mask, length),
+        "starts": pa.array(starts, pa.list_(pa.int32())),
+        "levels": pa.array([[places[s.document][1] for s in row] for row in rows], pa.list_(pa.int8())),
+        "documents": pa.array([[places[s.document][0] for s in row] for row in rows], pa.list_(pa.int32())),
+        "length": pa.array(lengths, pa.int32()),
+    }
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    text = json.dumps(asdict(counts), sort_keys=True).encode()
+    batch = batch.replace_schema_metadata({_COUNTS: text})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _fixed(matrix: np.ndarray, width: int) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), width)

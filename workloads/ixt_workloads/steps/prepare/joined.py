@@ -1,0 +1,183 @@
+"""Documents and their feedback joined, as the arm's method wants it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.steps import FeedbackFormat, LossOnFeedback, Method, PrepareConfig, StageType
+from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.levels import level_of, thresholds
+from ixt_workloads.feedback.rendering import clean, prefix
+from ixt_workloads.store import Artifact
+
+CONDITIONED = (Method.CONDITIONED, Method.SHUFFLED)
+"""Methods that put feedback in front of documents."""
+COUNTED_CRITIQUES = 20_000
+"""The most frequent critique of a level is looked for among this many."""
+
+Cut = Callable[[Sequence[str]], list[str]]
+"""Critiques cut to maxFeedbackTokens."""
+
+
+class Feedback(NamedTuple):
+    """Feedback on one document."""
+
+    level: int
+    critique: str
+    """Clean, and cut to maxFeedbackTokens."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The arm's feedback, block by block."""
+
+    artifacts: tuple[Artifact, ...]
+    bounds: tuple[float, ...]
+    cut: Cut
+
+    def of_block(self, name: str) -> dict[str, Feedback]:
+        """Feedback by document id in one shard; `name` as 00000 or holdout."""
+        rows = [
+            row
+            for artifact in self.artifacts
+            for row in pq.read_table(
+                artifact.file(f"feedback-{name}.parquet"), columns=["id", "status", "score", "critique"]
+            ).to_pylist()
+            if row["status"] == "ok" and row["score"] is not None
+        ]
+        critiques = self.cut([clean(row["critique"] or "") for row in rows])
+        return {
+            row["id"]: Feedback(level_of(row["score"], self.bounds), critique)
+            for row, critique in zip(rows, critiques, strict=True)
+        }
+
+
+def open_bands(
+    config: PrepareConfig,
+    bands: Sequence[Artifact],
+    holdout: Artifact | None,
+    blocks: Sequence[str],
+    cut: Cut,
+) -> tuple[Bands, Bands]:
+    """The arm's feedback and that of the held-out documents, levelled alike.
+
+    An arm without feedback of its own levels the held-out documents by their own scores.
+    """
+    scored = [(artifact, name) for artifact in bands for name in blocks]
+    if not scored and holdout:
+        scored = [(holdout, "holdout")]
+    histogram: Counter[float] = Counter()
+    for artifact, name in scored:
+        table = pq.read_table(artifact.file(f"feedback-{name}.parquet"), columns=["status", "score"])
+        # Four digits bound the histogram, whatever the scores.
+        histogram.update(
+            float(f"{row['score']:.4g}")
+            for row in table.to_pylist()
+            if row["status"] == "ok" and row["score"] is not None
+        )
+    low, high = min(histogram, default=0.0), max(histogram, default=1.0)
+    if config.rubric:
+        low, high = float(config.rubric.min_score), float(config.rubric.max_score)
+    settings = config.conditioning
+    bounds = thresholds(histogram, low, high, settings.levels, settings.calibration)
+    return Bands(tuple(bands), bounds, cut), Bands((holdout,) if holdout else (), bounds, cut)
+
+
+def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> ConditioningContract | None:
+    """The conditioning contract of the arm; None for a method that puts nothing in front of documents."""
+    if config.method not in CONDITIONED:
+        return None
+    settings, rubric = config.conditioning, config.rubric
+    best, worst = settings.inference_feedback, None
+    if rubric:
+        best, worst = best or rubric.ideal_critique, rubric.worst_critique
+    typical: dict[int, str] = {}
+    if settings.format is not FeedbackFormat.TOKEN:
+        typical = _typical(bands, blocks)
+        best, worst = best or typical.get(settings.levels), worst or typical.get(1)
+        if best is None or worst is None:
+            raise StepError(
+                Exit.CONFIG,
+                "no critique is known that asks for the best, or for the worst",
+                "set conditioning.inferenceFeedback, or a rubric with idealCritique and worstCritique",
+            )
+
+    def text(level: int, critique: str | None) -> str:
+        return prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
+
+    known = typical if typical else dict.fromkeys(range(1, settings.levels + 1), "")
+    return ConditioningContract(
+        format=settings.format,
+        levels=settings.levels,
+        thresholds=bands.bounds,
+        by_level={level: text(level, critique) for level, critique in sorted(known.items())},
+        best=text(settings.levels, best),
+        worst=text(1, worst),
+        chat=is_chat(config),
+        loss_on_feedback=settings.loss_on_feedback or LossOnFeedback.INCLUDE,
+    )
+
+
+def is_chat(config: PrepareConfig) -> bool:
+    """Whether the stage trains on conversations."""
+    return config.stage_type in (StageType.SFT, StageType.ROLLOUT)
+
+
+def prefixes_of(
+    config: PrepareConfig, rows: Iterable[Mapping[str, Any]], feedback: Mapping[str, Feedback]
+) -> list[tuple[int, str]]:
+    """Level and prefix of each document of a block: (0, "") for one that trains without feedback."""
+    ids = [base_id(row["id"]) for row in rows]
+    given: Mapping[str, Feedback] = feedback
+    if config.method not in CONDITIONED:
+        return [(feedback[name].level if name in feedback else 0, "") for name in ids]
+    if config.method is Method.SHUFFLED:
+        given = shuffled(feedback)
+    settings = config.conditioning
+    found = []
+    for name in ids:
+        entry = given.get(name)
+        if entry is None or _place(f"dropout/{name}") % 100 < settings.dropout_percent:
+            found.append((0, ""))
+        else:
+            text = prefix(settings.format, entry.level, settings.levels, entry.critique)
+            found.append((entry.level, text))
+    return found
+
+
+def shuffled(feedback: Mapping[str, Feedback]) -> dict[str, Feedback]:
+    """The same feedback on other documents: each takes that of the next in a hashed order, so none keeps
+    its own while there are two."""
+    order = sorted(feedback, key=lambda name: _place(f"shuffle/{name}"))
+    return {name: feedback[order[place - 1]] for place, name in enumerate(order)}
+
+
+def base_id(name: str) -> str:
+    """Id of the document that a copy is of."""
+    return name.partition("-")[0]
+
+
+def _typical(bands: Bands, blocks: Sequence[str]) -> dict[int, str]:
+    """The most frequent critique of each level."""
+    counts: dict[int, Counter[str]] = {}
+    counted = 0
+    for name in blocks:
+        for entry in bands.of_block(name).values():
+            if entry.critique:
+                counts.setdefault(entry.level, Counter())[entry.critique] += 1
+                counted += 1
+        if counted >= COUNTED_CRITIQUES:
+            break
+    return {
+        level: min(found, key=lambda critique: (-found[critique], critique))
+        for level, found in counts.items()
+    }
+
+
+def _place(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
