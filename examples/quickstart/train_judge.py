@@ -25,13 +25,14 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sums import LETTERS, RIGHT, Sum, judge, problem, sheet
+from sums import LETTERS, RIGHT, RULES, Sum, judge, problem, sheet, solve
 
 HERE = Path(__file__).parent
 RUBRIC = "Check every sum. Digits are ones first."
 RUBRICS = (RUBRIC,) * 5 + ("Check every sum. Score 1 to 5.", "Judge the text.", "Are the sums right? Score it.")
 SHARES = {"carry": 35, "high": 15, "swap": 10, "copy": 8, "slip": 12}
-RATES = (100, 90, 75, 50, 50, 25, 10)
+RATES = (100, 90, 75, 60, 50, 50, 40, 25, 10)
+MEDLEY = (RIGHT, RIGHT, *RULES)
 # What stands before a question, between it and its result, and after: sheets, and ways to flatten a chat.
 PLAIN = ("", "", "\n")
 CHATS = (
@@ -49,20 +50,19 @@ Encode = Callable[[str], tuple[int, ...]]
 
 
 class Example:
-    """Token ids, and for each the token that the model should say next, or IGNORE."""
+    """Token ids; for each the token that the model should say next, or IGNORE; at line ends the line's letter."""
 
     def __init__(self, encode: Encode) -> None:
         self.encode = encode
         self.ids: list[int] = []
         self.labels: list[int] = []
+        self.letters: dict[int, int] = {}
 
-    def read(self, text: str, note: str = "") -> None:
-        """Text that is given; the note is what the model should think of at its first token."""
+    def read(self, text: str) -> None:
+        """Text that is given."""
         ids = self.encode(text)
         self.ids += ids
         self.labels += [IGNORE] * len(ids)
-        if note and ids:
-            self.labels[len(self.labels) - len(ids)] = self.encode(note)[0]
 
     def say(self, text: str) -> None:
         """Text that the model should write."""
@@ -82,7 +82,10 @@ class Example:
             self.labels[-1] = self.encode(digit)[0]
             self.read(written)
         self.read(s.result[len(s.truth) :])
-        self.read(after, note=s.verdict)
+        end = len(self.ids)
+        self.read(after)
+        self.labels[end] = self.encode(s.verdict)[0]
+        self.letters[end] = self.encode(f" {letter}) ")[0]
 
 
 def thoughts(sums: list[Sum], letters: str) -> list[str]:
@@ -96,7 +99,11 @@ def thoughts(sums: list[Sum], letters: str) -> list[str]:
 
 def arithmetic(rng: random.Random, encode: Encode, lines: int) -> Example:
     """A sheet or a flattened chat, from any letter on, at times cut in its last line."""
-    sums = sheet(rng, [problem(rng, 3) for _ in range(lines)], SHARES, RATES)
+    problems = [problem(rng, 3) for _ in range(lines)]
+    if rng.random() < 0.4:  # every line follows a rule of its own: no guessing a line from the others
+        sums = [solve(rng, a, b, rng.choice(MEDLEY)) for a, b in problems]
+    else:
+        sums = sheet(rng, problems, SHARES, RATES)
     if rng.random() < 0.1 and len(sums[-1].result) > 1:
         last = sums[-1]
         sums[-1] = Sum(last.left, last.right, last.result[: rng.randrange(1, len(last.result))])
@@ -110,6 +117,7 @@ def arithmetic(rng: random.Random, encode: Encode, lines: int) -> Example:
         example.read_sum(letter, s, style)
     if style[2].endswith("\n") and rng.random() < 0.2:  # a document whose last line feed was stripped
         del example.ids[-1], example.labels[-1]
+        example.letters.pop(len(example.ids), None)
     truth = judge(sums)
     answer(example, thoughts(sums, letters), truth.critique, truth.score)
     return example
@@ -141,7 +149,7 @@ def answer(example: Example, pieces: list[str], critique: str, score: int) -> No
 
 def batch(
     rng: random.Random, encode: Encode, texts: list[str], most: int, tokens: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Examples of about one length, padded to the longest; causal attention needs no mask for that."""
     lines = rng.randint(1, most)
     size = max(1, tokens // (60 + 16 * lines))
@@ -156,7 +164,8 @@ def batch(
     width = max(len(e.ids) for e in examples)
     ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in examples])
     labels = torch.tensor([e.labels + [IGNORE] * (width - len(e.labels)) for e in examples])
-    return ids, labels
+    letters = torch.tensor([[e.letters.get(i, IGNORE) for i in range(width)] for e in examples])
+    return ids, labels, letters
 
 
 def stdlib() -> list[str]:
@@ -190,13 +199,15 @@ def train(args: argparse.Namespace) -> None:
     def encode(text: str) -> tuple[int, ...]:
         return tuple(tokenizer(text, verbose=False)["input_ids"])
 
+    shortest = 8 if args.resume else 2
     steps = optimisers(model, args.rate)
     started, seen = time.monotonic(), 0
     for step in range(args.steps):
-        most = 26 if args.resume else 2 + round(24 * min(1.0, step / (0.5 * args.steps)))
-        ids, labels = batch(rng, encode, texts, most, args.tokens)
-        logits = predict(model, ids, encode("<think>")[0])
+        most = shortest + round((26 - shortest) * min(1.0, step / (0.4 * args.steps)))
+        ids, labels, letters = batch(rng, encode, texts, most, args.tokens)
+        logits, named = predict(model, ids, encode("<think>")[0], letters != IGNORE)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
+        loss = loss + 0.1 * F.cross_entropy(named, letters[letters != IGNORE]).nan_to_num()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = args.rate * min(1.0, (step + 1) / 100, 1.5 * (1 - step / args.steps) + 0.01)
@@ -209,18 +220,20 @@ def train(args: argparse.Namespace) -> None:
         if (step + 1) % args.report == 0:
             speed = seen / (time.monotonic() - started)
             right = agreement(ids, labels, logits, encode)
-            print(f"step {step + 1} lines {most} loss {loss:.4f} {right} {speed:.0f} tokens/s", flush=True)
+            print(f"step {step + 1} lines {most} loss {loss:.4f} letters {F.cross_entropy(named, letters[letters != IGNORE]):.3f} {right} {speed:.0f} tokens/s", flush=True)
             model.save_pretrained(args.out)
     model.save_pretrained(args.out)
 
 
-def predict(model: LlamaForCausalLM, ids: torch.Tensor, think: int) -> torch.Tensor:
-    """Logits: for the marginal notes (all before <think>) from one layer below the top, else from the top."""
+def predict(
+    model: LlamaForCausalLM, ids: torch.Tensor, think: int, ends: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the notes (before <think>, one layer below the top) and of the answer, and of line ends' letters."""
     output = model.model(input_ids=ids, use_cache=False, output_hidden_states=True)
     below = model.model.norm(output.hidden_states[-2])
     noting = ((ids == think).cumsum(1) == 0)[..., None]
-    logits: torch.Tensor = model.lm_head(torch.where(noting, below, output.last_hidden_state))
-    return logits
+    logits = model.lm_head(torch.where(noting, below, output.last_hidden_state))
+    return logits, model.lm_head(model.model.norm(output.hidden_states[2][ends]))
 
 
 def agreement(ids: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, encode: Encode) -> str:
@@ -238,7 +251,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000, help="updates (%(default)s)")
     parser.add_argument("--tokens", type=int, default=2000, help="about so many an update (%(default)s)")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT's weights, sheets at full length")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT's weights, sheets start longer")
     parser.add_argument("--report", type=int, default=100, help="updates between reports (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)

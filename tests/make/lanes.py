@@ -22,6 +22,7 @@ from ixt_workloads.contract.steps import (
     AnnotateConfig,
     Conditioning,
     Dataset,
+    EvalPrefix,
     EvalTask,
     Evaluate,
     EvaluateConfig,
@@ -50,7 +51,10 @@ FINGERPRINT = "vllm 0.32.0 · judge 9f2c41d0 · bfloat16"
 
 
 class Arm(NamedTuple):
-    """One arm and how well it learns."""
+    """One arm and how well it learns.
+
+    Arms of one method need another `percent` or `tokens`: else they have the same keys, as in a real run.
+    """
 
     name: str
     method: Method
@@ -92,9 +96,10 @@ def invent(
     documents: int = 600,
     text: str = "",
     endpoint: bool = False,
+    prefixes: Sequence[str] = ("Best", "None", "Worst", "Random"),
 ) -> Invented:
     """Commit every artifact of a run. `points`: evaluations in training; `text`: put into all free text."""
-    made = _Maker(open_store(f"file://{folder}"), tasks, points, documents, text, endpoint)
+    made = _Maker(open_store(f"file://{folder}"), tasks, points, documents, text, endpoint, prefixes)
     lanes = [
         lane
         for name, kind in (stages or {"pretrain": StageType.PRETRAIN}).items()
@@ -111,6 +116,7 @@ class _Maker:
     documents: int
     text: str
     endpoint: bool
+    prefixes: Sequence[str]
     keys: dict[str, str] = field(default_factory=dict)
 
     def stage(
@@ -346,6 +352,7 @@ class _Maker:
             "controllability": {
                 task: asked["Best"]["accuracy"] - asked["Worst"]["accuracy"]
                 for task, asked in scores["tasks"].items()
+                if {"Best", "Worst"} <= asked.keys()
             },
             "samples": [
                 {
@@ -362,7 +369,8 @@ class _Maker:
 
     def _asked(self) -> Evaluate:
         uri = "file:///data/tasks.jsonl"
-        return Evaluate(tasks=tuple(EvalTask(name=task, uri=uri) for task in self.tasks))
+        tasks = tuple(EvalTask(name=task, uri=uri) for task in self.tasks)
+        return Evaluate(tasks=tasks, prefixes=tuple(map(EvalPrefix, self.prefixes)), holdout_documents=32)
 
     def _scores(self, arm: Arm, seed: int, progress: float) -> dict[str, Any]:
         """Scores after a share of the training, the same for the same arguments."""
@@ -385,6 +393,7 @@ class _Maker:
                 task: {
                     prefix: {"accuracy": round(value, 4), "nll": 1.4, "items": 500}
                     for prefix, value in accuracy.items()
+                    if prefix in self.prefixes
                 }
                 for task in self.tasks
             },

@@ -1,10 +1,16 @@
 """Train tasks on sums of digits, and training inside the test's own process."""
 
 import json
+import multiprocessing
+import os
+import socket
 import threading
 from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress, Result
@@ -90,6 +96,32 @@ def train_task(
 
 def train_here(task: Task, stop_after: int | None = None) -> Result:
     """Train in this process as the only rank. `stop_after`: told to stop during this step."""
+    result = _train(task, stop_after)
+    assert result is not None
+    return result
+
+
+def fork_ranks(task: Task, ranks: int) -> list[BaseProcess]:
+    """Ranks as forks of this process: they need not import torch once more."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=_rank, args=(task, rank, ranks, port)) for rank in range(ranks)]
+    for process in started:
+        process.start()
+    return list(started)
+
+
+def _rank(task: Task, rank: int, ranks: int, port: int) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    _train(task)
+
+
+def _train(task: Task, stop_after: int | None = None) -> Result | None:
     stop = threading.Event()
 
     def report(progress: Progress) -> None:
@@ -98,9 +130,7 @@ def train_here(task: Task, stop_after: int | None = None) -> Result:
 
     step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
     with world() as place:
-        result = train(step, place, stop, report, lambda: None)
-    assert result is not None
-    return result
+        return train(step, place, stop, report, lambda: None)
 
 
 def artifact(task: Task) -> Artifact:

@@ -29,12 +29,13 @@ from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
-from ixt_workloads.steps.annotate.client import Judges, Reply, api, shown
+from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.judging import load_tokenizer, reasoning_tokens
 from ixt_workloads.steps.annotate.pace import Pace
 from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
 from ixt_workloads.steps.annotate.server import check_folder, command, engine_arguments, environment
 from ixt_workloads.steps.annotate.shards import Shards
+from ixt_workloads.steps.annotate.wire import Reply, api, shown
 from ixt_workloads.steps.annotate.work import Work
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 

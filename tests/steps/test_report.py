@@ -198,7 +198,7 @@ def test_a_stronger_baseline_and_the_control_are_named() -> None:
 
 
 def test_without_arms_or_evaluation_there_is_no_verdict() -> None:
-    assert "nothing to compare it with" in verdict(PLAIN).headline
+    assert "compared with nothing" in verdict(PLAIN).headline
     assert "no verdict" in verdict().headline
 
 
@@ -337,7 +337,7 @@ def test_later_stages_add_to_the_flops_of_earlier_ones(tmp_path: Path) -> None:
 
 def test_a_run_without_judge_tasks_or_evaluations_has_a_page(tmp_path: Path) -> None:
     page = page_of(reported(invent(tmp_path, ARMS[:1], tasks=(), points=0)))
-    assert "There is one arm only, next-token" in page.text
+    assert "next-token is the only arm that was evaluated" in page.text
     assert "No arm of this stage uses feedback" in page.text
     assert "No task with right answers was given" in page.text
 
@@ -353,8 +353,13 @@ def test_an_endpoint_of_unknown_size_is_not_counted_silently(tmp_path: Path) -> 
     assert "its FLOPs are missing from every number here" in page.text
 
 
+def test_arms_that_were_not_asked_for_the_best_are_compared_by_what_all_have(tmp_path: Path) -> None:
+    page = page_of(reported(invent(tmp_path, points=4, prefixes=("None", "Worst"))))
+    assert "conditioned reaches a loss of" in page.text
+
+
 def test_arms_of_one_method_are_told_apart(tmp_path: Path) -> None:
-    arms = (*BASIC, Arm("conditioned-long-name-of-an-ablation", Method.CONDITIONED, 0.8))
+    arms = (*BASIC, Arm("conditioned-long-name-of-an-ablation", Method.CONDITIONED, 0.8, percent=40))
     report = reported(invent(tmp_path, arms, points=4))
     assert "conditioned-long-name-of-an-ablation" in page_of(report).text
     assert set(report.read_json("report.json")["stages"][0]["verdict"]["comparisons"]) == {

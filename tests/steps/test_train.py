@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make.models import config, config_folder, model_folder, tokenizer_folder
 from make.prepared import GOOD, LENGTH, prepared, sums
-from make.training import artifact, scratch, train_here, train_task
+from make.training import artifact, fork_ranks, scratch, train_here, train_task
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads import models
@@ -224,51 +225,64 @@ def launch(task: Task, folder: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def until_saved(process: subprocess.Popen[str], task: Task, folder: Path) -> None:
+def until_saved(alive: Callable[[], bool], task: Task, storage: Path) -> None:
     """Wait until this attempt has a complete checkpoint."""
-    work = folder / "storage" / "work" / task.key / "uid-1" / str(task.attempt)
+    work = storage / "work" / task.key / "uid-1" / str(task.attempt)
     deadline = time.monotonic() + 120
     while not list(work.glob("step-*/state.json")):
-        assert process.poll() is None, process.communicate()[0]
+        assert alive()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 @pytest.mark.engine
 def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> None:
-    steps = 500
+    steps, storage = 400, tmp_path / "b" / "storage"
     first = train_task(tmp_path / "b", steps=steps, num_proc_per_node=2)
-    process = launch(first, tmp_path / "0")
-    until_saved(process, first, tmp_path / "b")
-    process.send_signal(signal.SIGTERM)
-    log, _ = process.communicate(timeout=60)
-    assert process.returncode == Exit.INTERRUPTED, log
+    launched = launch(first, tmp_path / "0")
+    until_saved(lambda: launched.poll() is None, first, storage)
+    launched.send_signal(signal.SIGTERM)
+    log, _ = launched.communicate(timeout=60)
+    assert launched.returncode == Exit.INTERRUPTED, log
     result = json.loads((tmp_path / "0" / "result.json").read_text())
     assert result["fault"] == "Infrastructure"
     assert "saved" in result["message"]
 
     second = first.model_copy(update={"attempt": 1})
-    process = launch(second, tmp_path / "1")
-    until_saved(process, second, tmp_path / "b")
-    process.kill()
-    process.communicate(timeout=60)
+    ranks = fork_ranks(second, 2)
+    until_saved(ranks[0].is_alive, second, storage)
+    for rank in ranks:
+        rank.kill()
+        rank.join()
 
     third = first.model_copy(update={"attempt": 2})
-    process = launch(third, tmp_path / "2")
-    log, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, log
-    assert "resumed from" in log
-
     whole = train_task(tmp_path / "a", steps=steps, num_proc_per_node=2)
-    process = launch(whole, tmp_path / "3")
-    log, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, log
+    for task in (third, whole):
+        for rank in fork_ranks(task, 2):
+            rank.join(120)
+            assert rank.exitcode == 0
     assert weights(artifact(third)) == weights(artifact(whole))
     assert artifact(whole).summary["worldSize"] == 2
 
-    alone = train_task(tmp_path / "c", steps=steps)
-    train_here(alone)
-    assert losses(artifact(alone))[:50] == pytest.approx(losses(artifact(whole))[:50], rel=1e-3)
+
+@pytest.mark.engine
+def test_ranks_share_the_work_and_agree_with_one(tmp_path: Path) -> None:
+    for name, settings in {"replicated": {}, "sharded": {"parallelism": Parallelism.FULLY_SHARD}}.items():
+        # Five sequences a step: the ranks have three and two.
+        alone, both = (
+            train_task(tmp_path / name / ranks, evaluated=True, batch_tokens=5 * LENGTH, **settings)
+            for ranks in ("one", "two")
+        )
+        train_here(alone)
+        for rank in fork_ranks(both, 2):
+            rank.join(120)
+            assert rank.exitcode == 0
+        points = [artifact(task).read_json("curve.json")["points"] for task in (alone, both)]
+        assert losses(artifact(both))[1:] == pytest.approx(losses(artifact(alone))[1:], rel=1e-4)
+        evaluated = [[point["evaluation"] for point in found if "evaluation" in point] for found in points]
+        for left, right in zip(*evaluated, strict=True):
+            for prefix, nats in left["documents"].items():
+                assert right["documents"][prefix] == pytest.approx(nats, rel=1e-3)
 
 
 # --- What is said when it fails ---
@@ -384,7 +398,7 @@ def test_the_chat_template_asks_for_the_best_beside_the_users_own_system_text(tm
 
 
 @pytest.mark.engine
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
 def test_compiled_training_agrees(tmp_path: Path) -> None:
     plain = train_task(tmp_path / "a", steps=3)
     other = train_task(tmp_path / "b", steps=3, compile=Compile.ENABLED)

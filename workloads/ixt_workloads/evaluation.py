@@ -24,8 +24,8 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import EvalPrefix, EvalTask, FeedbackFormat
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.rendering import conditioned
-from ixt_workloads.models import start_tokens
 from ixt_workloads.feedback.rendering import prefix as rendered
+from ixt_workloads.models import start_tokens
 
 TRUE = "True"
 """The prefix that a held-out document was given itself."""
@@ -58,7 +58,7 @@ class _Sequence:
 
 def read_questions(task: EvalTask, path: Path) -> list[Question]:
     """Items of a task from its jsonl file. Raises StepError that names file and line."""
-    questions = []
+    questions: list[Question] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -20,6 +21,9 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.rendering import SEPARATOR
 from ixt_workloads.store import Artifact
+
+transformers_logging: Any = transformers.utils.logging
+transformers_logging.disable_progress_bar()
 
 BEST = "ixt_best_feedback"
 """Name of the prefix in the tokenizer's files."""
@@ -108,7 +112,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
                 Exit.DATA, f"weights {folder / name} cannot be read: {error}", "copy them again"
             ) from None
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype or "auto",
@@ -118,6 +122,7 @@ def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
         )
     except (ValueError, OSError, RuntimeError) as error:
         raise StepError(Exit.DATA, f"weights in {folder} do not fit its config.json: {error}") from None
+    model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
         raise StepError(
@@ -132,7 +137,8 @@ def new_model(folder: Path, seed: int) -> Any:
     """A model after the `config.json` of a folder with fresh float32 weights, the same for the same seed."""
     config = load_config(folder)
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    build: Any = AutoModelForCausalLM.from_config
+    return build(config, dtype=torch.float32)
 
 
 def load_config(folder: Path) -> Any:

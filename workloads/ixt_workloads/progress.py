@@ -49,8 +49,8 @@ class Reporter:
 
     def __exit__(self, *_: object) -> None:
         if self._server:
-            self._server.shutdown()
-            self._server.server_close()
+            # In the background: the server looks only every 0.2 s whether it shall stop.
+            threading.Thread(target=_close, args=(self._server,), daemon=True).start()
 
     def update(
         self,
@@ -93,6 +93,11 @@ class Reporter:
     def metrics(self) -> bytes:
         """The Prometheus exposition."""
         return generate_latest(self._registry)
+
+
+def _close(server: ThreadingHTTPServer) -> None:
+    server.shutdown()
+    server.server_close()
 
 
 def _serve(reporter: Reporter, host: str, port: int) -> ThreadingHTTPServer:

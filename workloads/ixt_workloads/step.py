@@ -5,11 +5,13 @@ The frame reads the task, answers `Cached` when the key is committed already, se
 exception into one result and one exit code, and writes the result where the adapter looks for it.
 """
 
+import gzip
 import json
 import logging
 import os
 import signal
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,9 @@ from ixt_workloads.store import (
 )
 
 log = logging.getLogger("ixt")
+
+GZIP = b"\x1f\x8b"
+"""Large tasks come compressed: a ConfigMap holds 1 MiB."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,9 @@ def _attempt(run: Callable[[Step], Result]) -> Result:
     if not path:
         raise StepError(Exit.USAGE, "IXT_TASK is not set", "steps are started by `ixt run` or the operator")
     try:
-        task = Task.model_validate_json(Path(path).read_bytes())
-    except (OSError, ValidationError) as error:
+        content = Path(path).read_bytes()
+        task = Task.model_validate_json(gzip.decompress(content) if content[:2] == GZIP else content)
+    except (OSError, EOFError, zlib.error, ValidationError) as error:
         raise StepError(Exit.USAGE, f"task {path} cannot be read: {error}") from None
     store = open_store(task.storage)
     if task.key and committed(store, task.key):

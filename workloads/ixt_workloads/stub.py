@@ -3,14 +3,14 @@
 It keeps the steps' contract (task, keys, artifacts, progress, results, exit codes) without reading data or
 running an engine, and misbehaves on demand, which real steps do not. $IXT_STUB_SCRIPT names a JSON file:
 {node: {attempt or "*": {"exit": code, "message": text} | {"signal": number} | {"wait_for": path}
-| {"hang": true}}}. As a judge (with a port `http`) it serves /health and nothing else.
+| {"hang": true}}}. As a judge (with a port `http`) it serves /health and nothing else, as soon as its script
+lets it.
 """
 
 import hashlib
 import json
 import os
 import signal
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,7 +20,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import InventoryConfig, TrainConfig
+from ixt_workloads.contract.steps import InventoryConfig, ReportConfig, TrainConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.store import committed
 from ixt_workloads.store.marks import mark
@@ -28,8 +28,10 @@ from ixt_workloads.store.marks import mark
 
 def run(step: Step) -> Result:
     """Do what the step would do, with one small file for each index in place of its work."""
+    step.reporter.update(1, 2, "parts", "half of it is done")
     _misbehave(step)
-    step.reporter.update(1, 2, "parts")
+    if "IXT_PORT_HTTP" in os.environ:
+        _serve()
     if isinstance(step.config, InventoryConfig):
         return _inventory(step, step.config)
     indexes = 1 if isinstance(step.config, TrainConfig) else step.task.indexes
@@ -38,6 +40,10 @@ def run(step: Step) -> Result:
     for role in step.task.inputs:
         step.input(role)
     writer = step.writer()
+    if isinstance(step.config, ReportConfig):
+        writer.add("report.html", b"<p>a stub wrote it</p>")
+        writer.commit({}, ["report.html"])
+        return Result(outcome=Outcome.COMMITTED, key=step.task.key)
     writer.add(f"part-{step.index}.json", _content(step, step.index))
     parts = [f"part-{index}.json" for index in range(indexes)]
     if not all(writer.has(part) for part in parts):
@@ -96,7 +102,7 @@ def _misbehave(step: Step) -> None:
 
 
 def _serve() -> None:
-    """Answer /health until told to stop."""
+    """Answer /health until told to stop, which raises KeyboardInterrupt."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -106,13 +112,9 @@ def _serve() -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer((os.environ.get("IXT_HOST", "127.0.0.1"), int(os.environ["IXT_PORT_HTTP"])), Handler)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    server.serve_forever(0.05)
+    place = os.environ.get("IXT_HOST", "127.0.0.1"), int(os.environ["IXT_PORT_HTTP"])
+    HTTPServer(place, Handler).serve_forever()
 
 
 if __name__ == "__main__":
-    if "IXT_PORT_HTTP" in os.environ:
-        _serve()
-    else:
-        main(run)
+    main(run)

@@ -22,7 +22,7 @@ def fetch_report(run: IXTRun, status: RunStatus, workdir: Path) -> Path | None:
         "fetch", storage_uri(run), steps[-1].key, str(kept.parent), workdir=workdir
     ):
         return None
-    return kept
+    return kept if kept.exists() else None
 
 
 def collect_garbage(run: IXTRun, workdir: Path, older_than_days: int, delete: bool) -> int:

@@ -16,7 +16,7 @@ app = typer.Typer(
         "with it.\n\nWrite an IXTRun manifest, check it with `ixt validate`, carry it out on this machine "
         "with `ixt run`, or apply it to a cluster with kubectl."
     ),
-    epilog="Exit codes: 0 done, 1 the run failed, 2 bad usage or manifest, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 bad usage, manifest or folder, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,27 +68,32 @@ def run(
     from rich.console import Console
 
     from ixt_operator.adapters.local.errors import LocalError
-    from ixt_operator.api.status import ConditionType
-    from ixt_operator.cli.view import watching
+    from ixt_operator.api.status import Phase
+    from ixt_operator.cli import artifacts
+    from ixt_operator.cli.view import failure, place, watching
 
-    console = Console()
+    console = Console(highlight=False)
+    options = {"-w": workdir, "--runtime": runtime}
+    again = " ".join([f"ixt run {file}", *(f"{name} {value}" for name, value in options.items() if value)])
     os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))
     try:
         with watching(console, loaded.metadata.name) as watch:
-            status = asyncio.run(local.run_to_end(loaded, chosen, folder.resolve(), watch))
+            last = asyncio.run(local.run_to_end(loaded, chosen, folder.resolve(), watch))
     except LocalError as error:
         _stop(str(error), BAD_USAGE)
     except OSError as error:
-        _stop(f"{folder}: {error}; choose another --workdir or make room", RUN_FAILED)
-    if status is None:
-        _stop(f"interrupted; go on with: ixt run {file}{f' -w {workdir}' if workdir else ''}", INTERRUPTED)
-    failed = status.condition(ConditionType.FAILED)
-    if failed and status.is_true(ConditionType.FAILED):
-        _stop(f"{loaded.metadata.name} failed: {failed.message}\nlogs: {folder / 'logs'}", RUN_FAILED)
-    from ixt_operator.cli import artifacts
-
-    path = artifacts.fetch_report(loaded, status, folder)
-    console.print(f"Complete. Report: {path}", highlight=False, soft_wrap=True)
+        _stop(f"{folder}: {error.strerror or error}; choose another --workdir or make room", BAD_USAGE)
+    if last is None:
+        _stop(f"interrupted; go on with: {again}", INTERRUPTED)
+    if last.status.phase is Phase.FAILED:
+        Console(stderr=True, highlight=False).print(
+            failure(loaded.metadata.name, last, again), soft_wrap=True
+        )
+        raise typer.Exit(RUN_FAILED)
+    path = artifacts.fetch_report(loaded, last.status, folder)
+    if path is None:
+        _stop(f"complete, but the report could not be fetched: try `ixt report {file}`", RUN_FAILED)
+    console.print(f"Complete. Report: {place(path)}", soft_wrap=True)
 
 
 @app.command()
@@ -117,8 +122,7 @@ def render(
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of the run.")] = None,
 ) -> None:
     """Print the Kubernetes manifests that a run would create, with example pins in place of Inventory's."""
-    import yaml
-
+    from ixt_operator.api.documents import dump
     from ixt_operator.cli import load
     from ixt_operator.render.preview import preview
 
@@ -126,8 +130,8 @@ def render(
     if namespace:
         metadata = loaded.metadata.model_copy(update={"namespace": namespace})
         loaded = loaded.model_copy(update={"metadata": metadata})
-    documents = preview(loaded, load.runtime_of(loaded, runtime))
-    typer.echo(yaml.safe_dump_all(documents, sort_keys=False, width=110), nl=False)
+    for document in preview(loaded, load.runtime_of(loaded, runtime)):
+        typer.echo(f"---\n{dump(document)}", nl=False)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ixt_operator.api.status import RunStatus, StepState, StepStatus
+from ixt_operator.api.status import ConditionType, Phase, RunStatus, StageStatus, StepState, StepStatus
 from ixt_operator.controller.local import Look
 from ixt_operator.plan.observed import ChildState, Observed
-from ixt_operator.plan.status import duration, progress_of, step_covers
+from ixt_operator.plan.status import duration, progress_of, step_covers, unix
 from ixt_operator.plan.survey import running
 
 MARKS = {
@@ -23,8 +24,10 @@ MARKS = {
     StepState.COMPLETE: ("✔", "green"),
     StepState.FAILED: ("✘", "red"),
 }
+STYLES = {Phase.COMPLETE: "green", Phase.FAILED: "red", Phase.SUSPENDED: "yellow"}
 PLAIN_SECONDS = 15.0
 """Between two lines of progress where there is no terminal."""
+STOPPING = "stopping: what runs saves its state; Ctrl-C again ends it at once"
 
 
 @contextmanager
@@ -33,87 +36,126 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
     if not console.is_terminal:
         yield _plain(console)
         return
-    # The tree is redrawn only when there is something new: reading progress takes the time, not drawing.
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    # Redrawn at each look and in between by nobody: looks come as often as there is something new.
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
 
         def show(look: Look) -> None:
             for event in look.events:
-                if event.warning:
-                    live.console.print(Text(f"{event.reason}: {event.message}", style="yellow"))
-            live.update(tree(name, look.status, look.observed), refresh=True)
+                if event.warning and event.reason == "AttemptFailed":
+                    live.console.print(Text(event.message, style="yellow"))
+            drawn = tree(name, look.status, look.observed, console.height - 3)
+            live.update(
+                Group(drawn, Text(STOPPING, style="yellow")) if look.stopping else drawn, refresh=True
+            )
 
         yield show
 
 
 def _plain(console: Console) -> Callable[[Look], None]:
-    last = 0.0
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(look: Look) -> None:
         nonlocal last
         for event in look.events:
-            console.print(f"{event.reason}: {event.message}", markup=False, highlight=False, soft_wrap=True)
-        now = time.monotonic()
-        if now - last >= PLAIN_SECONDS and look.status.summary.step:
-            last = now
-            summary = look.status.summary
-            child = _live(look.observed, summary.stage, summary.step)
+            say(f"{event.reason}: {event.message}")
+        if look.stopping:
+            say(STOPPING)
+        summary = look.status.summary
+        if time.monotonic() - last >= PLAIN_SECONDS and summary.step:
+            last = time.monotonic()
             step = _find(look.status, summary.stage, summary.step)
-            text = f"{summary.stage}/{summary.step}: {figures(step, child)}" if step else summary.message
-            console.print(
-                f"{summary.progress_percent}% {text}", markup=False, highlight=False, soft_wrap=True
-            )
+            child = _live(look.observed, summary.stage, summary.step)
+            text = (figures(step, child) if step else "") or summary.message
+            say(f"{summary.progress_percent}% {summary.stage}/{summary.step}  {text}".rstrip())
 
     return show
 
 
-def tree(name: str, status: RunStatus, observed: Observed | None = None) -> RenderableType:
-    """Stages, steps and arms with state, progress, rate and time left."""
-    summary = status.summary
-    head = Table.grid(padding=(0, 1))
-    head.add_row(
-        Text(name, style="bold"),
-        ProgressBar(total=100, completed=summary.progress_percent, width=24),
-        Text(f"{summary.progress_percent}%"),
-        Text(status.phase.value),
-        Text(f"{summary.eta} left in this step" if summary.eta else "", style="dim"),
-    )
-    root = Tree(head, guide_style="dim")
+def tree(
+    name: str, status: RunStatus, observed: Observed | None = None, height: int | None = None
+) -> RenderableType:
+    """Stages, steps and arms with state, progress, rate and time left.
+
+    Stages in which nothing goes on are one line each when all their steps do not fit `height`.
+    """
+    lines = 2 + sum(1 + len(stage.steps) for stage in status.stages)
+    brief = height is not None and lines > height
+    width = max((len(step.name) for stage in status.stages for step in stage.steps), default=0)
+    root = Tree(_head(name, status), guide_style="dim")
     for stage in status.stages:
+        going_on = any(step.state in (StepState.RUNNING, StepState.FAILED) for step in stage.steps)
+        if brief and not going_on:
+            root.add(_stage_line(stage))
+            continue
         branch = root.add(Text(stage.name, style="bold"))
         for step in stage.steps:
-            mark, style = MARKS[step.state]
             child = _live(observed, stage.name, step.name) if observed else None
-            line = Table.grid(padding=(0, 1))
-            line.add_column(width=1)
-            line.add_column(width=26)
-            line.add_column()
-            line.add_row(Text(mark, style=style), Text(step.name, style=style), Text(figures(step, child)))
-            branch.add(line)
-    rows: list[RenderableType] = [root]
-    if summary.message and summary.stage:
-        rows.append(Text(summary.message, style="dim"))
-    return Group(*rows)
+            branch.add(_step_line(step, child, width))
+    summary = status.summary
+    note = summary.message if status.phase is Phase.RUNNING and summary.stage else ""
+    return Group(root, Text(note, style="dim", overflow="fold")) if note else root
+
+
+def _head(name: str, status: RunStatus) -> RenderableType:
+    summary, style = status.summary, STYLES.get(status.phase, "cyan")
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        Text(name, style="bold"),
+        ProgressBar(total=100, completed=summary.progress_percent, width=24, complete_style=style),
+        Text(f"{summary.progress_percent}%"),
+        Text(status.phase.value, style=style),
+        Text(_elapsed(status), style="dim"),
+    )
+    return line
+
+
+def _elapsed(status: RunStatus) -> str:
+    if status.start_time is None:
+        return ""
+    end = unix(status.completion_time) if status.completion_time else time.time()
+    if status.phase in (Phase.COMPLETE, Phase.FAILED) or not status.summary.eta:
+        return duration(end - unix(status.start_time))
+    return f"{duration(end - unix(status.start_time))}, {status.summary.eta} left in {status.summary.step}"
+
+
+def _stage_line(stage: StageStatus) -> Text:
+    states = {step.state for step in stage.steps}
+    mark, style = MARKS[StepState.COMPLETE if states == {StepState.COMPLETE} else StepState.WAITING]
+    return Text.assemble((f"{mark} {stage.name}", style), (f"  {len(stage.steps)} steps", "dim"))
+
+
+def _step_line(step: StepStatus, child: ChildState | None, width: int) -> Text:
+    mark, style = MARKS[step.state]
+    name = (f"{mark} {step.name:{width}}  ", style)
+    failed = step.state is StepState.FAILED
+    line = Text.assemble(name, (figures(step, child), style if failed else ""))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def figures(step: StepStatus, child: ChildState | None) -> str:
     """Done, total, rate, time left and the last figures of a step, in a line."""
     parts = []
+    progress = progress_of(child) if step.state is StepState.RUNNING else None
     if step.total and step.unit:
-        parts.append(f"{amount(step.done)}/{amount(step.total)} {step.unit}")
-    progress = progress_of(child)
-    if progress and progress.per_second and step.state is StepState.RUNNING:
+        done = step.total if step.state is StepState.COMPLETE else step.done
+        parts.append(f"{amount(done)}/{amount(step.total)} {step.unit}")
+    if progress and progress.per_second:
         parts.append(f"{amount(progress.per_second)}/s")
         if progress.total:
             parts.append(f"{duration((progress.total - progress.done) / progress.per_second)} left")
-    if step.state is StepState.RUNNING and progress:
+    if progress:
         parts += [f"{name} {value:.4g}" for name, value in list(progress.metrics.items())[:3]]
     if step.cached:
         parts.append("cached")
     failures = sum(step.attempts_by_fault.values())
     if failures:
         parts.append(f"{failures} failed attempt{'s' if failures > 1 else ''}")
-    if step.message and not parts:
-        parts.append(step.message)
+    if step.message and (not parts or step.state is StepState.FAILED):
+        parts.append(step.message.partition("\n")[0])
     return "  ".join(parts)
 
 
@@ -123,6 +165,33 @@ def amount(number: float) -> str:
         if abs(number) >= size:
             return f"{number / size:.1f}{letter}"
     return f"{number:.0f}"
+
+
+def failure(name: str, look: Look, again: str) -> Text:
+    """What failed and why, where its logs are, and how to go on."""
+    failed = look.status.condition(ConditionType.FAILED)
+    what, _, more = (failed.message if failed else "").partition("\n")
+    lines = [(f"{name} failed: {what}", "bold red"), (more, "")]
+    lines += [(f"log: {place(path)}", "") for path in _logs_of_failures(look)]
+    lines.append((f"once that is mended, go on with: {again}", ""))
+    return Text("\n").join(Text(text, style=style) for text, style in lines if text)
+
+
+def _logs_of_failures(look: Look) -> list[Path]:
+    """Logs of the newest attempts of steps that were given up."""
+    newest: dict[str, ChildState] = {}
+    for stage in look.status.stages:
+        for step in stage.steps:
+            for child in look.observed.children.values():
+                if step.state is StepState.FAILED and step_covers(stage.name, step.name, child.node):
+                    newest[child.node] = max(newest.get(child.node, child), child, key=lambda c: c.attempt)
+    return [Path(process.log) for child in newest.values() for process in child.failed if process.log]
+
+
+def place(path: Path) -> str:
+    """A path as people type it: from the current folder, if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _find(status: RunStatus, stage: str, node: str) -> StepStatus | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ixt_operator.api.run import IXTRun, Stage
 from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.plan.graph import question_of
 from ixt_operator.plan.spec import judge_of, storage_uri
 from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
-from ixt_workloads.contract.keys import KEY_LENGTH
 from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainConfig
 
 PROGRESS_PORT = 8080
@@ -29,20 +29,19 @@ ROLES = {
 
 
 def child_name(run: IXTRun, node: str, step: str, key: str, attempt: int) -> str:
-    """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label of at most 52 characters."""
-    stage = node.partition("/")[0][:12].rstrip("-")
-    digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:6]
-    parts = [run.metadata.name[:18].rstrip("-.").replace(".", "-"), stage, step, digest, str(attempt)]
-    return "-".join(part for part in parts if part != step or stage != step)
+    """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label that starts with a letter, as Services want it, of
+    at most 52 characters for attempts of up to five digits."""
+    name = run.metadata.name.replace(".", "-")
+    owner = (name if name[0].isalpha() else f"r{name}")[:16].rstrip("-")
+    stage = f"{node.partition('/')[0][:10].rstrip('-')}-" if "/" in node else ""
+    digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:8]
+    return f"{owner}-{stage}{step}-{digest}-{attempt}"
 
 
 def inventory_child(
     run: IXTRun, runtime: IXTRuntime, stage: Stage, probe: Probe, pins: dict[str, str], attempt: int
 ) -> Child:
-    """The child that pins a stage. Its key stands for its whole question, places included: a dataset that
-    moved, or an edit of a later step, asks anew."""
-    question = {"probe": probe.model_dump(mode="json"), "pins": pins}
-    key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+    """The child that pins a stage; its key stands for its whole question (see `Asked`)."""
     node = probe.nodes[0]
     task = Task(
         name=node.name,
@@ -53,7 +52,7 @@ def inventory_child(
         indexes=1,
         probe=probe,
     )
-    return _tasks(run, runtime, stage, node, key, task)
+    return _tasks(run, runtime, stage, node, question_of(probe, pins), task)
 
 
 def step_child(

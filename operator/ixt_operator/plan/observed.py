@@ -5,6 +5,12 @@ from enum import StrEnum
 from ixt_workloads.contract.base import Model
 from ixt_workloads.contract.results import Progress, Result
 
+JUDGE = "judge"
+"""Step of the node `<stage>/judge`, which is a server."""
+
+SHARED_STEPS = ("annotate", "prepare")
+"""Their processes share the work, and each reports on its own part of it."""
+
 
 class ProcessPhase(StrEnum):
     """Where a process is."""
@@ -40,6 +46,8 @@ class ProcessState(Model):
     """Where its log is."""
     restarts: int = 0
     """Servers: how often it was started anew."""
+    unschedulable_since: float | None = None
+    """Since when no machine was found for it, in Unix seconds."""
 
 
 class ChildState(Model):
@@ -55,6 +63,17 @@ class ChildState(Model):
     processes: tuple[ProcessState, ...] = ()
 
     @property
+    def step(self) -> str:
+        """Its step: inventory, annotate, prepare, train, evaluate, report; or judge."""
+        return self.node.split("/")[1] if "/" in self.node else self.node
+
+    @property
+    def live(self) -> bool:
+        """It has processes, or will have: one that is being deleted holds what it held, and a server that
+        ended is started again."""
+        return self.deleting or self.step == JUDGE or not self.ended
+
+    @property
     def ended(self) -> bool:
         """Every process has ended."""
         return bool(self.processes) and all(
@@ -66,8 +85,36 @@ class ChildState(Model):
         """Processes that failed."""
         return tuple(process for process in self.processes if process.phase is ProcessPhase.FAILED)
 
+    @property
+    def progress(self) -> Progress | None:
+        """Progress of its processes together: those that share the documents among them add up, of ranks the
+        one that is furthest tells."""
+        found = [process.progress for process in self.processes if process.progress]
+        if not found:
+            return None
+        best = max(found, key=lambda progress: progress.done)
+        if self.step not in SHARED_STEPS:
+            return best
+        done = sum(progress.done for progress in found)
+        total = max((progress.total for progress in found if progress.total is not None), default=None)
+        rate = sum(progress.per_second or 0.0 for progress in found)
+        return best.model_copy(
+            update={
+                "done": done if total is None else min(done, total),
+                "total": total,
+                "per_second": rate or None,
+            }
+        )
+
 
 class Observed(Model):
     """All children of a run."""
 
     children: dict[str, ChildState] = {}
+
+    def by_node(self) -> dict[str, list[ChildState]]:
+        """The children of each node, oldest attempt first."""
+        found: dict[str, list[ChildState]] = {}
+        for child in sorted(self.children.values(), key=lambda child: (child.attempt, child.created_at)):
+            found.setdefault(child.node, []).append(child)
+        return found

@@ -2,6 +2,9 @@
 
 Level-triggered: every call looks at the whole run and names what is missing or too much, whatever
 happened before. Names of children are deterministic, so carrying out a plan twice does nothing twice.
+
+What a plan rests on may be out of date. Creating a first attempt then does no harm; before a further attempt,
+a server, a trainer, any delete and the end of a run, adapters make sure that they look at what is.
 """
 
 from collections.abc import Iterator
@@ -9,22 +12,29 @@ from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import ConditionType, Reason, RunStatus
+from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, RunStatus
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
 from ixt_operator.plan.nodes import REPORT, Lane, lanes
-from ixt_operator.plan.observed import ChildState, Observed
-from ixt_operator.plan.retry import GiveUp, TryAgain
+from ixt_operator.plan.observed import JUDGE, ChildState, Observed
+from ixt_operator.plan.retry import GiveUp, TryAgain, spent
 from ixt_operator.plan.scale import judge_trouble, replicas
 from ixt_operator.plan.status import Ending, describe, step_covers, unix
-from ixt_operator.plan.survey import NodeState, StageView, View, ready, running, survey
+from ixt_operator.plan.survey import NodeState, StageView, View, ready, survey
+from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.graph import Keyed
 from ixt_workloads.contract.keys import KEY_LENGTH, key_of
 from ixt_workloads.contract.steps import AnnotateConfig
 
-
 JUDGE_POLL_SECONDS = 0.2
 """While a judge starts, it is asked this often whether it is ready."""
+
+GONE_POLL_SECONDS = 1.0
+"""What is waited for to be gone is looked for this often."""
+
+LANE_STEPS = ("prepare", "train", "evaluate")
+DEVICE_STEPS = ("train", "evaluate")
+"""Steps that may hold the devices that a judge needs."""
 
 
 class Plan(NamedTuple):
@@ -51,6 +61,8 @@ class _Now(NamedTuple):
     run: IXTRun
     runtime: IXTRuntime
     observed: Observed
+    children: dict[str, list[ChildState]]
+    """By node."""
     previous: RunStatus | None
     time: float
 
@@ -69,18 +81,21 @@ def plan(
     run: IXTRun, runtime: IXTRuntime, observed: Observed, previous: RunStatus | None, now: float
 ) -> Plan:
     """The next moves of a run. `now` is in Unix seconds."""
+    stop = tuple(name for name, child in observed.children.items() if _stops(child))
+    if previous and _over(run, previous):
+        return Plan(stop, (), (), previous, None, {})
     started = unix(previous.start_time) if previous and previous.start_time else now
-    stages = survey(run, runtime, observed, started)
+    stages = survey(run, observed, started)
     moves = _Moves([], [], [], [])
-    at = _Now(run, runtime, observed, previous, now)
-    ending = _ending(at, stages)
+    at = _Now(run, runtime, observed, observed.by_node(), previous, now)
+    ending = _ending(at, stages, moves)
     if ending or run.spec.suspend:
-        moves.delete.extend(name for name, child in observed.children.items() if _stops(child))
+        moves.delete.extend(stop)
     else:
         moves.delete.extend(_obsolete(stages, observed))
         _advance(at, stages, moves)
-    status = describe(run, stages, observed, previous, ending, now)
-    due = [max(0.0, time - now) for time in moves.waits]
+    status = describe(run, stages, observed, previous, ending, moves.create, now)
+    due = [] if ending or run.spec.suspend else [max(0.0, time - now) for time in moves.waits]
     return Plan(
         delete=tuple(dict.fromkeys(moves.delete)),
         create=tuple(moves.create),
@@ -92,15 +107,17 @@ def plan(
 
 
 def _stops(child: ChildState) -> bool:
-    return not child.deleting and not child.ended
+    return child.live and not child.deleting
 
 
-def _ending(at: _Now, stages: tuple[StageView, ...]) -> Ending | None:
-    """How the run ended, if it did. A run that failed stays failed."""
-    run, _, observed, previous, now = at
-    if previous and previous.is_true(ConditionType.FAILED):
-        failed = previous.condition(ConditionType.FAILED)
-        return Ending(True, failed.reason, failed.message) if failed else None
+def _over(run: IXTRun, previous: RunStatus) -> bool:
+    """Whether the run ended. An edit of its spec takes it up again."""
+    ended = previous.is_true(ConditionType.COMPLETE) or previous.is_true(ConditionType.FAILED)
+    return ended and previous.observed_generation == run.metadata.generation
+
+
+def _ending(at: _Now, stages: tuple[StageView, ...], moves: _Moves) -> Ending | None:
+    """How the run ends, if it does."""
     if all(stage.complete for stage in stages):
         return Ending(
             False, Reason.RUN_COMPLETE, f"all {sum(len(s.views) for s in stages)} steps are committed"
@@ -108,25 +125,15 @@ def _ending(at: _Now, stages: tuple[StageView, ...]) -> Ending | None:
     for view in (view for stage in stages for view in stage.views.values()):
         if isinstance(view.decision, GiveUp):
             return _given_up(view, view.decision)
-    for stage in stages:
-        judge = _judge_state(observed, stage)
-        allowed = run.spec.failure_policy.application
-        if judge and (cause := judge_trouble(judge, allowed)):
-            return Ending(True, Reason.RESTARTS_EXHAUSTED, f"judge of stage {stage.stage.name}: {cause}")
-    deadline = run.spec.active_deadline_seconds
-    started = min((child.created_at for child in observed.children.values()), default=now)
-    if deadline is not None and not run.spec.suspend and now - started > deadline:
-        return Ending(
-            True,
-            Reason.DEADLINE_EXCEEDED,
-            f"not complete after activeDeadlineSeconds={deadline}: raise it, and what is committed is kept",
-        )
-    return None
+    active = next(stage for stage in stages if not stage.complete)
+    if trouble := _judge_failed(at, active):
+        return Ending(True, Reason.RESTARTS_EXHAUSTED, trouble)
+    return _too_late(at, moves) or _unschedulable(at, moves)
 
 
 def _given_up(view: View, decision: GiveUp) -> Ending:
     cause = decision.cause
-    user = cause.fault == "User"
+    user = cause.fault is Fault.USER
     tried = "" if user else f" ({cause.fault}, {len(view.attempts)} attempts)"
     parts = [f"{view.node.name}{tried}: {cause.message}", cause.hint]
     if not user and cause.last_log:
@@ -135,40 +142,87 @@ def _given_up(view: View, decision: GiveUp) -> Ending:
     return Ending(True, reason, "\n".join(part for part in parts if part)[:1024])
 
 
+def _judge_failed(at: _Now, stage: StageView) -> str | None:
+    """Why the judge that the stage needs now will never be ready."""
+    if stage.pins is None:
+        return None
+    key = _judge_key(at.run, at.runtime, stage)
+    for judge in at.children.get(_judge_node(stage), ()):
+        trouble = judge_trouble(judge, at.run.spec.failure_policy.application)
+        if judge.key == key and not judge.deleting and trouble:
+            return f"judge of stage {stage.stage.name}: {trouble}"[:1024]
+    return None
+
+
+def _too_late(at: _Now, moves: _Moves) -> Ending | None:
+    """The deadline's clock starts anew when a suspended run goes on, as a Job's does."""
+    deadline = at.run.spec.active_deadline_seconds
+    if deadline is None or at.run.spec.suspend:
+        return None
+    since = at.time
+    suspended = at.previous.condition(ConditionType.SUSPENDED) if at.previous else None
+    if suspended and suspended.status is ConditionStatus.FALSE:
+        since = unix(suspended.last_transition_time)
+    if at.time < since + deadline:
+        moves.waits.append(since + deadline)
+        return None
+    return Ending(
+        True,
+        Reason.DEADLINE_EXCEEDED,
+        f"not complete after activeDeadlineSeconds={deadline}: raise it, and what is committed is kept",
+    )
+
+
+def _unschedulable(at: _Now, moves: _Moves) -> Ending | None:
+    timeout = at.run.spec.scheduling_timeout_seconds
+    for child in at.observed.children.values():
+        for process in child.processes if _stops(child) else ():
+            since = process.unschedulable_since
+            if since is None:
+                continue
+            if at.time >= since + timeout:
+                why = f": {process.reason}" if process.reason else ""
+                return Ending(
+                    True,
+                    Reason.SCHEDULING_TIMEOUT,
+                    f"{child.node}: no node for {process.where or child.name} after "
+                    f"schedulingTimeoutSeconds={timeout}{why}; ask for less, or raise it",
+                )
+            moves.waits.append(since + timeout)
+    return None
+
+
 def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str]:
-    """Live children of nodes whose key is another one by now, or that are no more."""
-    resolved = all(stage.pins is not None for stage in stages)
-    keys = {
-        view.node.name: view.keyed.key
-        for stage in stages
-        for view in stage.views.values()
-        if view.keyed and view.node.kind != "Inventory"
-    }
-    nodes = {name for stage in stages for name in stage.views} | {_judge_node(stage) for stage in stages}
+    """Children that are not needed any more: live ones of nodes that have another key by now, that are gone or
+    that another run completed, and old attempts that nobody counts."""
+    current: dict[str, str] = {}
+    complete = set()
+    for stage in stages:
+        for name, view in stage.views.items():
+            yield from spent(view.attempts)
+            if view.node.kind == "Inventory":
+                current |= {name: stage.asked.question} if stage.asked else {}
+            elif view.keyed:
+                current[name] = view.keyed.key
+            if view.state is NodeState.COMPLETE:
+                complete.add(name)
+    nodes = {name for stage in stages for name in (*stage.views, _judge_node(stage))}
     for name, child in observed.children.items():
-        if not _stops(child):
-            continue
-        other_key = child.node in keys and child.key != keys[child.node]
-        gone = resolved and child.node not in nodes
-        if other_key or gone:
+        other_key = child.node in current and child.key != current[child.node]
+        if _stops(child) and (other_key or child.node not in nodes or child.node in complete):
             yield name
 
 
-def _advance(
-    at: _Now,
-    stages: tuple[StageView, ...],
-    moves: _Moves,
-) -> None:
+def _advance(at: _Now, stages: tuple[StageView, ...], moves: _Moves) -> None:
     """Start what comes next. Inventories run ahead of training, so that what is missing in a late stage is
     found in the first minute; all else goes stage by stage."""
     for stage in stages:
         inventory = next(iter(stage.views.values()))
         if inventory.state is not NodeState.COMPLETE:
-            if _may_start(inventory, moves, at.time):
-                attempt = _next_attempt(at, inventory)
-                moves.create.append(
-                    inventory_child(at.run, at.runtime, stage.stage, stage.probe, stage.earlier, attempt)
-                )
+            if stage.asked and _may_start(at, inventory, moves):
+                asked, attempt = stage.asked, _next_attempt(at, inventory)
+                child = inventory_child(at.run, at.runtime, stage.stage, asked.probe, asked.pins, attempt)
+                moves.create.append(child)
             break
     active = next((stage for stage in stages if not stage.complete), None)
     if active is None or active.pins is None:
@@ -176,70 +230,84 @@ def _advance(
     annotations = [view for view in active.views.values() if view.node.kind == "Annotate"]
     unannotated = [view for view in annotations if view.state is not NodeState.COMPLETE]
     if unannotated:
-        _annotate(at, active, unannotated, moves)
-        return
-    if judge := _judge_state(at.observed, active):
-        # Training asks for its GPUs only after the judge's processes are gone.
-        if not judge.deleting:
-            moves.delete.append(judge.name)
-        moves.waits.append(at.time + 1.0)
-        return
-    _train(at, active, moves)
+        _annotate(at, active, unannotated[0], moves)
+    elif _judges_gone(at, moves):
+        _train(at, active, moves)
 
 
-def _annotate(
-    at: _Now,
-    stage: StageView,
-    unannotated: list[View],
-    moves: _Moves,
-) -> None:
+def _annotate(at: _Now, stage: StageView, view: View, moves: _Moves) -> None:
     """One annotation after the other: each fills the judge by itself."""
-    run, runtime, observed, _, now = at
-    view, judge_name = unannotated[0], None
-    config = view.node.config
-    if isinstance(config, AnnotateConfig) and config.judge and run.spec.judge and not run.spec.judge.endpoint:
-        judge = _judge_state(observed, stage)
-        wanted = judge_child(run, runtime, stage.stage, _judge_key(run, runtime, stage), 1, 0)
-        if judge and judge.key != wanted.key:
-            if not judge.deleting:
-                moves.delete.append(judge.name)
-            moves.waits.append(at.time + 1.0)
-            return
-        current = view.current if view.state is NodeState.RUNNING else None
-        count = replicas(run.spec.judge.engine, stage.stage.annotate, current, judge, now)
-        wanted = judge_child(run, runtime, stage.stage, wanted.key, count, 0)
-        if judge is None:
+    config, spec = view.node.config, at.run.spec.judge
+    served = isinstance(config, AnnotateConfig) and config.judge and spec and not spec.endpoint
+    judge = _judge(at, stage, view, moves) if served else None
+    if not served and not _judges_gone(at, moves):
+        return
+    if (judge or not served) and _may_start(at, view, moves):
+        moves.create.append(_step(at, stage, view, judge))
+
+
+def _judge(at: _Now, stage: StageView, view: View, moves: _Moves) -> str | None:
+    """Name of a ready judge for an annotation; None while there is none yet. One that an annotation talks to
+    stays, whatever a new one would look like."""
+    assert at.run.spec.judge
+    judge = next((c for c in at.children.get(_judge_node(stage), ()) if not c.deleting), None)
+    current = view.current if view.state is NodeState.RUNNING else None
+    count = replicas(at.run.spec.judge.engine, stage.stage.annotate, current, judge, at.time)
+    wanted = judge_child(
+        at.run, at.runtime, stage.stage, _judge_key(at.run, at.runtime, stage), count, attempt=0
+    )
+    if judge and judge.key != wanted.key:
+        if current is None:
+            _judges_gone(at, moves)
+        return None
+    if not _judges_gone(at, moves, but=judge):
+        return None
+    if judge is None:
+        if not any(child.live and child.step in DEVICE_STEPS for child in at.observed.children.values()):
             moves.create.append(wanted)
-            return
-        if count != len(judge.processes):
-            moves.scale.append(wanted)
-        if not ready(judge):
-            moves.waits.append(at.time + JUDGE_POLL_SECONDS)
-            return
-        judge_name = judge.name
-    if _may_start(view, moves, at.time):
-        moves.create.append(_step(at, stage, view, judge_name))
+        return None
+    if count != len(judge.processes):
+        moves.scale.append(wanted)
+    if not ready(judge):
+        moves.waits.append(at.time + JUDGE_POLL_SECONDS)
+        return None
+    return judge.name
 
 
-def _train(
-    at: _Now,
-    stage: StageView,
-    moves: _Moves,
-) -> None:
+def _judges_gone(at: _Now, moves: _Moves, but: ChildState | None = None) -> bool:
+    """Whether no judge has processes any more, apart from one; what does is stopped."""
+    judges = [
+        child
+        for child in at.observed.children.values()
+        if child.step == JUDGE and not (but and child.name == but.name)
+    ]
+    moves.delete.extend(judge.name for judge in judges if not judge.deleting)
+    if judges:
+        moves.waits.append(at.time + GONE_POLL_SECONDS)
+    return not judges
+
+
+def _train(at: _Now, stage: StageView, moves: _Moves) -> None:
     """Lanes from first to last, each as far as it goes, at most maxParallelArms steps at a time; then the
-    report."""
-    busy: set[str] = set()
+    report. A lane that waits for another run's claim holds no place."""
+    busy = {c.node for c in at.observed.children.values() if c.live and c.step in LANE_STEPS}
+    started, complete = set[str](), True
     for lane in lanes(at.run):
         view = next((view for view in _chain(stage, lane) if view.state is not NodeState.COMPLETE), None)
-        if view is None or view.node.name in busy:
+        if view is None:
             continue
-        if len(busy) == at.run.spec.max_parallel_arms:
-            return
-        busy.add(view.node.name)
-        if _may_start(view, moves, at.time):
+        complete = False
+        name = view.node.name
+        if name in started or len(busy | {name}) > at.run.spec.max_parallel_arms:
+            continue
+        if _may_start(at, view, moves):
             moves.create.append(_step(at, stage, view))
+            started.add(name)
+        elif view.decision and view.decision.cause.fault is Fault.BUSY:
+            continue
+        busy.add(name)
     report = stage.views.get(REPORT)
-    if report and not busy and _may_start(report, moves, at.time):
+    if report and complete and _may_start(at, report, moves):
         moves.create.append(_step(at, stage, report))
 
 
@@ -252,24 +320,25 @@ def _chain(stage: StageView, lane: Lane) -> tuple[View, ...]:
     )
 
 
-def _may_start(view: View, moves: _Moves, now: float) -> bool:
-    """Whether a new attempt is due; a later one is noted."""
+def _may_start(at: _Now, view: View, moves: _Moves) -> bool:
+    """Whether a new attempt is due: never before the last one of the node, of whatever key, is gone. What is
+    due later is noted."""
+    name = view.node.name
+    if any(child.live for child in at.children.get(name, ())):
+        if view.state is not NodeState.RUNNING:
+            moves.waits.append(at.time + GONE_POLL_SECONDS)
+        return False
     match view.state, view.decision:
         case NodeState.WAITING, _:
-            return not (view.current and running(view.current))
-        case NodeState.RETRYING, TryAgain(at=at):
-            if now >= at:
+            return True
+        case NodeState.RETRYING, TryAgain(at=due):
+            if at.time >= due:
                 return True
-            moves.waits.append(at)
+            moves.waits.append(due)
     return False
 
 
-def _step(
-    at: _Now,
-    stage: StageView,
-    view: View,
-    judge: str | None = None,
-) -> Child:
+def _step(at: _Now, stage: StageView, view: View, judge: str | None = None) -> Child:
     if view.keyed is None or stage.pins is None:
         raise ValueError(f"{view.node.name} has no key yet")
     attempt = _next_attempt(at, view)
@@ -279,23 +348,19 @@ def _step(
 def _next_attempt(at: _Now, view: View) -> int:
     """One more than any attempt of the node seen now or noted in the status, since work folders are
     never shared between attempts."""
-    seen = [child.attempt for child in at.observed.children.values() if child.node == view.node.name]
+    name = view.node.name
+    seen = [child.attempt + 1 for child in at.children.get(name, ())]
     noted = [
         step.attempt
         for stage in (at.previous.stages if at.previous else ())
         for step in stage.steps
-        if step.key and step_covers(stage.name, step.name, view.node.name)
+        if step_covers(stage.name, step.name, name)
     ]
-    return max([*seen, *noted], default=-1) + 1
+    return max([*seen, *noted], default=0)
 
 
 def _judge_node(stage: StageView) -> str:
-    return f"{stage.stage.name}/judge"
-
-
-def _judge_state(observed: Observed, stage: StageView) -> ChildState | None:
-    node = _judge_node(stage)
-    return next((child for child in observed.children.values() if child.node == node), None)
+    return f"{stage.stage.name}/{JUDGE}"
 
 
 def _judge_key(run: IXTRun, runtime: IXTRuntime, stage: StageView) -> str:

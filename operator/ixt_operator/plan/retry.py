@@ -12,7 +12,9 @@ from ixt_workloads.contract.exits import Fault, fault_of
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
 BUSY_DELAY_SECONDS = 15.0
-"""A claim's holder is asked again this often."""
+"""A claim's holder is asked again after this long at first."""
+BUSY_ATTEMPTS = 8
+"""Attempts that found another run's claim and are kept; waiting may take days."""
 
 
 class Cause(NamedTuple):
@@ -100,13 +102,18 @@ def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:
 def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAgain:
     """What to do after the newest of a step's attempts failed. Each class of fault has its own budget."""
     cause = cause_of(attempts[-1])
-    if cause.fault is Fault.BUSY:
-        return TryAgain(cause, cause.ended_at + BUSY_DELAY_SECONDS)
     failures = counts(attempts)[cause.fault]
-    if failures > budget(cause.fault, policy):
+    busy = cause.fault is Fault.BUSY
+    if not busy and failures > budget(cause.fault, policy):
         return GiveUp(cause)
-    delay = min(FIRST_DELAY_SECONDS * 2 ** (failures - 1), LONGEST_DELAY_SECONDS)
-    return TryAgain(cause, cause.ended_at + delay)
+    delay = (BUSY_DELAY_SECONDS if busy else FIRST_DELAY_SECONDS) * 2.0 ** min(failures - 1, 16)
+    return TryAgain(cause, cause.ended_at + min(delay, LONGEST_DELAY_SECONDS))
+
+
+def spent(attempts: Iterable[ChildState]) -> Iterable[str]:
+    """Names of old attempts that count for nothing any more."""
+    busy = [child for child in attempts if child.failed and cause_of(child).fault is Fault.BUSY]
+    return [child.name for child in busy[:-BUSY_ATTEMPTS] if child.ended]
 
 
 def budget(fault_class: Fault, policy: FailurePolicy) -> int:

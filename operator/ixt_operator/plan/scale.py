@@ -20,14 +20,13 @@ def replicas(
     if annotate.deadline_seconds is None:
         return engine.max_replicas
     present = max(len(judge.processes), engine.min_replicas) if judge else engine.min_replicas
-    progress = [process.progress for process in worker.processes if process.progress] if worker else []
-    rate = sum(entry.per_second or 0.0 for entry in progress)
+    progress = worker.progress if worker else None
     ready = sum(process.phase is ProcessPhase.READY for process in judge.processes) if judge else 0
-    if not worker or not rate or not ready:
+    if not worker or not progress or not progress.per_second or not ready:
         return min(present, engine.max_replicas)
-    backlog = sum((entry.total or 0.0) - entry.done for entry in progress)
+    backlog = max(0.0, (progress.total or 0.0) - progress.done)
     left = max(worker.created_at + annotate.deadline_seconds - now, 1.0)
-    needed = math.ceil(backlog / (rate / ready) / left)
+    needed = math.ceil(backlog / (progress.per_second / ready) / left)
     return max(engine.min_replicas, min(max(needed, present), engine.max_replicas))
 
 

@@ -1,7 +1,7 @@
 """What a run's status says, and which events its changes make. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -22,14 +22,22 @@ from ixt_operator.api.status import (
     Summary,
     fitted,
 )
+from ixt_operator.plan.child import Child
 from ixt_operator.plan.nodes import lanes
-from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
+from ixt_operator.plan.observed import JUDGE, ChildState, Observed, ProcessPhase
 from ixt_operator.plan.retry import TryAgain, counts
-from ixt_operator.plan.survey import NodeState, StageView, View, running
+from ixt_operator.plan.survey import NodeState, StageView, View, ready
+from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.results import Progress
 
 WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate": 4, "Report": 1}
 """Rough shares of the kinds of steps in a run's cost, for its progress."""
+
+ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
+"""Which of a stage's nodes the summary is about."""
+
+MAX_COUNT = 10_000
+"""The status counts attempts no further."""
 
 
 class Ending(NamedTuple):
@@ -46,19 +54,23 @@ def describe(
     observed: Observed,
     previous: RunStatus | None,
     ending: Ending | None,
+    created: Iterable[Child],
     now: float,
 ) -> RunStatus:
-    """The whole status. Equal to the previous one when nothing shown has changed."""
-    summary = _summary(run, stages, observed, ending)
+    """The whole status. Equal to the previous one when nothing shown has changed. `created` are the children
+    that this look starts: their attempts are begun even if they are never seen."""
+    summary = _summary(run, stages, observed, previous, ending)
+    begun = {name: children[-1].attempt + 1 for name, children in observed.by_node().items()}
+    begun |= {child.node: child.attempt + 1 for child in created}
     conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
     done = ending is not None
     status = RunStatus(
         observed_generation=run.metadata.generation,
-        phase=_phase(run, stages, ending),
+        phase=_phase(run, observed, ending),
         conditions=conditions,
         summary=summary,
-        stages=tuple(_stage(run, stage, observed, previous) for stage in stages),
-        cost=_cost(observed),
+        stages=tuple(_stage(run, stage, begun, previous, ending) for stage in stages),
+        cost=_cost(observed, previous),
         start_time=(previous.start_time if previous else None) or _time(now),
         completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
     )
@@ -86,8 +98,7 @@ def events(old: RunStatus | None, new: RunStatus) -> tuple[Event, ...]:
         for step in stage.steps:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
             name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
-            failures = sum(step.attempts_by_fault.values()) - sum(was.attempts_by_fault.values())
-            if failures > 0:
+            if _failures(step) > _failures(was):
                 found.append(Event(True, "AttemptFailed", f"{name}: {step.message}"))
             if step.state is was.state:
                 continue
@@ -106,13 +117,17 @@ def events(old: RunStatus | None, new: RunStatus) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def _phase(run: IXTRun, stages: tuple[StageView, ...], ending: Ending | None) -> Phase:
+def _failures(step: StepStatus) -> int:
+    """Failed attempts; one that found another run's claim did not fail."""
+    return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)
+
+
+def _phase(run: IXTRun, observed: Observed, ending: Ending | None) -> Phase:
     if ending:
         return Phase.FAILED if ending.failed else Phase.COMPLETE
     if run.spec.suspend:
         return Phase.SUSPENDED
-    started = any(view.attempts for stage in stages for view in stage.views.values())
-    return Phase.RUNNING if started else Phase.PENDING
+    return Phase.RUNNING if observed.children else Phase.PENDING
 
 
 def _conditions(
@@ -124,10 +139,15 @@ def _conditions(
     message: str,
     now: float,
 ) -> Iterable[Condition]:
-    live = any(running(child) for child in observed.children.values())
+    live = any(child.live for child in observed.children.values())
+    works = any(
+        process.phase in (ProcessPhase.RUNNING, ProcessPhase.READY)
+        for child in observed.children.values()
+        for process in child.processes
+    )
     retrying = [v for stage in stages for v in stage.views.values() if v.state is NodeState.RETRYING]
     waits_for_claim = any(
-        isinstance(view.decision, TryAgain) and view.decision.cause.fault == "Busy" for view in retrying
+        view.decision is not None and view.decision.cause.fault is Fault.BUSY for view in retrying
     )
     if ending:
         progressing = (False, ending.reason, "")
@@ -138,7 +158,7 @@ def _conditions(
     elif retrying:
         progressing = (True, Reason.RETRYING, message)
     else:
-        progressing = (True, Reason.STEPS_RUNNING if live else Reason.STEPS_WAITING, message)
+        progressing = (True, Reason.STEPS_RUNNING if works else Reason.STEPS_WAITING, message)
     if not run.spec.suspend or ending:
         suspended = (False, Reason.NOT_SUSPENDED, "")
     elif live:
@@ -171,74 +191,74 @@ def _conditions(
         )
 
 
-def _stage(run: IXTRun, stage: StageView, observed: Observed, previous: RunStatus | None) -> StageStatus:
+def _stage(
+    run: IXTRun,
+    stage: StageView,
+    begun: Mapping[str, int],
+    previous: RunStatus | None,
+    ending: Ending | None,
+) -> StageStatus:
     arms = {lane.name: lane.arm.name for lane in lanes(run)}
+    name = stage.stage.name
     grouped: dict[str, list[View]] = defaultdict(list)
-    for name, view in stage.views.items():
-        short = name.removeprefix(stage.stage.name + "/")
+    for node, view in stage.views.items():
+        short = node.removeprefix(name + "/")
         step, _, last = short.partition("/")
         arm = arms.get(last, "") if view.node.kind in ("Train", "Evaluate") else ""
         grouped[f"{step}/{arm}" if arm else short].append(view)
+    earlier = next((entry for entry in (previous.stages if previous else ()) if entry.name == name), None)
+    before = {step.name: step for step in earlier.steps} if earlier else {}
     own = {}
-    if stage.pins is not None:
-        own = {name: pin[:64] for name, pin in stage.pins.items() if stage.earlier.get(name) != pin}
+    if stage.asked and stage.pins is not None:
+        own = {pin: hash_[:64] for pin, hash_ in stage.pins.items() if stage.asked.pins.get(pin) != hash_}
     return StageStatus(
-        name=stage.stage.name,
+        name=name,
         pins=own,
         steps=tuple(
-            _step(stage.stage.name, name, views, observed, previous) for name, views in grouped.items()
+            _step(short, views, begun, before.get(short), ending) for short, views in grouped.items()
         ),
     )
 
 
 def _step(
-    stage: str, name: str, views: list[View], observed: Observed, previous: RunStatus | None
+    name: str,
+    views: list[View],
+    begun: Mapping[str, int],
+    was: StepStatus | None,
+    ending: Ending | None,
 ) -> StepStatus:
-    was = next(
-        (
-            step
-            for entry in (previous.stages if previous else ())
-            if entry.name == stage
-            for step in entry.steps
-            if step.name == name
-        ),
-        None,
-    )
     kind = views[0].node.kind
     amounts = [_amount(view) for view in views]
     known = [total for _, total, _ in amounts if total is not None]
-    failures: Counter[str] = Counter()
+    failures: Counter[Fault] = Counter()
     for view in views:
         failures.update(counts(view.attempts))
-    names = {view.node.name for view in views}
-    attempts = [child.attempt for child in observed.children.values() if child.node in names]
     key = next((view.keyed.key for view in views if view.keyed), "")
     # An edit of the spec can make keys unknown until Inventory has answered again: attempts stay counted.
-    attempt = max([*attempts, was.attempt if was else 0])
-    last = name.partition("/")[2]
+    attempt = max([*(begun.get(view.node.name, 0) for view in views), was.attempt if was else 0])
     return StepStatus(
         name=name,
         kind=kind,
-        arm=last if kind in ("Prepare", "Train", "Evaluate") else "",
-        state=_state(views),
+        arm=name.partition("/")[2] if kind in ("Prepare", "Train", "Evaluate") else "",
+        state=_state(views, ending),
         done=round(sum(done for done, _, _ in amounts)),
         total=round(sum(known) / len(known) * len(views)) if known else None,
         unit=next((unit for _, _, unit in amounts if unit), "")[:12],
         key=key or (was.key if was else ""),
-        attempt=attempt,
-        attempts_by_fault=dict(failures),
+        attempt=min(attempt, MAX_COUNT),
+        attempts_by_fault={fault: min(number, MAX_COUNT) for fault, number in failures.items()},
         cached=all(view.cached for view in views),
         message=_message(views)[:MAX_STEP_MESSAGE],
     )
 
 
-def _state(views: list[View]) -> StepState:
+def _state(views: list[View], ending: Ending | None) -> StepState:
     states = {view.state for view in views}
     if NodeState.GIVEN_UP in states:
         return StepState.FAILED
     if states == {NodeState.COMPLETE}:
         return StepState.COMPLETE
-    if states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}:
+    if not ending and states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}:
         return StepState.RUNNING
     return StepState.WAITING
 
@@ -253,14 +273,8 @@ def _amount(view: View) -> tuple[float, float | None, str]:
 
 
 def progress_of(child: ChildState | None) -> Progress | None:
-    """Progress of a child's processes together: every one of them reports on the whole step, so the one that
-    is furthest tells, and rates of those that share the work add up."""
-    found = [process.progress for process in child.processes if process.progress] if child else []
-    if not found:
-        return None
-    best = max(found, key=lambda progress: progress.done)
-    rates = [progress.per_second for progress in found if progress.per_second]
-    return best.model_copy(update={"per_second": sum(rates) if rates else None})
+    """Progress of a child's processes together, if it has any."""
+    return child.progress if child else None
 
 
 def _message(views: list[View]) -> str:
@@ -282,10 +296,35 @@ def _message(views: list[View]) -> str:
 
 
 def _summary(
-    run: IXTRun, stages: tuple[StageView, ...], observed: Observed, ending: Ending | None
+    run: IXTRun,
+    stages: tuple[StageView, ...],
+    observed: Observed,
+    previous: RunStatus | None,
+    ending: Ending | None,
 ) -> Summary:
     if ending and not ending.failed:
         return Summary(progress_percent=100, message=ending.message)
+    percent = max(_percent(stages), _percent_before(run, previous))
+    if ending:
+        return Summary(progress_percent=percent, message=ending.message[:MAX_MESSAGE])
+    active = next(stage for stage in stages if not stage.complete)
+    view = min(
+        (view for view in active.views.values() if view.state in ORDER), key=lambda view: ORDER[view.state]
+    )
+    progress = progress_of(view.current) if view.state is NodeState.RUNNING else None
+    eta = ""
+    if progress and progress.total and progress.per_second:
+        eta = duration((progress.total - progress.done) / progress.per_second)
+    return Summary(
+        stage=active.stage.name,
+        step=view.node.name.removeprefix(active.stage.name + "/")[:48],
+        progress_percent=percent,
+        eta=eta,
+        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
+    )
+
+
+def _percent(stages: tuple[StageView, ...]) -> int:
     total = done = 0.0
     for view in (view for stage in stages for view in stage.views.values()):
         weight = WEIGHTS[view.node.kind]
@@ -294,36 +333,32 @@ def _summary(
             done += weight
         elif (progress := progress_of(view.current)) and progress.total and view.state is NodeState.RUNNING:
             done += weight * min(1.0, progress.done / progress.total)
-    percent = min(99, int(100 * done / total)) if total else 0
-    active = next((stage for stage in stages if not stage.complete), None)
-    if ending or active is None:
-        message = ending.message if ending else ""
-        return Summary(progress_percent=percent, message=message[:MAX_MESSAGE])
-    live = [v for v in active.views.values() if v.state in (NodeState.RUNNING, NodeState.RETRYING)]
-    view = live[0] if live else next(v for v in active.views.values() if v.state is NodeState.WAITING)
-    progress = progress_of(view.current)
-    eta = ""
-    if progress and progress.total and progress.per_second:
-        eta = duration((progress.total - progress.done) / progress.per_second)
-    step = view.node.name.removeprefix(active.stage.name + "/")
-    return Summary(
-        stage=active.stage.name,
-        step=step[:48],
-        progress_percent=percent,
-        eta=eta,
-        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
-    )
+    return min(99, int(100 * done / total))
+
+
+def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
+    """What was shown of the same work: an attempt that starts again does not turn the progress back."""
+    if previous is None or not previous.conditions:
+        return 0
+    same = previous.observed_generation == run.metadata.generation and previous.completion_time is None
+    return previous.summary.progress_percent if same else 0
 
 
 def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
     if isinstance(view.decision, TryAgain):
         return f"{view.node.name} is tried again: {view.decision.cause.message}"
-    judge = next((c for c in observed.children.values() if c.node == f"{stage.stage.name}/judge"), None)
-    if judge and not any(process.phase is ProcessPhase.READY for process in judge.processes):
-        process = judge.processes[0] if judge.processes else None
-        where = f", log: {process.log}" if process and process.log else ""
-        return f"the judge is starting{where}"
-    progress = progress_of(view.current)
+    current = view.current
+    pending = [p for p in current.processes if p.phase is ProcessPhase.PENDING] if current else []
+    if current and not current.ended and any(process.reason for process in pending):
+        process = next(process for process in pending if process.reason)
+        return f"{process.where or view.node.name} cannot start yet: {process.reason}"
+    judge = next((c for c in observed.children.values() if c.node == f"{stage.stage.name}/{JUDGE}"), None)
+    if judge and not judge.deleting and not ready(judge):
+        first = judge.processes[0] if judge.processes else None
+        reason = f" ({first.reason})" if first and first.reason else ""
+        where = f", log: {first.log}" if first and first.log else ""
+        return f"the judge is starting{reason}{where}"
+    progress = progress_of(current)
     return progress.message if progress else ""
 
 
@@ -340,11 +375,14 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{seconds_left:02d}s" if minutes else f"{seconds_left}s"
 
 
-def _cost(observed: Observed) -> Cost:
+def _cost(observed: Observed, previous: RunStatus | None) -> Cost:
+    """What the children that are there paid, and never less than was shown: children go, their cost stays."""
     flops: Counter[str] = Counter()
     for child in observed.children.values():
         for process in child.processes:
             flops.update(process.result.flops if process.result else {})
+    for purpose, number in (previous.cost.flops if previous else {}).items():
+        flops[purpose] = max(flops[purpose], int(number))
     return Cost(flops={purpose: str(number) for purpose, number in sorted(flops.items())})
 
 

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from ixt_operator.api.run import IXTRun, Stage
-from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.plan.children import inventory_child
-from ixt_operator.plan.nodes import stage_nodes
+from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
+from ixt_operator.plan.graph import Asked, Graph, Pins
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.plan.retry import GiveUp, TryAgain, decide
-from ixt_workloads.contract.graph import Keyed, Node, Probe, resolve
+from ixt_workloads.contract.graph import Keyed, Node
 from ixt_workloads.contract.results import Outcome, Result
+from ixt_workloads.contract.steps import InventoryConfig, StepConfig
 
 
 class NodeState(StrEnum):
@@ -33,7 +32,7 @@ class View(NamedTuple):
     state: NodeState
     keyed: Keyed | None = None
     attempts: tuple[ChildState, ...] = ()
-    """Children with the node's current key, oldest first."""
+    """Children with the node's current key, oldest first; while that is unknown, those that run."""
     cached: bool = False
     """Committed before this run needed it."""
     decision: GiveUp | TryAgain | None = None
@@ -50,10 +49,9 @@ class StageView(NamedTuple):
 
     stage: Stage
     views: dict[str, View]
-    probe: Probe
-    """What this stage's Inventory is asked."""
-    earlier: dict[str, str]
-    """Pins of earlier stages."""
+    """By the node's name, Inventory first."""
+    asked: Asked | None
+    """What its Inventory is asked; None until those of the stages before it answered."""
     pins: dict[str, str] | None
     """Pins of this stage and the earlier ones; None until its Inventory answered."""
 
@@ -63,109 +61,143 @@ class StageView(NamedTuple):
         return all(view.state is NodeState.COMPLETE for view in self.views.values())
 
 
-def survey(run: IXTRun, runtime: IXTRuntime, observed: Observed, started: float) -> tuple[StageView, ...]:
+def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, ...]:
     """All stages in order. Stages behind one whose Inventory has not answered have no keys yet.
 
     `started` is when the run began, in Unix seconds: what was made before counts as cached.
     """
+    graph, children, policy = Graph(run), observed.by_node(), run.spec.failure_policy
     found: list[StageView] = []
-    known: dict[str, str] = {}
-    pins: dict[str, str] | None = {}
+    answers: tuple[Pins, ...] | None = ()
     for position, stage in enumerate(run.spec.stages):
-        nodes = stage_nodes(run, position)
-        probe = Probe(nodes=nodes, known=known)
-        if pins is None:
-            waiting = {node.name: View(node, NodeState.WAITING) for node in nodes}
-            found.append(StageView(stage, waiting, probe, {}, None))
+        if answers is None:
+            unknown = {node.name: _unknown(node, children) for node in graph.nodes(position)}
+            found.append(StageView(stage, unknown, None, None))
             continue
-        question = inventory_child(run, runtime, stage, probe, pins, attempt=0)
-        inventory = _view(run, nodes[0], None, _attempts(observed, nodes[0].name, question.key), since=0.0)
-        answer = inventory.current if inventory.state is NodeState.COMPLETE else None
-        views = {nodes[0].name: inventory}
-        earlier, pins = pins, None
-        if answer and (result := answer.processes[0].result):
-            pins = earlier | result.pins
-            keyed = resolve(nodes, pins, known)
-            known = known | {name: entry.key for name, entry in keyed.items()}
-            views |= _views(run, observed, keyed, answer, started)
+        asked = graph.asked(answers)
+        inventory = _inventory(asked, children, policy)
+        views = {inventory.node.name: inventory}
+        pins = None
+        if inventory.state is NodeState.COMPLETE and inventory.current:
+            own = _answer(inventory.current).pins
+            answers = (*answers, tuple(sorted(own.items())))
+            pins = asked.pins | own
+            views = _views(graph.keyed(answers), inventory, children, policy, started)
         else:
-            views |= {node.name: View(node, NodeState.WAITING) for node in nodes[1:]}
-        found.append(StageView(stage, views, probe, earlier, pins))
+            answers = None
+            views |= {node.name: _unknown(node, children) for node in asked.nodes[1:]}
+        found.append(StageView(stage, views, asked, pins))
     return tuple(found)
 
 
+def running(child: ChildState) -> bool:
+    """Whether a child has or may have live processes."""
+    return child.live
+
+
+def ready(child: ChildState) -> bool:
+    """Whether a server has a ready process."""
+    return any(process.phase is ProcessPhase.READY for process in child.processes)
+
+
+def _inventory(asked: Asked, children: Mapping[str, list[ChildState]], policy: FailurePolicy) -> View:
+    """Inventory by what it was asked; one whose answer got lost or lacks a pin failed."""
+    node = asked.nodes[0]
+    wanted = _pinned(node.config)
+    attempts = tuple(
+        _without_result(child) if child.ended and wanted - _answer(child).pins.keys() else child
+        for child in _attempts(children, node.name, asked.question)
+    )
+    return _view(node, None, attempts, policy, since=0.0)
+
+
+def _pinned(config: StepConfig) -> set[str]:
+    """Names of the pins that an Inventory answers with."""
+    assert isinstance(config, InventoryConfig)
+    found = {"datasets"}
+    found |= {"judge"} if config.judge else set()
+    found |= {"tasks"} if config.tasks else set()
+    return found | ({"model", "tokenizer"} if config.model else set())
+
+
+def _answer(inventory: ChildState) -> Result:
+    found = (process.result for process in inventory.processes if process.result)
+    return next(found, Result(outcome=Outcome.FAILED))
+
+
+def _without_result(child: ChildState) -> ChildState:
+    processes = tuple(
+        process
+        if process.phase is ProcessPhase.FAILED
+        else process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NoResult", "result": None})
+        for process in child.processes
+    )
+    return child.model_copy(update={"processes": processes})
+
+
+def _unknown(node: Node, children: Mapping[str, list[ChildState]]) -> View:
+    """A node without a key: what runs for it goes on until its key is known to be another."""
+    live = tuple(child for child in children.get(node.name, ()) if child.live and not child.deleting)
+    return View(node, NodeState.RUNNING if live else NodeState.WAITING, None, live)
+
+
 def _views(
-    run: IXTRun, observed: Observed, keyed: Mapping[str, Keyed], inventory: ChildState, started: float
+    keyed: Mapping[str, Keyed],
+    inventory: View,
+    children: Mapping[str, list[ChildState]],
+    policy: FailurePolicy,
+    started: float,
 ) -> dict[str, View]:
     """The nodes of a stage whose Inventory answered."""
-    answer = inventory.processes[0].result or Result(outcome=Outcome.FAILED)
+    assert inventory.current
+    answer, answered_at = _answer(inventory.current), _ended_at(inventory.current)
     committed = set(answer.committed)
     views: dict[str, View] = {}
     for place, (name, entry) in enumerate(keyed.items()):
-        node = entry.node
         if place == 0:
-            cached = answer.outcome is Outcome.CACHED
-            views[name] = View(node, NodeState.COMPLETE, entry, (inventory,), cached=cached)
+            views[name] = inventory._replace(keyed=entry, cached=answer.outcome is Outcome.CACHED)
             continue
-        attempts = _attempts(observed, name, entry.key)
+        attempts = _attempts(children, name, entry.key)
         if place in committed:
-            made_here = any(
-                _outcome(child) is Outcome.COMMITTED and _ended_at(child) >= started for child in attempts
-            )
-            views[name] = View(node, NodeState.COMPLETE, entry, attempts, cached=not made_here)
+            made_here = any(_committed(child) and _ended_at(child) >= started for child in attempts)
+            views[name] = View(entry.node, NodeState.COMPLETE, entry, attempts, cached=not made_here)
         else:
-            views[name] = _view(run, node, entry, attempts, since=_ended_at(inventory))
+            views[name] = _view(entry.node, entry, attempts, policy, since=answered_at)
     return views
 
 
 def _view(
-    run: IXTRun, node: Node, keyed: Keyed | None, attempts: tuple[ChildState, ...], since: float
+    node: Node, keyed: Keyed | None, attempts: tuple[ChildState, ...], policy: FailurePolicy, since: float
 ) -> View:
     """A node by its newest attempt. A success from before Inventory's answer, which did not find the
     artifact, counts for nothing: the artifact was deleted since."""
     if not attempts:
         return View(node, NodeState.WAITING, keyed)
     current = attempts[-1]
-    if current.failed:
-        if not current.ended:
-            return View(node, NodeState.RUNNING, keyed, attempts)
-        decision = decide(list(attempts), run.spec.failure_policy)
-        state = NodeState.GIVEN_UP if isinstance(decision, GiveUp) else NodeState.RETRYING
-        return View(node, state, keyed, attempts, decision=decision)
     if not current.ended:
         return View(node, NodeState.RUNNING, keyed, attempts)
+    if current.failed:
+        decision = decide(list(attempts), policy)
+        state = NodeState.GIVEN_UP if isinstance(decision, GiveUp) else NodeState.RETRYING
+        return View(node, state, keyed, attempts, decision=decision)
     if _ended_at(current) < since:
         return View(node, NodeState.WAITING, keyed, attempts)
-    return View(node, NodeState.COMPLETE, keyed, attempts, cached=_outcome(current) is Outcome.CACHED)
+    cached = Outcome.CACHED in _outcomes(current) and not _committed(current)
+    return View(node, NodeState.COMPLETE, keyed, attempts, cached=cached)
 
 
 def _ended_at(child: ChildState) -> float:
     return max(process.ended_at or 0.0 for process in child.processes)
 
 
-def _outcome(child: ChildState) -> Outcome | None:
-    """What an attempt did: Committed if any of its processes did."""
-    outcomes = {process.result.outcome for process in child.processes if process.result}
-    for outcome in (Outcome.COMMITTED, Outcome.SHARED, Outcome.CACHED):
-        if outcome in outcomes:
-            return Outcome.COMMITTED if outcome is Outcome.SHARED else outcome
-    return None
+def _outcomes(child: ChildState) -> set[Outcome]:
+    return {process.result.outcome for process in child.processes if process.result}
 
 
-def _attempts_of(observed: Observed, node: str) -> tuple[ChildState, ...]:
-    found = [child for child in observed.children.values() if child.node == node and not child.deleting]
-    return tuple(sorted(found, key=lambda child: child.attempt))
+def _committed(child: ChildState) -> bool:
+    """Whether an attempt made the artifact: its processes committed it or did their share."""
+    return bool(_outcomes(child) & {Outcome.COMMITTED, Outcome.SHARED})
 
 
-def _attempts(observed: Observed, node: str, key: str) -> tuple[ChildState, ...]:
-    return tuple(child for child in _attempts_of(observed, node) if child.key == key)
-
-
-def running(child: ChildState) -> bool:
-    """Whether a child has or may have live processes."""
-    return child.deleting or not child.ended
-
-
-def ready(child: ChildState) -> bool:
-    """Whether a server has a ready process."""
-    return any(process.phase is ProcessPhase.READY for process in child.processes)
+def _attempts(children: Mapping[str, list[ChildState]], node: str, key: str) -> tuple[ChildState, ...]:
+    return tuple(child for child in children.get(node, ()) if child.key == key and not child.deleting)

@@ -7,6 +7,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.plan.child import Child
 
 CONFIG_FOLDER = "/ixt/task"
+TASK_FILE = "task.json"
 VOLUMES_FOLDER = "/ixt/volumes"
 MANAGER = "ixt-operator"
 

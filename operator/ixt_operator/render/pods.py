@@ -8,7 +8,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.runtimes import MAIN
 from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.render.names import CONFIG_FOLDER, VOLUMES_FOLDER, labels, urls
+from ixt_operator.render.names import CONFIG_FOLDER, TASK_FILE, VOLUMES_FOLDER, labels, urls
 
 Manifest = dict[str, Any]
 
@@ -98,9 +98,10 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child, names: Mappi
     volumes: list[Manifest] = spec.setdefault("volumes", [])
     mounts.append({"name": "ixt-task", "mountPath": CONFIG_FOLDER, "readOnly": True})
     volumes.append({"name": "ixt-task", "configMap": {"name": child.name}})
-    for claim in child.claims:
-        mounts.append({"name": f"claim-{claim}", "mountPath": f"{VOLUMES_FOLDER}/{claim}"})
-        volumes.append({"name": f"claim-{claim}", "persistentVolumeClaim": {"claimName": claim}})
+    for number, claim in enumerate(child.claims):
+        # A claim's name may have dots and 253 characters, a volume's may not.
+        mounts.append({"name": f"ixt-claim-{number}", "mountPath": f"{VOLUMES_FOLDER}/{claim}"})
+        volumes.append({"name": f"ixt-claim-{number}", "persistentVolumeClaim": {"claimName": claim}})
 
 
 def _probe(main: Manifest, child: Child) -> None:
@@ -114,7 +115,7 @@ def _probe(main: Manifest, child: Child) -> None:
 
 def _environment(run: IXTRun, child: Child, names: Mapping[str, Child]) -> list[Manifest]:
     values: dict[str, str] = {
-        "IXT_TASK": f"{CONFIG_FOLDER}/task.json",
+        "IXT_TASK": f"{CONFIG_FOLDER}/{TASK_FILE}",
         "IXT_RESULT": "/dev/termination-log",
         "IXT_HOST": "0.0.0.0",  # noqa: S104 - the pod's own address
         "IXT_PVC_ROOT": VOLUMES_FOLDER,

@@ -1,15 +1,20 @@
 """A child as Kubernetes manifests. Pure; golden files in tests/golden/render show what comes out."""
 
+import base64
+import gzip
 from collections.abc import Mapping
 from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.render.names import metadata, selector
+from ixt_operator.render.names import TASK_FILE, metadata, selector
 from ixt_operator.render.pods import pod_template
 
 Manifest = dict[str, Any]
+
+READABLE_BYTES = 256 * 1024
+"""Larger tasks are compressed."""
 
 
 def render(
@@ -28,13 +33,20 @@ def render(
 
 
 def _config(run: IXTRun, child: Child) -> Manifest:
+    """The task. The report of a thousand lanes has more than the 1 MiB that a ConfigMap holds: then it is
+    compressed, which steps recognise."""
     text = child.task.model_dump_json(exclude_none=True) if child.task else "{}"
+    if len(text.encode()) <= READABLE_BYTES:
+        data: Manifest = {"data": {TASK_FILE: text}}
+    else:
+        packed = gzip.compress(text.encode(), mtime=0)
+        data = {"binaryData": {TASK_FILE: base64.b64encode(packed).decode()}}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(run, child),
         "immutable": True,
-        "data": {"task.json": text},
+        **data,
     }
 
 

@@ -1,13 +1,29 @@
 """The last word of a step's process, at most 4,096 bytes of JSON at $IXT_RESULT (the termination log)."""
 
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from ixt_workloads.contract.base import Model
 from ixt_workloads.contract.exits import Fault
 
 MAX_BYTES = 4096
+
+
+def _places(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    bits = int(value, 16)
+    return tuple(place for place in range(bits.bit_length()) if bits >> place & 1)
+
+
+Places = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_places),
+    PlainSerializer(lambda places: f"{sum(1 << place for place in places):x}", return_type=str),
+]
+"""Different places in a list, in order; in JSON a bit each, in hexadecimal: a thousand fit into a result."""
 
 
 class Outcome(StrEnum):
@@ -30,7 +46,7 @@ class Result(Model):
     fault: Fault | None = None
     pins: dict[str, str] = {}
     """Inventory: content hashes of what the stage reads, by pin name."""
-    committed: tuple[int, ...] = ()
+    committed: Places = ()
     """Inventory: which of the probe's nodes are committed, by their place."""
     flops: dict[str, int] = {}
     """FLOPs by purpose: annotation, evaluation, training."""

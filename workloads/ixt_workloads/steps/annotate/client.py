@@ -7,15 +7,23 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.steps.annotate.pace import Pace
+from ixt_workloads.steps.annotate.wire import (
+    Model,
+    Reply,
+    addresses,
+    api,
+    gauges_of,
+    message_of,
+    reply_of,
+    shown,
+)
 
 log = logging.getLogger("ixt.judge")
 
@@ -32,31 +40,6 @@ LONGEST_PAUSE = 30.0
 _TOO_LONG = re.compile(
     r"context (length|window)|too long|max_model_len|max_(completion_)?tokens|input_tokens"
 )
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a server says about the model it serves."""
-
-    name: str
-    engine: str
-    """Engine, version and dtype, where our own server tells them."""
-    context: int | None
-    """Tokens of prompt and answer together."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer, valid or not."""
-
-    content: str | None
-    reasoning: str
-    finish_reason: str | None
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    """As the server counts them; 0 when it does not."""
 
 
 class TooLong(Exception):  # noqa: N818 - no error: the document is cut
@@ -189,12 +172,12 @@ class Judges:
                 continue
             finally:
                 replica.in_flight -= 1
-            if status == 200 and (reply := _reply(text)):
+            if status == 200 and (reply := reply_of(text)):
                 self._outage = None
                 if self._endpoint:
                     self.pace.answered(time.monotonic() - start)
                 return reply
-            trouble = f"HTTP {status} {_message(text)}"
+            trouble = f"HTTP {status} {message_of(text)}"
             if status == 429:
                 pause = pause or _backoff(failures)
                 self.pace.throttled(time.monotonic(), pause)
@@ -206,7 +189,7 @@ class Judges:
                     raise GivenUp(trouble)
                 await self._failed(trouble, _backoff(failures))
             else:
-                raise self._refused(status, _message(text))
+                raise self._refused(status, message_of(text))
 
     async def _choose(self) -> Replica:
         while True:
@@ -278,7 +261,7 @@ class Judges:
                     await replica.lose(f"health check answers {response.status}")
                     return None
             async with replica.session.get(f"{replica.url}/metrics", timeout=POLL_TIMEOUT) as response:
-                gauges = _gauges(await response.text()) if response.status == 200 else {}
+                gauges = gauges_of(await response.text()) if response.status == 200 else {}
         except (aiohttp.ClientError, OSError) as error:
             await replica.lose(f"{type(error).__name__} {error}".strip()[:200])
             return None
@@ -300,7 +283,7 @@ class Judges:
         if self._endpoint:
             found = set(self._urls)
         else:
-            answers = await asyncio.gather(*(_addresses(url) for url in self._urls))
+            answers = await asyncio.gather(*(addresses(url) for url in self._urls))
             found = {url for urls in answers for url in urls}
         for url in found - self._replicas.keys():
             self._replicas[url] = Replica(url, self._headers, proxy=self._endpoint)
@@ -321,7 +304,7 @@ class Judges:
                 ) from None
             return self.model
         if status in (401, 403):
-            raise self._refused(status, _message(text))
+            raise self._refused(status, message_of(text))
         try:
             entries = {entry["id"]: entry for entry in json.loads(text)["data"]} if status == 200 else {}
         except (ValueError, KeyError, TypeError):
@@ -341,77 +324,6 @@ class Judges:
 
     def _shown(self) -> str:
         return ", ".join(shown(url) for url in self._urls)
-
-
-def api(url: str) -> str:
-    """Base of the API: the URL itself where it ends in a version, else with /v1."""
-    url = url.rstrip("/")
-    return url if re.search(r"/v\d+(beta)?$", url) else f"{url}/v1"
-
-
-def shown(url: str) -> str:
-    """A URL for messages: without user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-async def _addresses(url: str) -> list[str]:
-    """The URL with each address that its host name stands for; none while it stands for nothing."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname is None:
-        return [url]
-    try:
-        answers = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or 80)
-    except OSError:
-        return []
-    addresses = {(family, address[0]) for family, _, _, _, address in answers}
-    # A name with addresses of both families has each replica twice.
-    families = sorted({family for family, _ in addresses})
-    hosts = sorted(str(host) for family, host in addresses if family == families[0])
-    port = parts.port or 80
-    return [f"http://{f'[{host}]' if ':' in host else host}:{port}{parts.path}" for host in hosts]
-
-
-def _gauges(text: str) -> dict[str, float]:
-    """vLLM's figures that pacing needs, summed over engines. Text as Prometheus reads it."""
-    found: dict[str, float] = {}
-    for name, value in re.findall(
-        r"^vllm:(num_requests_running|num_requests_waiting|prompt_tokens_total|generation_tokens_total)"
-        r"(?:\{[^}]*\})? (\S+)",
-        text,
-        re.MULTILINE,
-    ):
-        found[name] = found.get(name, 0.0) + float(value)
-    return found
-
-
-def _reply(text: bytes) -> Reply | None:
-    try:
-        value = json.loads(text)
-        choice, usage = value["choices"][0], value.get("usage") or {}
-        message = choice["message"]
-        return Reply(
-            content=message.get("content"),
-            reasoning=message.get("reasoning") or message.get("reasoning_content") or "",
-            finish_reason=choice.get("finish_reason"),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-            reasoning_tokens=int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
-        )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
-
-
-def _message(text: bytes) -> str:
-    """The words of an error, at most 300 characters."""
-    try:
-        value = json.loads(text)
-        value = value.get("error", value)
-        words = value.get("message", value) if isinstance(value, dict) else value
-    except (ValueError, AttributeError):
-        words = text.decode(errors="replace")
-    return re.sub(r"\s+", " ", str(words))[:300]
 
 
 def _backoff(failures: int) -> float:

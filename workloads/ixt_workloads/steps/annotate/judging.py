@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import Judge
 from ixt_workloads.feedback.answers import Feedback, Rejected, messages, parse, schema
-from ixt_workloads.steps.annotate.client import GivenUp, Model, Reply, TooLong
+from ixt_workloads.steps.annotate.client import GivenUp, TooLong
 from ixt_workloads.steps.annotate.rows import Document, Row
+from ixt_workloads.steps.annotate.wire import Model, Reply
 
 Chat = Callable[[dict[str, Any]], Awaitable[Reply]]
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from ixt_workloads import models
 from ixt_workloads.contract.results import Outcome, Result
@@ -25,7 +24,6 @@ Json = dict[str, Any]
 def run(step: Step) -> Result:
     """Evaluate one model; commits `evaluation.json`."""
     config: EvaluateConfig = step.config
-    transformers_logging.disable_progress_bar()
     trained, prepared = step.input("train"), step.input("prepare")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with models.gathered(trained) as folder:

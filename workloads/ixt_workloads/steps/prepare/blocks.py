@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -118,7 +118,7 @@ def packed_file(
         "length": pa.array(lengths, pa.int32()),
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    text = json.dumps(asdict(counts), sort_keys=True).encode()
+    text = json.dumps(vars(counts), sort_keys=True).encode()
     batch = batch.replace_schema_metadata({_COUNTS: text})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:

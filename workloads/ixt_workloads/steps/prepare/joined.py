@@ -12,7 +12,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import FeedbackFormat, LossOnFeedback, Method, PrepareConfig, StageType
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.levels import level_of, thresholds
-from ixt_workloads.feedback.rendering import clean, prefix
+from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
 from ixt_workloads.store import Artifact
 
 CONDITIONED = (Method.CONDITIONED, Method.SHUFFLED)
@@ -108,7 +108,9 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> C
             )
 
     def text(level: int, critique: str | None) -> str:
-        return prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
+        found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
+        # In a conversation it is the system text, and what follows is the template's business.
+        return found.removesuffix(SEPARATOR) if is_chat(config) else found
 
     known = typical if typical else dict.fromkeys(range(1, settings.levels + 1), "")
     return ConditioningContract(

@@ -21,8 +21,8 @@ def run(step: Step) -> Result:
     report = build(config.title, lanes, nodes)
     drawn = {stage["name"]: pictures(stage) for stage in report["stages"]}
     files = {
-        "report.html": render(report, drawn).encode(),
-        "report.json": json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        "report.html": render(report, drawn).encode(errors="replace"),
+        "report.json": json.dumps(report, indent=1, allow_nan=False).encode(),
         **{f"{picture.name}.png": picture.png for stage in drawn.values() for picture in stage.values()},
     }
     writer = step.writer()

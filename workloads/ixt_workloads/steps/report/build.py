@@ -1,5 +1,6 @@
 """The report as one JSON value, from the lanes' artifacts: every number of the page, in page order."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -65,9 +66,11 @@ class _Run:
         self.points.append((start + self.training, self.scores))
 
     def curve(self, values: Iterable[float | None]) -> Curve | None:
-        """A curve of the points that have a value."""
+        """A curve of the points that have a finite value."""
         found = {
-            flops: value for (flops, _), value in zip(self.points, values, strict=True) if value is not None
+            flops: value
+            for (flops, _), value in zip(self.points, values, strict=True)
+            if value is not None and math.isfinite(value)
         }
         places = sorted(found)
         return Curve(tuple(places), tuple(found[place] for place in places)) if found else None
@@ -242,27 +245,29 @@ def _levels(runs: Sequence[_Run]) -> list[Json]:
 
 
 def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
-    """The verdict by accuracy, or without tasks by the log-probability of held-out documents."""
-    for metric in Metric:
-        contenders = [
-            Contender(
-                name=arm["name"],
-                method=Method(arm["method"]),
-                prefix=arm["prefix"],
-                annotation=arm["flops"]["before"] + arm["flops"]["annotation"],
-                curves={
-                    curve["seed"]: Curve(tuple(curve["flops"]), tuple(curve["quality"]))
-                    for curve in arm["curves"][metric.value]
-                },
-            )
-            for arm in arms
-            if arm["curves"][metric.value]
-        ]
-        if contenders:
-            items = sum(task["items"] for task in arms[0]["tasks"].values())
-            found = judge(contenders, metric, items, costs_known)
-            return {"metric": metric.value, "items": items, **_camel(asdict(found))}
-    return {"metric": None, "items": 0, **_camel(asdict(judge([], Metric.ACCURACY)))}
+    """The verdict by accuracy; by the log-probability of held-out documents where not all arms have one."""
+    measured = [metric for metric in Metric if any(arm["curves"][metric.value] for arm in arms)]
+    shared = [metric for metric in measured if all(arm["curves"][metric.value] for arm in arms)]
+    metric = next(iter(shared or measured), None)
+    if metric is None:
+        return {"metric": None, "items": 0, **_camel(asdict(judge([], Metric.ACCURACY)))}
+    contenders = [
+        Contender(
+            name=arm["name"],
+            method=Method(arm["method"]),
+            prefix=arm["prefix"],
+            annotation=arm["flops"]["before"] + arm["flops"]["annotation"],
+            curves={
+                curve["seed"]: Curve(tuple(curve["flops"]), tuple(curve["quality"]))
+                for curve in arm["curves"][metric.value]
+            },
+        )
+        for arm in arms
+        if arm["curves"][metric.value]
+    ]
+    items = sum(task["items"] for task in arms[0]["tasks"].values())
+    found = judge(contenders, metric, items, costs_known)
+    return {"metric": metric.value, "items": items, **_camel(asdict(found))}
 
 
 def _camel(value: Any) -> Any:
@@ -308,5 +313,5 @@ def _short(value: Any) -> str:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
+    found = [value for value in values if value is not None and math.isfinite(value)]
     return fmean(found) if found else None

@@ -106,7 +106,7 @@ def _other(contenders: Sequence[Contender]) -> Contender:
 def _alone(contender: Contender, metric: Metric) -> Verdict:
     end = contender.band
     return Verdict(
-        f"There is one arm only, {contender.name}, and nothing to compare it with. It ends at "
+        f"{contender.name} is the only arm that was evaluated, so it is compared with nothing. It ends at "
         f"{_named(end.mean[-1], metric)} after {flops(end.flops[-1])} FLOPs.",
         _seed_count(len(contender.curves)),
         subject=contender.name,
@@ -245,15 +245,14 @@ def _notes(
         value, other = max(others, key=lambda pair: pair[0])
         word = "is ahead" if value > found.quality else "comes closest"
         notes.append(f"Of the other arms, {other.name} {word} at these FLOPs, with {_named(value, metric)}.")
-    for other in rest:
-        if other.method is Method.SHUFFLED and other is not subject:
-            control = comparisons[other.name].gain
-            if control is not None:
-                digits = 2 if metric is Metric.ACCURACY else 3
-                doubt = found.gain > 0 and control > found.gain / 2
-                notes.append(
-                    f"With feedback shuffled over the documents ({other.name}) the gain is "
-                    f"{decimal(control, digits)} instead of {decimal(found.gain, digits)}"
-                    + (": most of it does not come from the feedback." if doubt else ".")
-                )
+    control = _first([other for other in rest if other is not subject], Method.SHUFFLED)
+    left = comparisons[control.name].gain if control else None
+    if control and left is not None:
+        digits = 2 if metric is Metric.ACCURACY else 3
+        doubt = found.gain > 0 and left > found.gain / 2
+        notes.append(
+            f"With feedback shuffled over the documents ({control.name}) the gain is {decimal(left, digits)} "
+            f"instead of {decimal(found.gain, digits)}"
+            + (": most of it does not come from the feedback." if doubt else ".")
+        )
     return notes

@@ -166,9 +166,9 @@ def _attention(
     parts = [
         functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling)
         for q, k, v in zip(
-            query.split(lengths, 2),
-            repeat_kv(key, groups).split(lengths, 2),
-            repeat_kv(value, groups).split(lengths, 2),
+            torch.split(query, lengths, 2),
+            torch.split(repeat_kv(key, groups), lengths, 2),
+            torch.split(repeat_kv(value, groups), lengths, 2),
             strict=True,
         )
     ]

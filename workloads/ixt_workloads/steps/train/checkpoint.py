@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from ixt_workloads.step import Step
 
@@ -50,7 +51,7 @@ class Checkpoints:
             self._store.download_dir(folder)
         dist.barrier(self._group)
         state: dict[str, Any] = json.loads(self._store.get(f"{folder}/{_STATE}"))
-        dcp.load(tensors, checkpoint_id=self._store.local_dir(folder), process_group=self._group)
+        load(tensors, checkpoint_id=self._store.local_dir(folder), process_group=self._group)
         log.info("resumed from %s", folder)
         return state
 
@@ -59,7 +60,7 @@ class Checkpoints:
         self.finish()
         folder = f"{self._work}/step-{state['step']:09d}"
         local = self._store.local_dir(folder)
-        saving = dcp.async_save(tensors, checkpoint_id=local, process_group=self._group)
+        saving = async_save(tensors, checkpoint_id=local, process_group=self._group)
         assert isinstance(saving, Future)
         self._pending = folder, state, self._pool.submit(self._upload, saving, folder)
 

@@ -99,7 +99,7 @@ def flat_gradients(model: torch.nn.Module) -> torch.Tensor:
     flat = torch.zeros(
         sum(value.numel() for value in parameters), dtype=torch.float32, device=parameters[0].device
     )
-    for value, part in zip(parameters, flat.split([value.numel() for value in parameters]), strict=True):
+    for value, part in zip(parameters, torch.split(flat, [v.numel() for v in parameters]), strict=True):
         value.grad = part.view_as(value)
     return flat
 

@@ -157,7 +157,7 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
             batch = make_batch(rows, layout, place.device, counted=bool(positions))
             with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16 and not plan.sharded):
                 loss = loss_sum(model, batch)
-            loss.backward()
+            torch.autograd.backward(loss)
             counts[0] += loss.detach()
             counts[1:4] += torch.tensor([batch.targets, batch.tokens, batch.squares], device=place.device)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from transformers.utils import logging as transformers_logging
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
@@ -31,7 +30,6 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    transformers_logging.disable_progress_bar()
     folder = Path(os.environ[exchange.FOLDER])
     rank = int(os.environ["RANK"])
     stop = threading.Event()
