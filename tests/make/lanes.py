@@ -360,7 +360,7 @@ class _Maker:
                     "prompt": "What is 12 plus 30?",
                     "text": f"It is {42 + 5 - level}.{self.text}",
                 }
-                for level in range(1, 6)
+                for level in (5, 4, 3, 2, 1, 0)
             ],
         }
         config = EvaluateConfig(stage_type=kind, evaluate=self._asked(), seed=seed)

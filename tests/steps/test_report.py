@@ -219,6 +219,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self._text.append(" ")
         for name, value in attrs:
             if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
                 self.addresses.append(value or "")
@@ -274,7 +275,7 @@ def test_the_page_shows_the_numbers_of_the_artifacts(full: tuple[Invented, Artif
     assert flops(band["flops"]).replace("\u00a0", " ") in page.text
     assert arms["conditioned"]["flops"]["annotation"] == band["flops"]
     assert all(key[:16] in page.text for key in made.inputs.values())
-    assert "What is 12 plus 30? It is 42." in page.text
+    assert "What is 12 plus 30? level 5 It is 42." in page.text
     assert "Every column is added correctly" in page.text
     assert "17 exact duplicates were dropped, 3 for empty, 1 for utf8" in page.text
 

@@ -11,8 +11,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +28,7 @@ from ixt_workloads.progress import Reporter
 from ixt_workloads.store import (
     Artifact,
     ArtifactWriter,
+    Claim,
     NotFound,
     Store,
     StoreError,
@@ -33,6 +36,7 @@ from ixt_workloads.store import (
     exit_code,
     open_store,
 )
+from ixt_workloads.store.claim import TTL
 
 log = logging.getLogger("ixt")
 
@@ -84,7 +88,7 @@ class Step:
 
     @property
     def work_of_run(self) -> str:
-        """Folder of the unfinished work of all attempts of this run at this key: written by one, read by the next."""
+        """Folder of the unfinished work of all attempts of this run at this key: the next one reads it."""
         return f"work/{self.task.key}/{self.task.run_uid}"
 
 
@@ -96,7 +100,7 @@ def main(run: Callable[[Step], Result]) -> NoReturn:
     )
     try:
         result = _attempt(run)
-        code = Exit.OK
+        code = int(Exit.OK)
     except BaseException as error:  # noqa: BLE001 - the last frame: everything ends in a result
         code, result = _failure(error)
     _write(result)
@@ -119,9 +123,46 @@ def _attempt(run: Callable[[Step], Result]) -> Result:
     store = open_store(task.storage)
     if task.key and committed(store, task.key):
         return Result(outcome=Outcome.CACHED, key=task.key, message=f"{task.name} is committed already")
-    with Reporter.from_environment() as reporter:
+    with Reporter.from_environment() as reporter, _claimed(store, task):
         index = int(os.environ.get("IXT_INDEX", "0"))
         return run(Step(task=task, index=index, store=store, reporter=reporter))
+
+
+@contextmanager
+def _claimed(store: Store, task: Task) -> Iterator[None]:
+    """Hold the claim on the task's key, so that no other run pays for the same artifact at the same time.
+
+    Raises StepError(BUSY) saying for whom to wait. Several processes of an attempt share the claim: the one
+    that ends first leaves it to the others, whose heartbeats keep it, or to its time.
+    """
+    if not task.key:
+        yield
+        return
+    claim = Claim(store, task.key, run=task.run, run_uid=task.run_uid, attempt=task.attempt)
+    if holder := claim.acquire():
+        raise StepError(
+            Exit.BUSY,
+            f"run {holder.run} on {holder.host} is making {task.name} ({task.key}), last heard of at "
+            f"{holder.heartbeat:%H:%M:%S} UTC",
+            f"this run takes the artifact when it is there, or makes it itself {TTL.seconds // 60} minutes "
+            "after the last sign of life",
+        )
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(TTL.total_seconds() / 5):
+            try:
+                claim.heartbeat()
+            except StoreError as error:
+                log.warning("no heartbeat could be written: %s", error)
+
+    threading.Thread(target=beat, name="claim", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if task.indexes == 1:
+            claim.release()
 
 
 def _failure(error: BaseException) -> tuple[int, Result]:

@@ -193,7 +193,7 @@ def _unschedulable(at: _Now, moves: _Moves) -> Ending | None:
 
 
 def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str]:
-    """Children that are not needed any more: live ones of nodes that have another key by now, that are gone or
+    """Children that are not needed: live ones of nodes that have another key by now, that are no more or
     that another run completed, and old attempts that nobody counts."""
     current: dict[str, str] = {}
     complete = set()

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ixt_operator.adapters.local import ask
 from ixt_operator.adapters.local.errors import LocalError
-from ixt_operator.adapters.local.leftovers import kill_marked
+from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of, free_port, is_free
 from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
@@ -62,6 +62,7 @@ class LocalPlatform:
         Raises LocalError while another process has it open.
         """
         workdir.mkdir(parents=True, exist_ok=True)
+        workdir = workdir.resolve()
         with (workdir / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,10 +76,10 @@ class LocalPlatform:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            kill_marked(f"{workdir}|")
             async with ask.session() as http:
                 platform = cls(workdir, http)
                 platform._load()
+                platform._kill_left()
                 try:
                     yield platform
                 finally:
@@ -117,7 +118,7 @@ class LocalPlatform:
         for process in group.processes:
             process.stop()
         await asyncio.gather(*(self._ended(process) for process in group.processes))
-        kill_marked(f"{self._workdir}|{name}|")
+        kill_left(f"{self._workdir}|{name}|", [process.log for process in group.processes])
         self._groups.pop(name, None)
         shutil.rmtree(group.folder, ignore_errors=True)
 
@@ -168,7 +169,12 @@ class LocalPlatform:
             for process in processes:
                 process.stop()
             await asyncio.gather(*(self._ended(process) for process in processes))
-        kill_marked(f"{self._workdir}|")
+        self._kill_left()
+
+    def _kill_left(self) -> None:
+        """End what outlived its supervisor."""
+        logs = [process.log for group in self._groups.values() for process in group.processes]
+        kill_left(f"{self._workdir}|", logs)
 
     def _load(self) -> None:
         """Children of an earlier owner; what it left behind half made is removed."""
@@ -231,7 +237,7 @@ class LocalPlatform:
             lost = process.popen is not None and not process.alive and process.exit() is None
             if lost and not process.cleared:
                 # Its supervisor was killed and could not clear up.
-                kill_marked(self._mark(group, process))
+                kill_left(self._mark(group, process), [process.log])
                 process.cleared = True
         if group.child.kind is ChildKind.TASKS:
             if any(_failed(process) for process in group.processes):
@@ -248,8 +254,8 @@ class LocalPlatform:
                     process.stop()
             elif process.popen is not None and not process.stopping:
                 wait = min(2.0**process.restarts, LONGEST_BACKOFF_SECONDS)
-                mendable = ended is None or fault_of(ended[0] or 1) is not Fault.USER
-                if mendable and now - (ended[1] if ended else process.started_at) >= wait:
+                mendable = ended is None or fault_of(ended.code or 1) is not Fault.USER
+                if mendable and now - (ended.at if ended else process.started_at) >= wait:
                     process.restarts += 1
                     if not process.ever_ready and not all(map(is_free, process.ports.values())):
                         self._allot_ports(group, process)  # nobody was told the old ones yet
@@ -275,11 +281,11 @@ class LocalPlatform:
             "log": str(process.log),
             "restarts": process.restarts,
         }
-        if process.alive and ended is None and not process.reason:
+        if process.alive and not process.reason:  # its exit is there a moment before its supervisor is gone
             return await self._live_state(group.child, process, common)
         # Without an exit the supervisor itself was killed, or the machine went down.
-        code, at = ended or (None, process.started_at)
-        reason, result = process.reason or ("" if ended else "Lost"), process.result()
+        code, at, why = ended or (None, process.started_at, "Lost")
+        reason, result = process.reason or why, process.result()
         if code == 0 and group.child.kind is ChildKind.TASKS:
             if result:
                 succeeded = ProcessPhase.SUCCEEDED
@@ -313,7 +319,7 @@ class LocalPlatform:
 
 def _failed(process: Process) -> bool:
     ended = process.exit()
-    return (ended is not None and ended[0] != 0) or (ended is None and not process.alive)
+    return (ended is not None and ended.code != 0) or (ended is None and not process.alive)
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -22,6 +23,20 @@ from ixt_workloads.contract.results import Result
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LAST_LOG_LINES, LAST_LOG_BYTES = 20, 2048
+
+_OF_ONE_CHILD = re.compile(r"IXT_(TASK|RESULT|INDEX|HOST|LEADER|PORT_.*|.*_URLS)")
+"""Variables of one process alone. They are there when `ixt run` is itself a step of something."""
+
+
+class Exit(NamedTuple):
+    """How a process ended."""
+
+    code: int
+    """Negative: the signal that killed it."""
+    at: float
+    """Unix seconds."""
+    reason: str
+    """OOMKilled, or nothing."""
 
 
 @dataclass
@@ -46,7 +61,7 @@ class Process:
     """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
-    _exit: tuple[int, float] | None = None
+    _exit: Exit | None = None
 
     @property
     def exit_file(self) -> Path:
@@ -99,16 +114,16 @@ class Process:
     def hurry(self) -> None:
         """End it without its grace, if it was told to stop."""
         if self.alive and self.popen and self.stopping:
-            self.popen.send_signal(signal.SIGTERM)
+            self.popen.send_signal(signal.SIGINT)
 
-    def exit(self) -> tuple[int, float] | None:
-        """Exit code (negative: signal) and time of its end in Unix seconds, once it has ended."""
+    def exit(self) -> Exit | None:
+        """How it ended, once it has and unless its supervisor was killed."""
         if self._exit is None:
             try:
                 found = json.loads(self.exit_file.read_text())
-            except FileNotFoundError:
+                self._exit = Exit(found["exitCode"], found["endedAt"], found["reason"])
+            except (FileNotFoundError, ValueError, KeyError):  # cut short when the machine went down
                 return None
-            self._exit = int(found["exitCode"]), float(found["endedAt"])
         return self._exit
 
     def result(self) -> Result | None:
@@ -122,11 +137,13 @@ class Process:
         """The last lines of its log."""
         try:
             with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LOG_BYTES))
-                text = file.read().decode(errors="replace")
+                start = max(0, file.seek(0, os.SEEK_END) - LAST_LOG_BYTES)
+                file.seek(start)
+                lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        return "\n".join(text.splitlines()[-LAST_LOG_LINES:])
+        whole = lines[1:] if start and len(lines) > 1 else lines  # the first one lacks its beginning
+        return "\n".join(whole[-LAST_LOG_LINES:])
 
 
 def free_port(taken: Collection[int]) -> int:
@@ -152,7 +169,7 @@ def is_free(port: int) -> bool:
 
 def environment_of(child: Child) -> dict[str, str]:
     """The parent's environment and the child's own. Raises LocalError for a secret that is not set."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("IXT_PORT_")}
+    found = {name: value for name, value in os.environ.items() if not _OF_ONE_CHILD.fullmatch(name)}
     found |= {entry["name"]: entry["value"] for entry in child.overrides.get("env", ()) if "value" in entry}
     found |= child.env
     for name, (secret, key) in child.secret_env.items():

@@ -4,7 +4,7 @@ Its own program, of the standard library only, so that it starts in milliseconds
 It asks the kernel to be told when `ixt run` dies (PR_SET_PDEATHSIG) and to be given the orphans of its own
 descendants (PR_SET_CHILD_SUBREAPER), so engines that fork end with the process that started them. NAME is
 for people who look at `ps`. SPEC is JSON {argv, env, log, exit, grace, parent}; the exit code is written to
-`exit` as JSON, in one step.
+`exit` as JSON {exitCode, endedAt, reason}, in one step.
 """
 
 import ctypes
@@ -34,19 +34,25 @@ def main() -> None:
     if os.getppid() != spec["parent"]:
         _write(spec["exit"], -signal.SIGTERM)
         return
+    before = _oom_kills()
     pid = _start(spec)
     code = _wait(pid, float(spec["grace"]))
+    # The kernel does not say whom it killed; SIGKILL and its counter together are as good as that.
+    out_of_memory = code == -signal.SIGKILL and _oom_kills() > before
     _kill_descendants()
-    _write(spec["exit"], code)
+    _write(spec["exit"], code, "OOMKilled" if out_of_memory else "")
 
 
 def _start(spec: dict[str, Any]) -> int:
     """Fork and exec; an exec that fails exits 127 with a line in the log."""
+    supervisor = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != supervisor:
+            os._exit(127)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them, what it runs should not
@@ -63,7 +69,8 @@ def _start(spec: dict[str, Any]) -> int:
 def _wait(pid: int, grace: float) -> int:
     """Exit code of the process, negative for a signal.
 
-    Told to stop, it gets SIGTERM, and SIGKILL after the grace or when told a second time."""
+    Told to stop, it gets SIGTERM, and SIGKILL after the grace or at SIGINT. Another signal, since two of one
+    kind can arrive as one."""
     deadline = None
     while True:
         while True:
@@ -78,9 +85,11 @@ def _wait(pid: int, grace: float) -> int:
         timeout = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
         got = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}, timeout)
         if got and got.si_signo != signal.SIGCHLD:
-            if deadline is None:
+            if got.si_signo == signal.SIGINT:
+                deadline = time.monotonic()
+            elif deadline is None:
                 os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + (grace if deadline is None else 0.0)
+                deadline = time.monotonic() + grace
         if deadline is not None and time.monotonic() >= deadline:
             os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + 1.0
@@ -121,8 +130,14 @@ def _children() -> list[int]:
     return sorted(found - {os.getpid()})
 
 
-def _write(path: str, code: int) -> None:
-    text = json.dumps({"exitCode": code, "endedAt": time.time()})
+def _oom_kills() -> int:
+    """Processes of this machine that were killed for want of memory since it was started."""
+    with open("/proc/vmstat") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+
+
+def _write(path: str, code: int, reason: str = "") -> None:
+    text = json.dumps({"exitCode": code, "endedAt": time.time(), "reason": reason})
     with open(path + ".new", "w") as file:
         file.write(text)
     os.replace(path + ".new", path)

@@ -101,11 +101,17 @@ def feedback(annotations: Sequence[Artifact], lane: Lane) -> Json:
             level: prepared["levels"][level] for level in sorted(prepared.get("levels") or {}, key=numeric)
         },
         "documents": judged_documents(lane.inventory, annotations[0]),
-        "generations": [
-            {"level": sample["level"], "prompt": cut(sample["prompt"]), "text": cut(sample["text"])}
-            for sample in lane.evaluation.get("samples") or []
-        ],
+        "generations": _generations(lane),
     }
+
+
+def _generations(lane: Lane) -> list[Json]:
+    """What the model wrote after each prompt, level by level."""
+    found: dict[str, list[Json]] = {}
+    for sample in lane.evaluation.get("samples") or []:
+        answers = found.setdefault(sample["prompt"], [])
+        answers.append({"level": sample["level"], "text": cut(sample["text"])})
+    return [{"prompt": cut(prompt), "answers": answers} for prompt, answers in found.items()]
 
 
 def numeric(text: str) -> tuple[float, str]:

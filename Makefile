@@ -1,0 +1,68 @@
+# Everything that a fresh machine needs is installed by the first target: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+WORKDIR ?= .ixt/quickstart
+VOLUME = $(WORKDIR)/volumes/ixt-quickstart
+QUICKSTART := examples/quickstart
+# Engines and libraries that talk to hubs stay at home; ranks and engines share few cores.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help
+help:  ## Say what there is.
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+.PHONY: install
+install: $(VENV)/.installed  ## Install ixt, engines and tools into .venv, pinned with hashes.
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; }
+	@echo "installing into $(VENV): about 6 GB, two minutes on a fast network"
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt requirements/uv.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: requirements
+requirements: install  ## Pin the dependencies anew (pyproject.toml -> requirements/*.txt).
+	printf 'uv==%s\n' $(UV_VERSION) | $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate -q -o requirements/uv.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra operator --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/operator.txt
+
+$(VOLUME)/.data: install $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
+	@mkdir -p $(VOLUME)
+	@$(BIN)/python $(QUICKSTART)/make_data.py $(VOLUME)/data
+	@cp -r $(QUICKSTART)/judge $(QUICKSTART)/student $(VOLUME)/
+	@touch $@
+
+.PHONY: quickstart
+quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in about a quarter of an hour.
+	$(BIN)/ixt run $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
+
+.PHONY: quickstart-full
+quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: hours.
+	$(BIN)/ixt run $(QUICKSTART)/full.yaml --workdir $(WORKDIR)
+
+.PHONY: judge
+judge: install  ## Train the quickstart's judge again.
+	$(BIN)/python $(QUICKSTART)/train_judge.py --out $(QUICKSTART)/judge
+
+.PHONY: lint
+lint: install  ## ruff, mypy --strict, import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: crds
+crds: install  ## Generate crds/ and docs/api.md from the models.
+	$(BIN)/python -m ixt_operator.api.crd crds
+
+.PHONY: clean
+clean:  ## Remove the virtual environment and the quickstart's state.
+	rm -rf $(VENV) .ixt

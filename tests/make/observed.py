@@ -1,0 +1,304 @@
+"""A platform without processes: what a run's children do is told by the test, time is a number.
+
+Every plan that is carried out is held against what must never happen.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.status import MAX_BYTES, RunStatus
+from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.plan.plan import Plan, plan
+from ixt_operator.plan.status import Event, events
+from ixt_workloads.contract.graph import Task, resolve
+from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.results import Outcome, Progress, Result
+from ixt_workloads.contract.steps import InventoryConfig
+from make import runs
+
+START = 1_800_000_000.0
+TICK = 0.001
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+LANE_STEPS = ("prepare", "train", "evaluate")
+
+
+@dataclass(repr=False)
+class Double:
+    """A child, and its processes as the test has them."""
+
+    child: Child
+    created_at: float
+    processes: list[ProcessState]
+    deleting: bool = False
+
+    @property
+    def state(self) -> ChildState:
+        return ChildState(
+            name=self.child.name,
+            node=self.child.node,
+            key=self.child.key,
+            attempt=self.child.attempt,
+            created_at=self.created_at,
+            deleting=self.deleting,
+            processes=tuple(self.processes),
+        )
+
+    @property
+    def live(self) -> bool:
+        return self.state.live
+
+    def __repr__(self) -> str:
+        return self.child.name
+
+    def become(self, **fields: Any) -> None:
+        """Change all processes."""
+        self.processes = [process.model_copy(update=fields) for process in self.processes]
+
+
+@dataclass
+class Platform:
+    """The children of one run, the storage that they share, and the clock."""
+
+    run: IXTRun
+    runtime: IXTRuntime = field(default_factory=runs.runtime)
+    slow: bool = False
+    """Deleted children stay until `vanish`."""
+    now: float = START
+    children: dict[str, Double] = field(default_factory=dict)
+    committed: set[str] = field(default_factory=set)
+    status: RunStatus | None = None
+    events: list[Event] = field(default_factory=list)
+    content: str = ""
+    """Stands for what lies at the datasets' places."""
+    begun: dict[str, int] = field(default_factory=dict)
+    """Newest attempt of each node that the status was kept for."""
+
+    # --- Looking.
+
+    def observed(self) -> Observed:
+        return Observed(children={name: double.state for name, double in self.children.items()})
+
+    def plan(self, observed: Observed | None = None) -> Plan:
+        """What would be done; nothing is."""
+        return plan(self.run, self.runtime, observed or self.observed(), self.status, self.now)
+
+    def look(self, observed: Observed | None = None) -> Plan:
+        """Plan, carry it out and keep the status, as `reconcile` does."""
+        moves = self.plan(observed)
+        for name in moves.delete:
+            self.delete(name)
+        for child in moves.create:
+            self.create(child)
+        for child in moves.scale:
+            self.scale(child)
+        self._check_status(moves)
+        self.events += events(self.status, moves.status)
+        self.status = moves.status
+        return moves
+
+    def delete(self, name: str) -> None:
+        double = self.children.get(name)
+        if double and self.slow:
+            double.deleting = True
+        else:
+            self.children.pop(name, None)
+
+    def create(self, child: Child) -> None:
+        """What a platform does with a child, after a look at what must never happen."""
+        assert LABEL.fullmatch(child.name), child.name
+        assert len(child.name) <= 52, child.name
+        if child.name in self.children:
+            return
+        others = [double for double in self.children.values() if double.live]
+        if child.kind is ChildKind.TASKS:
+            self._check_tasks(child, others)
+        else:
+            holders = [double.child.name for double in others if double.state.step in ("train", "evaluate")]
+            assert not holders, f"{child.name} starts beside {holders}"
+            assert not [d for d in others if d.state.step == "judge"], f"{child.name} is a second judge"
+        pending = [ProcessState(index=i, phase=ProcessPhase.PENDING) for i in range(child.indexes)]
+        self.children[child.name] = Double(child, self.now, pending)
+
+    def scale(self, child: Child) -> None:
+        double = self.children.get(child.name)
+        if double:
+            more = range(len(double.processes), child.indexes)
+            pending = [ProcessState(index=index, phase=ProcessPhase.PENDING) for index in more]
+            double.processes = [*double.processes, *pending][: child.indexes]
+
+    def _check_tasks(self, child: Child, others: list[Double]) -> None:
+        task = child.task
+        assert task
+        assert task.attempt == child.attempt
+        twins = [double.child.name for double in others if double.child.node == child.node]
+        assert not twins, f"{child.name} starts while {twins} live"
+        assert child.attempt > self.begun.get(child.node, -1), f"{child.name} uses a number again"
+        missing = [role for role, key in task.inputs.items() if key not in self.committed]
+        assert not missing, f"{child.name} starts without {missing}"
+        step = child.node.partition("/")[2].partition("/")[0]
+        if step in LANE_STEPS:
+            assert not [d for d in others if d.state.step == "judge"], f"{child.name} beside a judge"
+            busy = {double.child.node for double in others if double.state.step in LANE_STEPS}
+            assert len(busy) < self.run.spec.max_parallel_arms, f"{child.name} beside {busy}"
+        self.begun[child.node] = child.attempt
+
+    def _check_status(self, moves: Plan) -> None:
+        text = moves.status.model_dump_json(exclude_none=True)
+        assert RunStatus.model_validate_json(text) == moves.status
+        assert len(text.encode()) <= MAX_BYTES
+        assert len(moves.status.conditions) == 5
+        old = self.status
+        if old and old.observed_generation == moves.status.observed_generation:
+            assert moves.status.summary.progress_percent >= old.summary.progress_percent
+        if moves.finished:
+            assert not moves.create
+            assert not [double for double in self.children.values() if double.live and not double.deleting]
+            assert moves.requeue_after is None
+
+    # --- What happens to children.
+
+    def newest(self, node: str) -> Double:
+        """The newest child of a node."""
+        found = [double for double in self.children.values() if double.child.node == node]
+        assert found, f"no child of {node}, only {sorted(d.child.node for d in self.children.values())}"
+        return max(found, key=lambda double: double.child.attempt)
+
+    def nodes(self) -> list[str]:
+        """Nodes that have live children."""
+        return sorted(double.child.node for double in self.children.values() if double.live)
+
+    def start(self, node: str) -> None:
+        self.newest(node).become(phase=ProcessPhase.RUNNING, reason="")
+
+    def finish(self, node: str, result: Result | None = None) -> None:
+        """The newest attempt does its work and ends."""
+        self.end(self.newest(node), result)
+
+    def end(self, double: Double, result: Result | None = None) -> None:
+        task = double.child.task
+        assert task
+        self.now += TICK
+        done = result or (self._inventory(task) if task.probe else self._step(task))
+        double.become(phase=ProcessPhase.SUCCEEDED, exit_code=0, ended_at=self.now, result=done)
+
+    def fail(self, node: str, code: int | None = 1, reason: str = "", index: int = 0, **result: Any) -> None:
+        """One process of the newest attempt fails, and the others are stopped for it."""
+        double = self.newest(node)
+        stopped = {"phase": ProcessPhase.FAILED, "exit_code": 143, "ended_at": self.now + 0.5}
+        double.processes = [
+            process
+            if process.phase in (ProcessPhase.SUCCEEDED, ProcessPhase.FAILED)
+            else process.model_copy(update=stopped)
+            for process in double.processes
+        ]
+        told = Result(outcome=Outcome.FAILED, **result) if result else None
+        double.processes[index] = ProcessState(
+            index=index,
+            phase=ProcessPhase.FAILED,
+            where=f"pod-{index}",
+            exit_code=code,
+            reason=reason,
+            ended_at=self.now,
+            result=told,
+            last_log="the last line",
+        )
+
+    def progress(self, node: str, index: int = 0, **fields: Any) -> None:
+        processes = self.newest(node).processes
+        told = {"phase": ProcessPhase.RUNNING, "progress": Progress(**fields)}
+        processes[index] = processes[index].model_copy(update=told)
+
+    def serve(self, stage: str = "pretrain", phase: ProcessPhase = ProcessPhase.READY, **fields: Any) -> None:
+        """All of a stage's judges are in a phase."""
+        self.newest(f"{stage}/judge").become(phase=phase, **fields)
+
+    def lose(self, node: str) -> None:
+        """The newest child of a node vanishes without a trace."""
+        del self.children[self.newest(node).child.name]
+
+    def vanish(self) -> None:
+        """What is being deleted is gone."""
+        self.children = {name: double for name, double in self.children.items() if not double.deleting}
+
+    def forget(self) -> None:
+        """The status is lost."""
+        self.status = None
+        self.begun = {}
+
+    def _inventory(self, task: Task) -> Result:
+        config, probe = task.config, task.probe
+        assert isinstance(config, InventoryConfig)
+        assert probe
+        places = {"datasets": " ".join(dataset.uri for dataset in config.datasets) + self.content}
+        places["tasks"] = " ".join(evaluated.uri for evaluated in config.tasks)
+        if config.judge:
+            places["judge"] = config.judge.source or config.judge.model or ""
+        if config.model:
+            places["model"] = config.model.source or config.model.config or ""
+            places["tokenizer"] = config.model.source or config.model.tokenizer or ""
+        pins = {name: hashlib.sha256(place.encode()).hexdigest() for name, place in places.items() if place}
+        key = key_of(preimage(config, {"datasets": pins["datasets"]}))
+        outcome = Outcome.CACHED if key in self.committed else Outcome.COMMITTED
+        self.committed.add(key)
+        keyed = resolve(probe.nodes, {**task.pins, **pins}, probe.known)
+        there = tuple(i for i, node in enumerate(probe.nodes) if keyed[node.name].key in self.committed)
+        return Result(outcome=outcome, key=key, pins=pins, committed=there)
+
+    def _step(self, task: Task) -> Result:
+        if task.key in self.committed:
+            return Result(outcome=Outcome.CACHED, key=task.key)
+        self.committed.add(task.key)
+        return Result(outcome=Outcome.COMMITTED, key=task.key, flops={task.config.kind.lower(): 1000})
+
+    # --- Whole runs.
+
+    def history(self, limit: int = 200) -> Iterator[tuple[str, ...]]:
+        """Let all go well; after each look, the nodes whose children were created by it."""
+        for _ in range(limit):
+            moves = self.look()
+            yield tuple(child.node for child in moves.create)
+            if moves.finished:
+                return
+            self.calm(moves)
+        raise AssertionError(f"no end after {limit} looks: {self.status and self.status.summary}")
+
+    def calm(self, moves: Plan) -> None:
+        """All that runs does its work; when there is none, what was waited for comes."""
+        before = self.observed()
+        self.vanish()
+        for double in list(self.children.values()):
+            if double.child.kind is ChildKind.SERVER:
+                double.become(phase=ProcessPhase.READY, restarts=0, reason="", exit_code=None, result=None)
+            elif double.live:
+                self.end(double)
+        idle = self.observed() == before and not moves.delete
+        self.now += (moves.requeue_after or 0.0) + TICK if idle else TICK
+
+    def until(self, node: str, limit: int = 100) -> None:
+        """Let all go well until a child of the node lives."""
+        for _ in range(limit):
+            moves = self.look()
+            if node in self.nodes():
+                return
+            assert not moves.finished, moves.status.summary
+            self.calm(moves)
+        raise AssertionError(f"{node} never started")
+
+
+def edited(run: IXTRun, change: Callable[[dict[str, Any]], None]) -> IXTRun:
+    """The run after an edit of its manifest; the API server counts it."""
+    manifest = run.model_dump(mode="json", exclude_unset=True)
+    change(manifest["spec"])
+    manifest["metadata"]["generation"] = run.metadata.generation + 1
+    return IXTRun.model_validate(manifest)
+
+
+def flat(history: Iterable[tuple[str, ...]]) -> list[str]:
+    """All nodes in the order in which their children were created."""
+    return [node for created in history for node in created]

@@ -1,0 +1,64 @@
+"""Processes that a run started, as the machine sees them."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ixt_operator.adapters.local.leftovers import MARK
+
+PATIENCE_SECONDS = 60
+
+
+def marked(workdir: Path) -> list[int]:
+    """Live processes that bear the mark of a workdir: supervisors, steps and all that these forked."""
+    wanted = f"{MARK}={workdir}|".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and wanted in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def supervisors(workdir: Path) -> list[int]:
+    """Those of them that supervise another."""
+    return [pid for pid in marked(workdir) if b"supervisor.py" in _command(pid)]
+
+
+def workers(workdir: Path) -> list[int]:
+    """Those of them that are supervised, or descend from one that is."""
+    return [pid for pid in marked(workdir) if b"supervisor.py" not in _command(pid)]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s"
+        time.sleep(0.01)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, if it is still there."""
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        return
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

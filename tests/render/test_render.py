@@ -1,0 +1,301 @@
+"""What Kubernetes is given: golden files to read, and rules that hold for every manifest.
+
+After an intended change write the golden files anew and read their diff:
+    IXT_GOLDEN=write pytest tests/render
+"""
+
+import base64
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from make import runs
+from make.kube import problems
+from make.observed import Platform
+from typer.testing import CliRunner
+
+from ixt_operator.api.documents import documents, dump
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime, Role
+from ixt_operator.api.runtimes import cpu, nvidia
+from ixt_operator.cli.main import app
+from ixt_operator.plan.child import Child
+from ixt_operator.render.preview import preview
+from ixt_operator.render.render import Manifest, render
+from ixt_workloads.contract.graph import Task
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "render"
+RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
+
+OVERRIDES = {
+    "image": "mine:1",
+    "resources": {"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "8"}},
+    "env": [
+        {"name": "NCCL_DEBUG", "value": "WARN"},
+        {"name": "HOME", "value": "/home"},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+    ],
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    "nodeSelector": {"pool": "a"},
+    "serviceAccountName": "trainer",
+    "priorityClassName": "high",
+    "imagePullSecrets": [{"name": "registry"}],
+}
+STORAGE = {"uri": "s3://bucket/ixt", "credentialsSecretName": "bucket-keys"}
+CLAIMS = {"storage": {"uri": "pvc://my.claim/ixt"}, "judge": {"model": "pvc://models/judge"}}
+
+CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "inventory": ({}, "cpu", "pretrain/inventory"),
+    "judge": ({"storage": STORAGE}, "cpu", "pretrain/judge"),
+    "annotate": ({"stages": [runs.stage(annotate={"workers": 4})]}, "cpu", "pretrain/annotate/0-15"),
+    "annotate-endpoint": (
+        {
+            "judge": {
+                "endpoint": {"url": "https://judge.example/v1", "model": "m", "apiKeySecretName": "judge-key"}
+            }
+        },
+        "cpu",
+        "pretrain/annotate/0-15",
+    ),
+    "train-2-nodes": (
+        {"stages": [runs.stage(train={"numNodes": 2})]},
+        "nvidia",
+        "pretrain/train/conditioned-s0",
+    ),
+    "train-queued": ({"queueName": "gpus"}, "nvidia", "pretrain/train/conditioned-s0"),
+    "train-overrides": (
+        {"pods": {"trainer": OVERRIDES}, "storage": STORAGE},
+        "nvidia",
+        "pretrain/train/conditioned-s0",
+    ),
+    "prepare-claims": (CLAIMS, "cpu", "pretrain/prepare/conditioned"),
+    "evaluate": ({}, "nvidia", "pretrain/evaluate/conditioned-s0"),
+    "report": ({}, "cpu", "report"),
+}
+
+
+def rendered(spec: dict[str, Any], runtime: str, node: str) -> tuple[Manifest, ...]:
+    """The manifests of a node's child as a run comes by it."""
+    sim = Platform(runs.run(**spec), RUNTIMES[runtime])
+    sim.until(node)
+    names = {name: double.child for name, double in sim.children.items()}
+    return render(sim.run, sim.runtime, sim.newest(node).child, names)
+
+
+def of_kind(manifests: tuple[Manifest, ...], kind: str) -> Manifest:
+    return next(manifest for manifest in manifests if manifest["kind"] == kind)
+
+
+def main_container(workload: Manifest) -> Manifest:
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    return next(container for container in containers if container["name"] == "main")
+
+
+def environment(workload: Manifest) -> dict[str, Any]:
+    return {
+        entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in main_container(workload)["env"]
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    manifests = rendered(*CASES[name])
+    # The task's JSON is one long line: written out, so that it can be read and compared.
+    shown = [{**manifest} for manifest in manifests]
+    shown[0]["data"] = {"task.json": json.loads(shown[0]["data"]["task.json"])}
+    text = "".join(f"---\n{dump(manifest)}" for manifest in shown)
+    file = GOLDEN / f"{name}.yaml"
+    if os.environ.get("IXT_GOLDEN") == "write":
+        file.write_text(text)
+    assert text == file.read_text(), f"{file.name} differs; see this module's docstring"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_that_a_cluster_would_refuse(name: str) -> None:
+    for manifest in rendered(*CASES[name]):
+        assert problems(manifest) == []
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_manifest_of_a_run_keeps_the_rules(runtime: str) -> None:
+    run = runs.run(
+        arms=[runs.arm("c", seeds=[0, 1]), runs.arm("f", "Filtered", samplePercent=40)],
+        stages=[runs.stage(train={"numNodes": 2}), runs.stage("sft")],
+        storage=STORAGE,
+    )
+    manifests = preview(run, RUNTIMES[runtime])
+    assert [found for manifest in manifests for found in problems(manifest)] == []
+    identities = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(set(identities)) == len(identities)
+
+
+def test_ranks_find_each_other() -> None:
+    manifests = rendered(*CASES["train-2-nodes"])
+    job, service = of_kind(manifests, "Job"), of_kind(manifests, "Service")
+    name = job["metadata"]["name"]
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (2, 2)
+    assert service["metadata"]["name"] == name
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert job["spec"]["template"]["spec"]["subdomain"] == name
+    assert environment(job)["IXT_LEADER"] == f"{name}-0.{name}.default.svc:29500"
+    pods = job["spec"]["template"]["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= pods
+
+
+def test_workers_find_the_judge() -> None:
+    job = of_kind(rendered(*CASES["annotate"]), "Job")
+    service = of_kind(rendered(*CASES["judge"]), "Service")
+    host = environment(job)["IXT_JUDGE_URLS"].removeprefix("http://").partition(":")[0]
+    assert host.endswith(".default.svc")
+    assert host.partition("-judge-")[0] == service["metadata"]["name"].partition("-judge-")[0]
+
+
+def test_kueue_owns_a_queued_job() -> None:
+    job = of_kind(rendered(*CASES["train-queued"]), "Job")
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert "suspend" not in of_kind(rendered(*CASES["evaluate"]), "Job")["spec"]
+
+
+def test_overrides_lie_over_the_runtime_and_under_what_the_operator_owns() -> None:
+    job = of_kind(rendered(*CASES["train-overrides"]), "Job")
+    spec, main = job["spec"]["template"]["spec"], main_container(job)
+    assert main["image"] == "mine:1"
+    assert main["resources"] == OVERRIDES["resources"]
+    env = environment(job)
+    assert (env["NCCL_DEBUG"], env["HOME"]) == ("WARN", "/home")
+    assert env["TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+    assert env["IXT_TASK"] == "/ixt/task/task.json"
+    assert main["envFrom"] == [{"secretRef": {"name": "bucket-keys"}}]
+    assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert {t["key"] for t in spec["tolerations"][1:]} == {
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    }
+    assert spec["nodeSelector"] == {"pool": "a"}
+    assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("trainer", "high")
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_resources_per_node_are_those_of_the_trainer() -> None:
+    limits = {"limits": {"nvidia.com/gpu": "4"}}
+    spec = {"stages": [runs.stage(train={"resourcesPerNode": limits})]}
+    job = of_kind(rendered(spec, "nvidia", "pretrain/train/conditioned-s0"), "Job")
+    assert main_container(job)["resources"] == limits
+
+
+def test_a_template_of_an_admin_keeps_what_is_not_the_operators() -> None:
+    sidecar = {"name": "log", "image": "log:1"}
+    template = {
+        "metadata": {"annotations": {"a": "b"}, "labels": {"team": "x"}},
+        "spec": {
+            "containers": [sidecar, {"name": "main", "image": "i", "command": ["sleep"], "args": ["1"]}],
+            "restartPolicy": "Always",
+        },
+    }
+    base = RUNTIMES["cpu"].model_dump(mode="json")
+    role = {"name": "Worker", "template": template, "command": ["nice"]}
+    base["spec"]["roles"] = [role, *(r for r in base["spec"]["roles"] if r["name"] != Role.WORKER)]
+    sim = Platform(runs.run(), IXTRuntime.model_validate(base))
+    sim.look()
+    job = of_kind(render(sim.run, sim.runtime, sim.newest("pretrain/inventory").child), "Job")
+    pod = job["spec"]["template"]
+    assert pod["metadata"]["annotations"] == {"a": "b"}
+    assert pod["metadata"]["labels"]["team"] == "x"
+    assert sidecar in pod["spec"]["containers"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert main_container(job)["command"] == ["nice", "python", "-m", "ixt_workloads.steps.inventory"]
+    assert "args" not in main_container(job)
+
+
+def test_rendering_changes_no_template() -> None:
+    before = RUNTIMES["nvidia"].model_dump()
+    rendered(*CASES["train-overrides"])
+    assert RUNTIMES["nvidia"].model_dump() == before
+
+
+def test_the_report_of_the_largest_run_fits_into_a_config_map() -> None:
+    arms = [runs.arm(f"arm-{i}".ljust(24, "x"), "NextToken", seeds=list(range(32))) for i in range(2)]
+    stages = [runs.stage(f"stage-{i}".ljust(24, "x")) for i in range(16)]
+    config = preview(runs.run(judge=None, arms=arms, stages=stages), RUNTIMES["cpu"])[-2]
+    assert config["kind"] == "ConfigMap"
+    assert problems(config) == []
+    text = gzip.decompress(base64.b64decode(config["binaryData"]["task.json"]))
+    assert len(text) > 1024**2
+    assert Task.model_validate_json(text).config.kind == "Report"
+
+
+label = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,22}[a-z0-9])?", fullmatch=True)
+run_name = st.from_regex(
+    r"[a-z0-9]([-a-z0-9]{0,29}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?)?", fullmatch=True
+)
+
+
+@st.composite
+def any_run(draw: st.DrawFn) -> IXTRun:
+    """Runs with any names; steps' own names among them."""
+    names = st.one_of(label, st.sampled_from(["train", "report", "judge", "inventory", "x-s1"]))
+    arms = draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    stages = draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    return runs.run(
+        name=draw(st.one_of(run_name, st.sampled_from(["train", "report", "7b"]))),
+        arms=[runs.arm(name, seeds=[0, 2**31 - 1]) for name in arms],
+        stages=[runs.stage(name) for name in stages],
+    )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(run=any_run())
+def test_any_names_give_valid_and_different_names(run: IXTRun) -> None:
+    manifests = preview(run, RUNTIMES["cpu"])
+    assert [found for manifest in manifests for found in problems(manifest)] == []
+    identities = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(set(identities)) == len(identities)
+
+
+def _strings(value: Any) -> Iterator[tuple[Any, ...]]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from ((key, *rest) for rest in _strings(item))
+        case list():
+            for index, item in enumerate(value):
+                yield from ((index, *rest) for rest in _strings(item))
+        case _:
+            yield (value, type(value))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_ixt_render_prints_yaml_that_reads_back(tmp_path: Path, runtime: str) -> None:
+    pods = {"trainer": {"env": [{"name": "RATE", "value": "3e-4"}, {"name": "DAY", "value": "2026-01-01"}]}}
+    manifest = runs.manifest(pods=pods, runtimeRef={"name": runtime})
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(manifest))
+    shown = CliRunner().invoke(app, ["render", str(file), "-n", "team"])
+    assert shown.exit_code == 0, shown.output
+    found = [document.value for document in documents(shown.stdout)]
+    assert {manifest["metadata"]["namespace"] for manifest in found} == {"team"}
+    assert [problem for manifest in found for problem in problems(manifest)] == []
+    trainers = [m for m in found if m["kind"] == "Job" and "-train-" in m["metadata"]["name"]]
+    assert [environment(trainer)["RATE"] for trainer in trainers] == ["3e-4"]
+    assert [environment(trainer)["DAY"] for trainer in trainers] == ["2026-01-01"]
+    again = [document.value for document in documents("".join(f"---\n{dump(m)}" for m in found))]
+    assert list(_strings(again)) == list(_strings(found))
+
+
+def test_a_role_that_the_runtime_lacks_is_named() -> None:
+    base = RUNTIMES["cpu"].model_dump(mode="json")
+    base["spec"]["roles"] = [role for role in base["spec"]["roles"] if role["name"] != Role.WORKER]
+    sim = Platform(runs.run(), IXTRuntime.model_validate(base))
+    sim.look()
+    child: Child = sim.newest("pretrain/inventory").child
+    with pytest.raises(KeyError, match="runtime cpu has no role Worker"):
+        render(sim.run, sim.runtime, child)
