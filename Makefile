@@ -42,7 +42,12 @@ quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in ab
 
 .PHONY: quickstart-full
 quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: hours.
-	$(BIN)/ixt run $(QUICKSTART)/full.yaml --workdir $(WORKDIR)
+	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
+
+.PHONY: stdlib
+stdlib: $(VOLUME)/.data  ## A run over real text: sources of Python's standard library.
+	@mkdir -p $(VOLUME)/stdlib && $(BIN)/python -c 'import pathlib, shutil, sysconfig; [shutil.copy(path, "$(VOLUME)/stdlib") for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))]'
+	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run examples/stdlib/run.yaml --workdir .ixt/stdlib
 
 .PHONY: judge
 judge: install  ## Train the quickstart's judge again.

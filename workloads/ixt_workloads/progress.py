@@ -1,4 +1,4 @@
-"""Progress of a running step over HTTP: GET /progress for people and the operator, /metrics for Prometheus."""
+"""Progress of a running step over HTTP: /progress for people and the operator, /metrics for Prometheus."""
 
 import os
 import threading

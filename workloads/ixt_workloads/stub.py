@@ -10,7 +10,6 @@ lets it.
 import hashlib
 import json
 import os
-import signal
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path

@@ -8,6 +8,8 @@ from enum import IntEnum, StrEnum
 
 
 class Exit(IntEnum):
+    """Exit code of a step's process."""
+
     OK = 0
     CRASHED = 1
     """Any exception that nobody foresaw."""

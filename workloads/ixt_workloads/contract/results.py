@@ -27,6 +27,8 @@ Places = Annotated[
 
 
 class Outcome(StrEnum):
+    """How a step's process ended."""
+
     COMMITTED = "Committed"
     CACHED = "Cached"
     SHARED = "Shared"

@@ -15,6 +15,8 @@ from ixt_workloads.contract.rubrics import RubricText
 
 
 class StageType(StrEnum):
+    """What a stage trains."""
+
     PRETRAIN = "Pretrain"
     MIDTRAIN = "Midtrain"
     SFT = "SFT"
@@ -32,6 +34,8 @@ class Method(StrEnum):
 
 
 class DataFormat(StrEnum):
+    """How a dataset's files are read."""
+
     AUTO = "Auto"
     JSONL = "Jsonl"
     PARQUET = "Parquet"
@@ -121,17 +125,23 @@ class Judge(Model):
 
 
 class FeedbackFormat(StrEnum):
+    """What the prefix holds."""
+
     TOKEN = "Token"
     CRITIQUE = "Critique"
     TOKEN_AND_CRITIQUE = "TokenAndCritique"
 
 
 class Calibration(StrEnum):
+    """How raw scores become levels."""
+
     FIXED = "Fixed"
     QUANTILE = "Quantile"
 
 
 class LossOnFeedback(StrEnum):
+    """Whether the prefix is in the loss."""
+
     INCLUDE = "Include"
     MASK = "Mask"
 
@@ -183,6 +193,8 @@ class Optimizer(Model):
 
 
 class ScheduleType(StrEnum):
+    """Shape of the learning rate."""
+
     COSINE = "Cosine"
     WARMUP_STABLE_DECAY = "WarmupStableDecay"
     CONSTANT = "Constant"
@@ -202,17 +214,23 @@ class Schedule(Model):
 
 
 class Precision(StrEnum):
+    """Numbers that training computes with."""
+
     FP32 = "FP32"
     BF16 = "BF16"
 
 
 class Parallelism(StrEnum):
+    """How a model is spread over ranks."""
+
     AUTO = "Auto"
     REPLICATE = "Replicate"
     FULLY_SHARD = "FullyShard"
 
 
 class Compile(StrEnum):
+    """When torch.compile is used."""
+
     AUTO = "Auto"
     ENABLED = "Enabled"
     DISABLED = "Disabled"
@@ -259,6 +277,8 @@ class Train(Model):
 
 
 class EvalPrefix(StrEnum):
+    """Feedback that an evaluation asks for."""
+
     BEST = "Best"
     NONE = "None"
     WORST = "Worst"
