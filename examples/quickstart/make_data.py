@@ -81,16 +81,22 @@ def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="directory to write to")
     parser.add_argument("--documents", type=int, default=24_000, help="sheets in the corpus (%(default)s)")
     parser.add_argument("--min-sums", type=int, default=12, help="fewest sums on a sheet (%(default)s)")
-    parser.add_argument("--max-sums", type=int, default=18, help="most sums on a sheet, up to 26 (%(default)s)")
+    parser.add_argument(
+        "--max-sums", type=int, default=18, help="most sums on a sheet, up to 26 (%(default)s)"
+    )
     parser.add_argument("--conversations", type=int, default=2_000, help="in sft.jsonl (%(default)s)")
     parser.add_argument("--min-turns", type=int, default=6, help="fewest questions in one (%(default)s)")
     parser.add_argument("--max-turns", type=int, default=10, help="most questions in one (%(default)s)")
     parser.add_argument("--tasks", type=int, default=200, help="problems a task file (%(default)s)")
-    parser.add_argument("--digits", type=int, default=3, help="digits a number; the judge knows 3 (%(default)s)")
+    parser.add_argument(
+        "--digits", type=int, default=3, help="digits a number; the judge knows 3 (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -15,10 +15,9 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from sums import LETTERS, judge, problem, render, sheet
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
-
-from sums import LETTERS, judge, problem, render, sheet
 
 HERE = Path(__file__).parent
 VOCABULARY = 512

@@ -21,7 +21,6 @@ from statistics import correlation, mean
 from typing import Any
 
 import aiohttp
-
 from sums import LETTERS, Sum, judge, problem, render, sheet
 
 RUBRIC = "Check every sum. Digits are ones first."
@@ -116,7 +115,9 @@ def parse_answer(content: str | None, finish_reason: str) -> dict[str, Any] | No
     return answer if valid else None
 
 
-async def ask(session: aiohttp.ClientSession, url: str, model: str, case: Case, gate: asyncio.Semaphore) -> Reply:
+async def ask(
+    session: aiohttp.ClientSession, url: str, model: str, case: Case, gate: asyncio.Semaphore
+) -> Reply:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": f"{RUBRIC}\n\n{case.text}"}],
@@ -158,7 +159,9 @@ def summary(found: list[Reply], seconds: float, parameters: int) -> dict[str, An
         "exact": mean(a == b for a, b in zip(truths, scores, strict=True)),
         "within1": mean(abs(a - b) <= 1 for a, b in zip(truths, scores, strict=True)),
         "correlation": round(correlation(truths, scores), 4) if graded else None,
-        "critique_exact": mean(r.answer is not None and r.answer["critique"] == r.case.critique for r in valid),
+        "critique_exact": mean(
+            r.answer is not None and r.answer["critique"] == r.case.critique for r in valid
+        ),
         "thought": mean(bool(r.thoughts) for r in found),
         "prompt_tokens": round(prompt, 1),
         "output_tokens": round(output, 1),
@@ -168,7 +171,9 @@ def summary(found: list[Reply], seconds: float, parameters: int) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("url", help="base URL of the server, ending in /v1")
     parser.add_argument("--documents", type=int, default=300)
     parser.add_argument("--kind", choices=KINDS, default="sheets")

@@ -22,14 +22,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from sums import LETTERS, RIGHT, RULES, Sum, judge, problem, sheet, solve
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sums import LETTERS, RIGHT, RULES, Sum, judge, problem, sheet, solve
-
 HERE = Path(__file__).parent
 RUBRIC = "Check every sum. Digits are ones first."
-RUBRICS = (RUBRIC,) * 5 + ("Check every sum. Score 1 to 5.", "Judge the text.", "Are the sums right? Score it.")
+RUBRICS = (RUBRIC,) * 5 + (
+    "Check every sum. Score 1 to 5.",
+    "Judge the text.",
+    "Are the sums right? Score it.",
+)
 SHARES = {"carry": 35, "high": 15, "swap": 10, "copy": 8, "slip": 12}
 RATES = (100, 90, 75, 60, 50, 50, 40, 25, 10)
 MEDLEY = (RIGHT, RIGHT, *RULES)
@@ -93,7 +96,10 @@ def thoughts(sums: list[Sum], letters: str) -> list[str]:
     pieces, right = [], 0
     for i, (letter, s) in enumerate(zip(letters, sums, strict=False)):
         right += s.verdict == RIGHT
-        pieces += [f" {letter}) " if i else f"{letter}) ", *(str(right) if s.verdict == RIGHT else [s.verdict])]
+        pieces += [
+            f" {letter}) " if i else f"{letter}) ",
+            *(str(right) if s.verdict == RIGHT else [s.verdict]),
+        ]
     return pieces
 
 
@@ -220,7 +226,10 @@ def train(args: argparse.Namespace) -> None:
         if (step + 1) % args.report == 0:
             speed = seen / (time.monotonic() - started)
             right = agreement(ids, labels, logits, encode)
-            print(f"step {step + 1} lines {most} loss {loss:.4f} letters {F.cross_entropy(named, letters[letters != IGNORE]):.3f} {right} {speed:.0f} tokens/s", flush=True)
+            print(
+                f"step {step + 1} lines {most} loss {loss:.4f} letters {F.cross_entropy(named, letters[letters != IGNORE]):.3f} {right} {speed:.0f} tokens/s",
+                flush=True,
+            )
             model.save_pretrained(args.out)
     model.save_pretrained(args.out)
 
@@ -246,8 +255,12 @@ def agreement(ids: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, enc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE / "judge", help="has config and tokenizer, gets weights")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "judge", help="has config and tokenizer, gets weights"
+    )
     parser.add_argument("--steps", type=int, default=8000, help="updates (%(default)s)")
     parser.add_argument("--tokens", type=int, default=2000, help="about so many an update (%(default)s)")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (%(default)s)")

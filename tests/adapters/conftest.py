@@ -44,5 +44,3 @@ async def until(platform: Platform, name: str, holds: Callable[[ChildState], boo
             return state
         assert time.monotonic() < deadline, state
         await asyncio.sleep(0.01)
-
-

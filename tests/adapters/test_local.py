@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from make.children import SUCCEED, WAIT, server, tasks
+from make.processes import kill, lives, marked, supervisors, until, workers
 
 from ixt_operator.adapters.local import process as processes
 from ixt_operator.adapters.local.errors import LocalError
@@ -20,8 +22,6 @@ from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import ProcessPhase
 from ixt_operator.plan.retry import cause_of
 from ixt_workloads.contract.exits import Fault
-from make.children import SUCCEED, WAIT, server, tasks
-from make.processes import kill, lives, marked, supervisors, until, workers
 
 from . import conftest
 
@@ -188,7 +188,9 @@ async def test_missing_secret(workdir: Path, monkeypatch: pytest.MonkeyPatch) ->
     child = tasks("one", "result(message=env['API_KEY'])", secret_env={"API_KEY": ("judge", "apiKey")})
     monkeypatch.delenv("API_KEY", raising=False)
     async with LocalPlatform.open(workdir) as platform:
-        with pytest.raises(LocalError, match="API_KEY is not set.*key apiKey of Secret judge.*export API_KEY"):
+        with pytest.raises(
+            LocalError, match="API_KEY is not set.*key apiKey of Secret judge.*export API_KEY"
+        ):
             await platform.create(child)
         assert (await platform.observe()).children == {}
         monkeypatch.setenv("API_KEY", "s3cret-value")

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from make.children import SUCCEED, WAIT, server, tasks
 
 from ixt_operator.adapters.port import Platform
 from ixt_operator.plan.child import Child
@@ -12,7 +13,6 @@ from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
 from ixt_operator.plan.retry import cause_of
 from ixt_workloads.contract.exits import Exit, Fault
 from ixt_workloads.contract.results import Outcome
-from make.children import SUCCEED, WAIT, server, tasks
 
 from .conftest import Place, until
 
@@ -84,7 +84,9 @@ async def test_a_program_that_is_not_there(platform: Platform) -> None:
     assert "/no/such/program" in process.last_log + process.reason
 
 
-@pytest.mark.parametrize("text", ["", "{", '"done"', '{"outcome": "Done"}', "\\xff", '{"outcome": "Cached", "x": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", '"done"', '{"outcome": "Done"}', "\\xff", '{"outcome": "Cached", "x": 1}']
+)
 async def test_a_success_whose_result_cannot_be_read_is_none(platform: Platform, text: str) -> None:
     child = tasks("one", f"open(env['IXT_RESULT'], 'wb').write(b'{text}')")
     process = await outcome(platform, child)
@@ -250,7 +252,9 @@ async def test_delete_lets_a_process_finish(platform: Platform, tmp_path: Path) 
 
 
 async def test_delete_kills_after_the_grace(platform: Platform) -> None:
-    await platform.create(tasks("one", "stopped(lambda: None); progress(); [wait() for _ in range(9)]", grace_seconds=1))
+    await platform.create(
+        tasks("one", "stopped(lambda: None); progress(); [wait() for _ in range(9)]", grace_seconds=1)
+    )
     await until(platform, "one", lambda state: bool(state.processes[0].progress))
     await platform.delete("one")
     assert (await platform.observe()).children == {}

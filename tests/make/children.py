@@ -45,12 +45,20 @@ SUCCEED = "result(message='done')"
 
 def tasks(name: str, program: str, **fields: Any) -> Child:
     """A child of kind Tasks; every index runs the program."""
-    return _child(name, ChildKind.TASKS, program, {"role": Role.WORKER, "ports": {"progress": 8080}, **fields})
+    return _child(
+        name, ChildKind.TASKS, program, {"role": Role.WORKER, "ports": {"progress": 8080}, **fields}
+    )
 
 
 def server(name: str, program: str, **fields: Any) -> Child:
     """A child of kind Server, ready when its port `http` answers /health with 200."""
-    values = {"role": Role.JUDGE, "ports": {"http": 8000}, "ready_path": "/health", "ready_seconds": 60, **fields}
+    values = {
+        "role": Role.JUDGE,
+        "ports": {"http": 8000},
+        "ready_path": "/health",
+        "ready_seconds": 60,
+        **fields,
+    }
     return _child(name, ChildKind.SERVER, program, values)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import runs
@@ -278,7 +277,7 @@ def test_ixt_render_prints_yaml_that_reads_back(tmp_path: Path, runtime: str) ->
     pods = {"trainer": {"env": [{"name": "RATE", "value": "3e-4"}, {"name": "DAY", "value": "2026-01-01"}]}}
     manifest = runs.manifest(pods=pods, runtimeRef={"name": runtime})
     file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(manifest))
+    file.write_text(dump(manifest))
     shown = CliRunner().invoke(app, ["render", str(file), "-n", "team"])
     assert shown.exit_code == 0, shown.output
     found = [document.value for document in documents(shown.stdout)]

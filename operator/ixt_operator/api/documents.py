@@ -29,7 +29,7 @@ for _kind in (_Loader, _Dumper):
 
 def dump(value: Any) -> str:
     """Plain values as YAML that every parser reads as they are."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110)
 
 
 class Document:
