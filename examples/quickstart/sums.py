@@ -152,7 +152,7 @@ class Truth:
 
 
 def judge(sums: list[Sum]) -> Truth:
-    """The truth about a sheet: how many are right, and the commonest error (the first named in RULES on a tie)."""
+    """The truth about a sheet: how many are right, and the commonest error (of RULES the first on a tie)."""
     verdicts = Counter(s.verdict for s in sums)
     rule = max(RULES, key=lambda name: verdicts[name])
     return Truth(verdicts[RIGHT], len(sums), rule)

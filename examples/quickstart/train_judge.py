@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from sums import LETTERS, RIGHT, RULES, Sum, judge, problem, sheet, solve
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ Encode = Callable[[str], tuple[int, ...]]
 
 
 class Example:
-    """Token ids; for each the token that the model should say next, or IGNORE; at line ends the line's letter."""
+    """Token ids; for each the token that should come next, or IGNORE; at line ends the line's letter."""
 
     def __init__(self, encode: Encode) -> None:
         self.encode = encode
@@ -212,8 +212,9 @@ def train(args: argparse.Namespace) -> None:
         most = shortest + round((26 - shortest) * min(1.0, step / (0.4 * args.steps)))
         ids, labels, letters = batch(rng, encode, texts, most, args.tokens)
         logits, named = predict(model, ids, encode("<think>")[0], letters != IGNORE)
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
-        loss = loss + 0.1 * F.cross_entropy(named, letters[letters != IGNORE]).nan_to_num()
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
+        naming = functional.cross_entropy(named, letters[letters != IGNORE])
+        loss = loss + 0.1 * naming.nan_to_num()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = args.rate * min(1.0, (step + 1) / 100, 1.5 * (1 - step / args.steps) + 0.01)
@@ -227,7 +228,8 @@ def train(args: argparse.Namespace) -> None:
             speed = seen / (time.monotonic() - started)
             right = agreement(ids, labels, logits, encode)
             print(
-                f"step {step + 1} lines {most} loss {loss:.4f} letters {F.cross_entropy(named, letters[letters != IGNORE]):.3f} {right} {speed:.0f} tokens/s",
+                f"step {step + 1} lines {most} loss {loss:.4f} letters {naming:.3f} {right} "
+                f"{speed:.0f} tokens/s",
                 flush=True,
             )
             model.save_pretrained(args.out)
@@ -237,7 +239,7 @@ def train(args: argparse.Namespace) -> None:
 def predict(
     model: LlamaForCausalLM, ids: torch.Tensor, think: int, ends: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the notes (before <think>, one layer below the top) and of the answer, and of line ends' letters."""
+    """Logits of the notes (before <think>, a layer below the top), the answer and line ends' letters."""
     output = model.model(input_ids=ids, use_cache=False, output_hidden_states=True)
     below = model.model.norm(output.hidden_states[-2])
     noting = ((ids == think).cumsum(1) == 0)[..., None]

@@ -189,7 +189,7 @@ async def test_missing_secret(workdir: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("API_KEY", raising=False)
     async with LocalPlatform.open(workdir) as platform:
         with pytest.raises(
-            LocalError, match="API_KEY is not set.*key apiKey of Secret judge.*export API_KEY"
+            LocalError, match=r"API_KEY is not set.*key apiKey of Secret judge.*export API_KEY"
         ):
             await platform.create(child)
         assert (await platform.observe()).children == {}

@@ -102,7 +102,8 @@ async def test_the_fault_of_an_unreadable_result_is_retried(platform: Platform) 
 
 
 async def test_its_task_and_environment(platform: Platform) -> None:
-    program = "result(message=' '.join([sys.argv[1], env['GREETING'], env['IXT_INDEX'], open(env['IXT_TASK']).read()]))"
+    words = "sys.argv[1], env['GREETING'], env['IXT_INDEX'], open(env['IXT_TASK']).read()"
+    program = f"result(message=' '.join([{words}]))"
     child = tasks("one", program, env={"GREETING": "hello"})
     child = child.model_copy(update={"argv": (*child.argv, "$(GREETING)-$(UNKNOWN)")})
     process = await outcome(platform, child)
