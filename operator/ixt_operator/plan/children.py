@@ -104,7 +104,6 @@ def judge_child(
     task = Task(
         name=node,
         config=AnnotateConfig(judge=judge),
-        key=key,
         attempt=attempt,
         **_place(run),
         indexes=replicas,
