@@ -67,6 +67,7 @@ test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
 .PHONY: crds
 crds: install  ## Generate crds/ and docs/api.md from the models.
 	$(BIN)/python -m ixt_operator.api.crd crds
+	$(BIN)/python -m ixt_operator.api.reference docs/api.md
 
 .PHONY: clean
 clean:  ## Remove the virtual environment and the quickstart's state.

@@ -231,7 +231,7 @@ class AnyOrder(RuleBasedStateMachine):
     def a_step_waits_for_a_node(self, data: st.DataObject) -> None:
         double = data.draw(st.sampled_from(self._tasks()))
         self.faults += 1
-        double.become(unschedulable_since=self.platform.now, reason="Unschedulable")
+        double.become(blocked_since=self.platform.now, reason="Unschedulable")
 
     @precondition(lambda self: self.platform.children)
     @rule(data=st.data())
@@ -329,7 +329,7 @@ class AnyOrder(RuleBasedStateMachine):
         if self.platform.run.spec.suspend:
             self.platform.run = edited(self.platform.run, lambda spec: spec.update(suspend=False))
         for double in self.platform.children.values():
-            double.become(unschedulable_since=None)
+            double.become(blocked_since=None)
         self.stale = None
         for _ in range(400):
             self._look(None)

@@ -502,9 +502,7 @@ def test_time_suspended_does_not_count() -> None:
 def test_pods_without_a_node_fail_the_run_after_a_while() -> None:
     sim = platform(schedulingTimeoutSeconds=60)
     sim.until(TRAIN)
-    sim.newest(TRAIN).become(
-        unschedulable_since=sim.now, reason="0/3 nodes have nvidia.com/gpu", where="pod-0"
-    )
+    sim.newest(TRAIN).become(blocked_since=sim.now, reason="0/3 nodes have nvidia.com/gpu", where="pod-0")
     moves = sim.look()
     assert moves.status.summary.message == "pod-0 cannot start yet: 0/3 nodes have nvidia.com/gpu"
     assert reason(moves, ConditionType.PROGRESSING) is Reason.STEPS_WAITING

@@ -23,15 +23,14 @@ from typer.testing import CliRunner
 from ixt_operator.api.documents import documents, dump
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime, Role
-from ixt_operator.api.runtimes import cpu, nvidia
-from ixt_operator.cli.main import app
+from ixt_operator.cli.app import app
 from ixt_operator.plan.child import Child
 from ixt_operator.render.preview import preview
 from ixt_operator.render.render import Manifest, render
 from ixt_workloads.contract.graph import Task
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
-RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
+RUNTIMES = runs.RUNTIMES
 
 OVERRIDES = {
     "image": "mine:1",
@@ -84,8 +83,7 @@ def rendered(spec: dict[str, Any], runtime: str, node: str) -> tuple[Manifest, .
     """The manifests of a node's child as a run comes by it."""
     sim = Platform(runs.run(**spec), RUNTIMES[runtime])
     sim.until(node)
-    names = {name: double.child for name, double in sim.children.items()}
-    return render(sim.run, sim.runtime, sim.newest(node).child, names)
+    return render(sim.run, sim.runtime, sim.newest(node).child)
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> Manifest:
@@ -207,7 +205,7 @@ def test_a_template_of_an_admin_keeps_what_is_not_the_operators() -> None:
     sim.look()
     job = of_kind(render(sim.run, sim.runtime, sim.newest("pretrain/inventory").child), "Job")
     pod = job["spec"]["template"]
-    assert pod["metadata"]["annotations"] == {"a": "b"}
+    assert pod["metadata"]["annotations"] == {"a": "b", "ixt.dev/node": "pretrain/inventory"}
     assert pod["metadata"]["labels"]["team"] == "x"
     assert sidecar in pod["spec"]["containers"]
     assert pod["spec"]["restartPolicy"] == "Never"
@@ -298,3 +296,16 @@ def test_a_role_that_the_runtime_lacks_is_named() -> None:
     child: Child = sim.newest("pretrain/inventory").child
     with pytest.raises(KeyError, match="runtime cpu has no role Worker"):
         render(sim.run, sim.runtime, child)
+
+
+def test_machines_that_failed_twice_are_avoided() -> None:
+    sim = Platform(runs.run(), RUNTIMES["cpu"])
+    sim.look()
+    child = sim.newest("pretrain/inventory").child.model_copy(update={"avoid_hosts": ("a", "b")})
+    job = of_kind(render(sim.run, sim.runtime, child), "Job")
+    affinity = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchFields"] == [
+        {"key": "metadata.name", "operator": "NotIn", "values": ["a"]},
+        {"key": "metadata.name", "operator": "NotIn", "values": ["b"]},
+    ]

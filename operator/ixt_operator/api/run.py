@@ -274,7 +274,8 @@ class RunSpec(Spec):
     active_deadline_seconds: Annotated[int | None, Field(ge=1, le=YEAR)] = None
     """The run fails when it has not completed this long after its start; time suspended does not count."""
     scheduling_timeout_seconds: Annotated[int, Field(ge=1, le=YEAR)] = 3600
-    """The run fails when pods found no node for this long; waiting in a queue does not count."""
+    """The run fails when a pod could not start for this long: no node for it, no image, a missing Secret or
+    claim, a quota. Waiting in a queue does not count."""
     ttl_seconds_after_finished: Annotated[int | None, Field(ge=0, le=YEAR)] = None
     """The run is deleted this long after it completed or failed; its artifacts stay. Unset: never."""
 

@@ -54,6 +54,8 @@ class Reason(StrEnum):
     VALID = "Valid"
     INVALID_SPEC = "InvalidSpec"
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    CREATE_REFUSED = "CreateRefused"
+    """The API server refuses an object of a step (a quota, Pod Security), or a foreign one bears its name."""
     REFERENCE_NOT_FOUND = "ReferenceNotFound"
     """A Secret or ConfigMap that the spec names is not there."""
     CHANGE_REFUSED = "ChangeRefused"

@@ -68,3 +68,5 @@ class Child(Model):
     """The run's pod overrides for the role, applied by the renderer."""
     resources: dict[str, Any] = {}
     """Kubernetes resource requirements of one process; not enforced locally."""
+    avoid_hosts: tuple[str, ...] = ()
+    """Machines that failed this run twice."""

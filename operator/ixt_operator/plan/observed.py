@@ -35,7 +35,8 @@ class ProcessState(Model):
     exit_code: int | None = None
     """Negative for a signal."""
     reason: str = ""
-    """OOMKilled, Evicted, Unschedulable, ErrImagePull, NeverReady, Lost ... as the platform says it."""
+    """OOMKilled, Evicted, NodeLost, NeverReady, Lost, Stopped ... as the platform says it; of a process that
+    cannot start: what keeps it."""
     ended_at: float | None = None
     """Unix seconds."""
     result: Result | None = None
@@ -46,8 +47,9 @@ class ProcessState(Model):
     """Where its log is."""
     restarts: int = 0
     """Servers: how often it was started anew."""
-    unschedulable_since: float | None = None
-    """Since when no machine was found for it, in Unix seconds."""
+    blocked_since: float | None = None
+    """Since when something that time alone will not mend keeps it from starting (no node for it, its image,
+    a Secret, a quota), in Unix seconds; `reason` says what."""
 
 
 class ChildState(Model):

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, RunStatus
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
 from ixt_operator.plan.nodes import REPORT, Lane, lanes
 from ixt_operator.plan.observed import JUDGE, ChildState, Observed
-from ixt_operator.plan.retry import GiveUp, TryAgain, spent
+from ixt_operator.plan.retry import GiveUp, TryAgain, bad_hosts, spent
 from ixt_operator.plan.scale import judge_trouble, replicas
 from ixt_operator.plan.status import Ending, describe, step_covers, unix
 from ixt_operator.plan.survey import NodeState, StageView, View, ready, survey
@@ -48,6 +48,14 @@ class Plan(NamedTuple):
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
     """Keys of all nodes whose keys are known."""
+
+    @property
+    def needs_certainty(self) -> bool:
+        """Whether something is planned that must not rest on an outdated look: a further attempt, what takes
+        devices, any delete, the end of the run."""
+        return bool(self.delete or self.scale or self.finished) or any(
+            child.attempt or child.role is not Role.WORKER for child in self.create
+        )
 
     @property
     def finished(self) -> bool:
@@ -98,12 +106,18 @@ def plan(
     due = [] if ending or run.spec.suspend else [max(0.0, time - now) for time in moves.waits]
     return Plan(
         delete=tuple(dict.fromkeys(moves.delete)),
-        create=tuple(moves.create),
+        create=_elsewhere(moves.create, observed),
         scale=tuple(moves.scale),
         status=status,
         requeue_after=min(due) if due else None,
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
     )
+
+
+def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
+    """The children, away from machines that failed this run twice."""
+    hosts = bad_hosts(observed.children.values())
+    return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
 
 
 def _stops(child: ChildState) -> bool:
@@ -128,7 +142,7 @@ def _ending(at: _Now, stages: tuple[StageView, ...], moves: _Moves) -> Ending | 
     active = next(stage for stage in stages if not stage.complete)
     if trouble := _judge_failed(at, active):
         return Ending(True, Reason.RESTARTS_EXHAUSTED, trouble)
-    return _too_late(at, moves) or _unschedulable(at, moves)
+    return _too_late(at, moves) or _blocked(at, moves)
 
 
 def _given_up(view: View, decision: GiveUp) -> Ending:
@@ -173,11 +187,11 @@ def _too_late(at: _Now, moves: _Moves) -> Ending | None:
     )
 
 
-def _unschedulable(at: _Now, moves: _Moves) -> Ending | None:
+def _blocked(at: _Now, moves: _Moves) -> Ending | None:
     timeout = at.run.spec.scheduling_timeout_seconds
     for child in at.observed.children.values():
         for process in child.processes if _stops(child) else ():
-            since = process.unschedulable_since
+            since = process.blocked_since
             if since is None:
                 continue
             if at.time >= since + timeout:
@@ -185,8 +199,8 @@ def _unschedulable(at: _Now, moves: _Moves) -> Ending | None:
                 return Ending(
                     True,
                     Reason.SCHEDULING_TIMEOUT,
-                    f"{child.node}: no node for {process.where or child.name} after "
-                    f"schedulingTimeoutSeconds={timeout}{why}; ask for less, or raise it",
+                    f"{child.node}: {process.where or child.name} could not start within "
+                    f"schedulingTimeoutSeconds={timeout}{why}; mend that, or raise it",
                 )
             moves.waits.append(since + timeout)
     return None

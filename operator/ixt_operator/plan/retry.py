@@ -66,7 +66,7 @@ def fault(process: ProcessState) -> Fault:
     match process.reason:
         case "OOMKilled":
             return Fault.OUT_OF_MEMORY
-        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Unschedulable":
+        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Stopped":
             return Fault.INFRASTRUCTURE
     if process.result and process.result.fault:
         return process.result.fault
@@ -78,6 +78,10 @@ def _ending(process: ProcessState) -> str:
     match process.reason:
         case "Lost":
             return "its process is lost: it was killed from outside, or the machine went down"
+        case "Stopped":
+            return "its pod was deleted before it ended"
+        case "NodeLost":
+            return f"its node {process.host} was lost"
         case "NoResult":
             return f"ended with exit code {code}, but left no result that can be read"
         case "":
@@ -108,6 +112,17 @@ def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAga
         return GiveUp(cause)
     delay = (BUSY_DELAY_SECONDS if busy else FIRST_DELAY_SECONDS) * 2.0 ** min(failures - 1, 16)
     return TryAgain(cause, cause.ended_at + min(delay, LONGEST_DELAY_SECONDS))
+
+
+def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
+    """Machines on which two processes of a run met a fault of the infrastructure: they are avoided."""
+    faults = Counter(
+        process.host
+        for child in children
+        for process in child.failed
+        if process.host and fault(process) is Fault.INFRASTRUCTURE and process.reason != "Stopped"
+    )
+    return tuple(sorted(host for host, number in faults.items() if number >= 2))
 
 
 def spent(attempts: Iterable[ChildState]) -> Iterable[str]:

@@ -77,6 +77,48 @@ def describe(
     return fitted(status)
 
 
+def unaccepted(
+    previous: RunStatus | None, reason: Reason, message: str, generation: int, now: float
+) -> RunStatus:
+    """The status of a run that cannot be carried out as it stands; what runs of it goes on."""
+    was = previous or RunStatus()
+    conditions = {condition.type: condition for condition in was.conditions}
+    for type_ in ConditionType:
+        if type_ not in conditions or type_ is ConditionType.ACCEPTED:
+            old = conditions.get(type_)
+            found = (
+                (reason, message[:MAX_MESSAGE]) if type_ is ConditionType.ACCEPTED else (Reason.PENDING, "")
+            )
+            kept = old is not None and old.status is ConditionStatus.FALSE
+            conditions[type_] = Condition(
+                type=type_,
+                status=ConditionStatus.FALSE,
+                reason=found[0],
+                message=found[1],
+                last_transition_time=old.last_transition_time if old and kept else _time(now),
+                observed_generation=generation,
+            )
+    return was.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": tuple(conditions[type_] for type_ in ConditionType),
+            "summary": was.summary.model_copy(update={"message": message[:MAX_MESSAGE]}),
+        }
+    )
+
+
+def held_up(status: RunStatus, message: str) -> RunStatus:
+    """The status of a run of which a child cannot be created."""
+    conditions = tuple(
+        condition.model_copy(update={"reason": Reason.CREATE_REFUSED, "message": message[:MAX_MESSAGE]})
+        if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE
+        else condition
+        for condition in status.conditions
+    )
+    summary = status.summary.model_copy(update={"message": message[:MAX_MESSAGE]})
+    return status.model_copy(update={"conditions": conditions, "summary": summary})
+
+
 def step_covers(stage: str, step: str, node: str) -> bool:
     """Whether a status entry (`train/conditioned`) stands for a node (`pretrain/train/conditioned-s0`)."""
     return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"

@@ -5,6 +5,7 @@ import re
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
 from ixt_operator.plan.child import Child
+from ixt_operator.plan.children import HTTP_PORT
 
 CONFIG_FOLDER = "/ixt/task"
 TASK_FILE = "task.json"
@@ -19,11 +20,17 @@ def labels(run: IXTRun, child: Child) -> dict[str, str]:
         "app.kubernetes.io/managed-by": MANAGER,
         "app.kubernetes.io/component": child.role.lower(),
         "ixt.dev/run": run.metadata.name,
+        **({"ixt.dev/run-uid": run.metadata.uid} if run.metadata.uid else {}),
         "ixt.dev/child": child.name,
         "ixt.dev/node": _label_value(child.node),
         "ixt.dev/key": child.key,
         "ixt.dev/attempt": str(child.attempt),
     }
+
+
+def annotations(child: Child) -> dict[str, str]:
+    """The node's name in full: as a label it would lose its slashes."""
+    return {"ixt.dev/node": child.node}
 
 
 def selector(child: Child) -> dict[str, str]:
@@ -37,7 +44,7 @@ def metadata(run: IXTRun, child: Child) -> dict[str, object]:
     if run.metadata.namespace:
         found["namespace"] = run.metadata.namespace
     found["labels"] = labels(run, child)
-    found["annotations"] = {"ixt.dev/node": child.node}
+    found["annotations"] = annotations(child)
     if run.metadata.uid:
         found["ownerReferences"] = [
             {
@@ -52,10 +59,10 @@ def metadata(run: IXTRun, child: Child) -> dict[str, object]:
     return found
 
 
-def urls(run: IXTRun, server: Child) -> str:
+def url(run: IXTRun, server: str) -> str:
     """Base URL of a server's headless Service; its name resolves to one address for each ready replica."""
     namespace = run.metadata.namespace
-    return f"http://{server.name}{f'.{namespace}.svc' if namespace else ''}:{server.ports['http']}"
+    return f"http://{server}{f'.{namespace}.svc' if namespace else ''}:{HTTP_PORT}"
 
 
 def _label_value(text: str) -> str:

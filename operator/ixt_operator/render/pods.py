@@ -1,14 +1,14 @@
 """The pod template of a child: the runtime's, then the run's overrides, then what the operator owns. Pure."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.runtimes import MAIN
 from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.render.names import CONFIG_FOLDER, TASK_FILE, VOLUMES_FOLDER, labels, urls
+from ixt_operator.render.names import CONFIG_FOLDER, TASK_FILE, VOLUMES_FOLDER, annotations, labels, url
 
 Manifest = dict[str, Any]
 
@@ -16,8 +16,8 @@ LOST_NODE_SECONDS = 30
 """Pods leave a node that is not ready after this long (the default is five minutes)."""
 
 
-def pod_template(run: IXTRun, runtime: IXTRuntime, child: Child, names: Mapping[str, Child]) -> Manifest:
-    """The PodTemplateSpec of a child. `names` are the run's children by name, for the servers it talks to.
+def pod_template(run: IXTRun, runtime: IXTRuntime, child: Child) -> Manifest:
+    """The PodTemplateSpec of a child.
 
     Raises KeyError when the runtime has no such role.
     """
@@ -28,9 +28,10 @@ def pod_template(run: IXTRun, runtime: IXTRuntime, child: Child, names: Mapping[
     spec: Manifest = template.setdefault("spec", {})
     main = _main(spec)
     _override(spec, main, child.overrides)
-    _own(run, spec, main, child, names)
+    _own(run, spec, main, child)
     metadata: Manifest = template.setdefault("metadata", {})
     metadata["labels"] = {**metadata.get("labels", {}), **labels(run, child)}
+    metadata["annotations"] = {**metadata.get("annotations", {}), **annotations(child)}
     return template
 
 
@@ -60,7 +61,7 @@ def _override(spec: Manifest, main: Manifest, overrides: Mapping[str, Any]) -> N
         main["env"] = _merged_by_name(main.get("env", []), overrides["env"])
 
 
-def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child, names: Mapping[str, Child]) -> None:
+def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
     server = child.kind is ChildKind.SERVER
     spec["automountServiceAccountToken"] = False
     spec["enableServiceLinks"] = False
@@ -80,9 +81,11 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child, names: Mappi
     ]
     if "rendezvous" in child.ports:
         spec["subdomain"] = child.name
+    if child.avoid_hosts:
+        _avoid(spec, child.avoid_hosts)
     main["command"] = list(child.argv)
     main.pop("args", None)
-    main["env"] = _merged_by_name(main.get("env", []), _environment(run, child, names))
+    main["env"] = _merged_by_name(main.get("env", []), _environment(run, child))
     if child.secrets:
         main["envFrom"] = [
             *main.get("envFrom", []),
@@ -104,6 +107,16 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child, names: Mappi
         volumes.append({"name": f"ixt-claim-{number}", "persistentVolumeClaim": {"claimName": claim}})
 
 
+def _avoid(spec: Manifest, hosts: Iterable[str]) -> None:
+    """Required node affinity: every term of the template's own, which are alternatives, gets the condition."""
+    node: Manifest = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    required: Manifest = node.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    terms: list[Manifest] = required.setdefault("nodeSelectorTerms", [{}])
+    for term in terms:
+        away = ({"key": "metadata.name", "operator": "NotIn", "values": [host]} for host in hosts)
+        term["matchFields"] = [*term.get("matchFields", []), *away]
+
+
 def _probe(main: Manifest, child: Child) -> None:
     """Start-up may take as long as weights take to read; after that a server that does not answer for half
     a minute gets no requests, and one that does not for two minutes is started anew."""
@@ -113,7 +126,7 @@ def _probe(main: Manifest, child: Child) -> None:
     main["livenessProbe"] = {**get, "periodSeconds": 15, "failureThreshold": 8}
 
 
-def _environment(run: IXTRun, child: Child, names: Mapping[str, Child]) -> list[Manifest]:
+def _environment(run: IXTRun, child: Child) -> list[Manifest]:
     values: dict[str, str] = {
         "IXT_TASK": f"{CONFIG_FOLDER}/{TASK_FILE}",
         "IXT_RESULT": "/dev/termination-log",
@@ -125,7 +138,7 @@ def _environment(run: IXTRun, child: Child, names: Mapping[str, Child]) -> list[
         namespace = run.metadata.namespace
         host = f"{child.name}-0.{child.name}" + (f".{namespace}.svc" if namespace else "")
         values["IXT_LEADER"] = f"{host}:{child.ports['rendezvous']}"
-    values |= {f"IXT_{name}_URLS": urls(run, names[server]) for name, server in child.servers.items()}
+    values |= {f"IXT_{name}_URLS": url(run, server) for name, server in child.servers.items()}
     values |= child.env
     found: list[Manifest] = [{"name": name, "value": value} for name, value in values.items()]
     if child.kind is ChildKind.TASKS:

@@ -18,9 +18,7 @@ EXAMPLE_PIN = "0" * 64
 
 def preview(run: IXTRun, runtime: IXTRuntime) -> list[dict[str, Any]]:
     """The manifests of every child of the first attempt, in the order in which they would be created."""
-    children = list(_children(run, runtime))
-    names = {child.name: child for child in children}
-    return [manifest for child in children for manifest in render(run, runtime, child, names)]
+    return [manifest for child in _children(run, runtime) for manifest in render(run, runtime, child)]
 
 
 def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-from collections.abc import Mapping
 from typing import Any
 
 from ixt_operator.api.run import IXTRun
@@ -17,14 +16,9 @@ READABLE_BYTES = 256 * 1024
 """Larger tasks are compressed."""
 
 
-def render(
-    run: IXTRun, runtime: IXTRuntime, child: Child, names: Mapping[str, Child] | None = None
-) -> tuple[Manifest, ...]:
-    """The objects of a child in the order in which they are created: what its pods need comes first.
-
-    `names` are the run's children by name, for the servers that this one talks to.
-    """
-    template = pod_template(run, runtime, child, names or {})
+def render(run: IXTRun, runtime: IXTRuntime, child: Child) -> tuple[Manifest, ...]:
+    """The objects of a child in the order in which they are created: what its pods need comes first."""
+    template = pod_template(run, runtime, child)
     objects = [_config(run, child)]
     if child.kind is ChildKind.SERVER or "rendezvous" in child.ports:
         objects.append(_service(run, child))

@@ -1,0 +1,1 @@
+"""The platform on a cluster: children as Jobs and Deployments."""

@@ -1,0 +1,239 @@
+"""The API server as the operator uses it: a few verbs, each under a deadline, with one kind of error.
+
+kubernetes.aio carries the requests (kubeconfig, tokens that change, TLS); nothing is retried here: the queue
+does that.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client.exceptions import ApiException
+
+Object = dict[str, Any]
+
+MANAGER = "ixt-operator"
+TIMEOUT_SECONDS = 15.0
+PAGE = 500
+
+_READS = ("GET",)
+
+
+class Resource(NamedTuple):
+    """A kind of object, as paths name it."""
+
+    group_version: str
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Path below the server's root."""
+        root = "/api/v1" if self.group_version == "v1" else f"/apis/{self.group_version}"
+        space = f"/namespaces/{namespace}" if namespace else ""
+        tail = "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
+        return f"{root}{space}{tail}"
+
+
+RUNS = Resource("ixt.dev/v1alpha1", "ixtruns")
+RUNTIMES = Resource("ixt.dev/v1alpha1", "ixtruntimes")
+JOBS = Resource("batch/v1", "jobs")
+DEPLOYMENTS = Resource("apps/v1", "deployments")
+PODS = Resource("v1", "pods")
+SERVICES = Resource("v1", "services")
+CONFIG_MAPS = Resource("v1", "configmaps")
+EVENTS = Resource("v1", "events")
+LEASES = Resource("coordination.k8s.io/v1", "leases")
+
+_BY_KIND = {
+    "Job": JOBS,
+    "Deployment": DEPLOYMENTS,
+    "Service": SERVICES,
+    "ConfigMap": CONFIG_MAPS,
+    "Event": EVENTS,
+    "Lease": LEASES,
+    "IXTRun": RUNS,
+}
+
+
+def resource_of(manifest: Mapping[str, Any]) -> Resource:
+    """The resource of an object that the operator writes."""
+    return _BY_KIND[manifest["kind"]]
+
+
+class ApiError(Exception):
+    """A request that did not succeed. `status` is HTTP's, 0 when no answer came."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""
+
+    @property
+    def refused(self) -> bool:
+        """The server understood and says no: asking again in the same words is of no use until something
+        changes on the cluster."""
+        return self.status in (400, 403, 404, 405, 413, 422)
+
+
+class Client:
+    """The verbs. Objects are plain JSON values.
+
+    `fence` is called before every write; it raises when this process may not write any more.
+    """
+
+    def __init__(self, api: ApiClient, fence: Callable[[], None] = lambda: None) -> None:
+        self._api = api
+        self._fence = fence
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """An object; None when there is none."""
+        try:
+            return await self.request("GET", resource.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """All objects of a namespace, or of all of them, page by page."""
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        found: list[Object] = []
+        token = ""
+        while True:
+            page = await self.request(
+                "GET", resource.path(namespace), query={**query, "limit": str(PAGE), "continue": token}
+            )
+            found += page["items"]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return found
+
+    async def create(self, manifest: Object) -> Object | None:
+        """Create an object; None when one of its name is there already."""
+        path = resource_of(manifest).path(manifest["metadata"].get("namespace", ""))
+        try:
+            return await self.request("POST", path, manifest, query={"fieldManager": MANAGER})
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists":
+                return None
+            raise
+
+    async def apply(self, manifest: Object) -> Object:
+        """Server-side apply: fields that are left out and were ours are removed."""
+        metadata = manifest["metadata"]
+        return await self.request(
+            "PATCH",
+            resource_of(manifest).path(metadata.get("namespace", ""), metadata["name"]),
+            manifest,
+            query={"fieldManager": MANAGER, "force": "true"},
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def replace(self, manifest: Object, subresource: str = "") -> Object:
+        """Write an object that was read before. Raises ApiError 409 if it has changed since."""
+        metadata = manifest["metadata"]
+        path = resource_of(manifest).path(metadata.get("namespace", ""), metadata["name"], subresource)
+        return await self.request("PUT", path, manifest, query={"fieldManager": MANAGER})
+
+    async def merge(
+        self, resource: Resource, namespace: str, name: str, patch: Object, subresource: str = ""
+    ) -> Object | None:
+        """Change some fields of an object; None when it is gone."""
+        try:
+            return await self.request(
+                "PATCH",
+                resource.path(namespace, name, subresource),
+                patch,
+                query={"fieldManager": MANAGER},
+                content_type="application/merge-patch+json",
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str = "", grace: int | None = None
+    ) -> None:
+        """Delete an object, and keep it until what it owns is gone. One that is gone, or whose name another
+        bears by now (`uid`), is no error."""
+        options: Object = {"propagationPolicy": "Foreground"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        try:
+            await self.request("DELETE", resource.path(namespace, name), options)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> Object:
+        """One request, answered within `timeout` seconds. Raises ApiError."""
+        if method not in _READS:
+            self._fence()
+        parameters = [(name, value) for name, value in (query or {}).items() if value]
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            async with asyncio.timeout(timeout):
+                request = await self._api.param_serialize(
+                    method, path, query_params=parameters, header_params=headers, body=body,
+                    auth_settings=["BearerToken"],
+                )  # fmt: skip
+                limit = aiohttp.ClientTimeout(total=timeout)
+                answer = await self._api.call_api(*request, _request_timeout=limit)
+                text: bytes = await answer.read()  # type: ignore[no-untyped-call]
+        except ApiException as error:
+            raise ApiError(error.status or 0, error.reason or "", str(error.reason)) from None
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            said = f"{type(error).__name__} {error}".strip()
+            raise ApiError(
+                0, "Unreachable", f"{method} {path}: no answer from the API server ({said})"
+            ) from None
+        return _answer(method, path, answer.status, answer.headers, text)
+
+
+def _answer(method: str, path: str, status: int, headers: Mapping[str, str], text: bytes) -> Object:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if 200 <= status < 300 and isinstance(value, dict):
+        return value
+    said = value if isinstance(value, dict) else {}
+    message = str(said.get("message") or text[:200].decode(errors="replace") or f"HTTP {status}")
+    raise ApiError(
+        0 if 200 <= status < 300 else status,
+        str(said.get("reason") or ""),
+        f"{method} {path}: {message}",
+        _seconds(headers.get("Retry-After", "")),
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        return 0.0
+
+
+def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:
+    """Whether an object belongs to the run with this uid."""
+    owners: Iterable[Mapping[str, Any]] = manifest["metadata"].get("ownerReferences", ())
+    return any(owner.get("uid") == uid for owner in owners)

@@ -1,0 +1,303 @@
+"""What Jobs, Deployments and pods say about a run's children. Pure."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from ixt_operator.api.runtimes import MAIN
+from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_workloads.contract.results import Progress, Result
+
+Object = Mapping[str, Any]
+
+CHILD, NODE, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/node", "ixt.dev/key", "ixt.dev/attempt"
+INDEX = "batch.kubernetes.io/job-completion-index"
+
+STUCK_SECONDS = 30.0
+"""A pod that is still there this long after it should be gone is on a node that does not answer."""
+
+LAST_LOG_BYTES = 2048
+
+_BLOCKED = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+}
+"""Reasons of a waiting container that a person, not time, must end."""
+
+_LOST = {
+    "DeletionByTaintManager": "NodeLost",
+    "DeletionByPodGC": "NodeLost",
+    "PreemptionByScheduler": "Preempted",
+    "EvictionByEvictionAPI": "Evicted",
+    "TerminationByKubelet": "Evicted",
+}
+"""Reasons of the pod condition DisruptionTarget (Kubernetes: Disruptions), as the planner knows them."""
+
+
+class Seen(NamedTuple):
+    """The objects of one run."""
+
+    jobs: tuple[Object, ...] = ()
+    deployments: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+
+
+def observed(
+    seen: Seen, progress: Mapping[str, Progress] | None = None, why: Mapping[str, str] | None = None
+) -> Observed:
+    """The children of a run. `progress` is by the pods' uid; `why` says by the name of a Job's child why no
+    pod of it could be made."""
+    progress, why = progress or {}, why or {}
+    pods: dict[str, list[Object]] = defaultdict(list)
+    for pod in seen.pods:
+        pods[_label(pod, CHILD)].append(pod)
+    found: dict[str, ChildState] = {}
+    for job in seen.jobs:
+        name = _label(job, CHILD)
+        found[name] = _child(job, _tasks(job, pods.pop(name, []), progress, why.get(name, "")))
+    for deployment in seen.deployments:
+        name = _label(deployment, CHILD)
+        found[name] = _child(deployment, _server(deployment, pods.pop(name, [])))
+    # Pods whose Job or Deployment is gone still hold what they hold.
+    for name, left in pods.items():
+        live = [pod for pod in left if _phase(pod) not in ("Succeeded", "Failed")]
+        if live and name:
+            processes = tuple(_process(place, pod, progress) for place, pod in enumerate(live))
+            found[name] = _child(live[0], processes).model_copy(update={"deleting": True})
+    return Observed(children=found)
+
+
+class Lost(NamedTuple):
+    """Pods of nodes that do not answer: nobody else will say that they ended."""
+
+    mark: list[Object]
+    """To be marked as failed, which lets their Job go on; what they said stays to be read."""
+    remove: list[Object]
+    """To be removed, since what owned them is gone or is to go."""
+
+
+def lost(seen: Seen, now: float) -> Lost:
+    """Pods that are there long after they should be gone."""
+    jobs = {_label(job, CHILD) for job in seen.jobs if "deletionTimestamp" not in job["metadata"]}
+    found = Lost([], [])
+    for pod in seen.pods:
+        # The API server sets deletionTimestamp to the end of the grace.
+        until = pod["metadata"].get("deletionTimestamp")
+        if until is None or now < unix(until) + STUCK_SECONDS:
+            continue
+        if _label(pod, CHILD) not in jobs:
+            found.remove.append(pod)
+        elif _phase(pod) not in ("Succeeded", "Failed"):
+            found.mark.append(pod)
+    return found
+
+
+def podless(seen: Seen, now: float) -> list[Object]:
+    """Jobs whose pods cannot even be made: quota, admission, Pod Security. (A Deployment says so itself.)"""
+    have = {_label(pod, CHILD) for pod in seen.pods}
+    return [
+        job
+        for job in seen.jobs
+        if _label(job, CHILD) not in have
+        and _ended_at(job) is None
+        and "deletionTimestamp" not in job["metadata"]
+        and not job["spec"].get("suspend")
+        and now >= unix(job["metadata"]["creationTimestamp"]) + PODLESS_SECONDS
+    ]
+
+
+PODLESS_SECONDS = 5.0
+
+
+def unix(time: str) -> float:
+    """Unix seconds of a time of the API."""
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _child(owner: Object, processes: tuple[ProcessState, ...]) -> ChildState:
+    metadata = owner["metadata"]
+    return ChildState(
+        name=_label(owner, CHILD),
+        node=metadata.get("annotations", {}).get(NODE, ""),
+        key=_label(owner, KEY),
+        attempt=int(_label(owner, ATTEMPT) or 0),
+        created_at=unix(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        processes=processes,
+    )
+
+
+def _tasks(
+    job: Object, pods: list[Object], progress: Mapping[str, Progress], why: str
+) -> tuple[ProcessState, ...]:
+    """A process an index. One whose pod is gone ended with its Job, or is yet to come."""
+    by_index: dict[int, Object] = {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+        by_index[_index(pod)] = pod
+    ended = _ended_at(job)
+    found = []
+    for index in range(int(job["spec"].get("completions") or 1)):
+        if index in by_index:
+            found.append(_process(index, by_index[index], progress))
+        elif ended is not None:
+            where = f"index {index}"
+            phase = ProcessPhase.FAILED
+            found.append(
+                ProcessState(index=index, phase=phase, where=where, reason="Stopped", ended_at=ended)
+            )
+        else:
+            since = unix(job["metadata"]["creationTimestamp"]) if why else None
+            reason = why or ("waits for its queue" if job["spec"].get("suspend") else "")
+            found.append(
+                ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
+            )
+    return tuple(found)
+
+
+def _ended_at(job: Object) -> float | None:
+    """When a Job failed or completed. FailureTarget comes first, Failed when its last pod is gone."""
+    times = [
+        unix(condition["lastTransitionTime"])
+        for condition in job.get("status", {}).get("conditions", ())
+        if condition["type"] in ("Failed", "Complete") and condition["status"] == "True"
+    ]
+    return min(times, default=None)
+
+
+def _server(deployment: Object, pods: list[Object]) -> tuple[ProcessState, ...]:
+    """A process a replica. Pods that are being deleted are left out: others come in their place."""
+    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _phase(pod) != "Failed"]
+    found = [
+        _replica(place, pod)
+        for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"])))
+    ]
+    conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
+    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
+        found = [
+            process
+            if process.phase is ProcessPhase.READY or process.blocked_since is not None
+            else process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NeverReady"})
+            for process in found
+        ]
+    failure = conditions.get("ReplicaFailure", {})
+    since = unix(failure["lastTransitionTime"]) if failure.get("status") == "True" else None
+    missing = ProcessState(
+        index=0, phase=ProcessPhase.PENDING, reason=failure.get("message", ""), blocked_since=since
+    )
+    wanted = int(deployment["spec"].get("replicas", 1))
+    found += [missing.model_copy(update={"index": index}) for index in range(len(found), wanted)]
+    return tuple(found)
+
+
+def _replica(place: int, pod: Object) -> ProcessState:
+    process = _process(place, pod, {})
+    status = _container(pod)
+    ready = any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod.get("status", {}).get("conditions", ())
+    )
+    if ready:
+        return process.model_copy(update={"phase": ProcessPhase.READY})
+    # Between two starts: what the last one said tells why.
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
+    if ended and "running" not in status.get("state", {}):
+        return process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "", **_ending(ended)})
+    return process
+
+
+def _process(index: int, pod: Object, progress: Mapping[str, Progress]) -> ProcessState:
+    metadata, status = pod["metadata"], pod.get("status", {})
+    container = _container(pod)
+    common: dict[str, Any] = {
+        "index": index,
+        "where": f"pod {metadata['name']}",
+        "host": pod["spec"].get("nodeName", ""),
+        "log": f"kubectl logs -n {metadata.get('namespace', 'default')} {metadata['name']}",
+        "restarts": int(container.get("restartCount") or 0),
+    }
+    ended = container.get("state", {}).get("terminated")
+    match _phase(pod):
+        case "Succeeded":
+            values = _ending(ended or {})
+            if values["result"] is None:
+                return ProcessState(**{**common, **values}, phase=ProcessPhase.FAILED, reason="NoResult")
+            return ProcessState(**{**common, **values}, phase=ProcessPhase.SUCCEEDED)
+        case "Failed":
+            values = _ending(ended or {})
+            values["ended_at"] = values["ended_at"] or unix(metadata["creationTimestamp"])
+            reason = _disruption(pod) or values.pop("reason", "") or str(status.get("reason") or "")
+            values.pop("reason", None)
+            return ProcessState(**{**common, **values}, phase=ProcessPhase.FAILED, reason=reason)
+        case "Running":
+            return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress.get(metadata["uid"]))
+    reason, since = _blocked(pod)
+    return ProcessState(**common, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
+
+
+def _ending(terminated: Object) -> dict[str, Any]:
+    """How a container ended. Its last word is a result, or the last lines of its log."""
+    message = str(terminated.get("message") or "")
+    try:
+        result = Result.model_validate(json.loads(message))
+        last_log = ""
+    except (ValueError, ValidationError):
+        result, last_log = None, message[-LAST_LOG_BYTES:]
+    finished = terminated.get("finishedAt")
+    reason = str(terminated.get("reason") or "")
+    return {
+        "exit_code": terminated.get("exitCode"),
+        "ended_at": unix(finished) if finished else None,
+        "result": result,
+        "last_log": last_log,
+        "reason": reason if reason not in ("Error", "Completed") else "",
+    }
+
+
+def _disruption(pod: Object) -> str:
+    """What ended a pod from outside, if anything did."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return _LOST.get(condition.get("reason", ""), "Evicted")
+    reason = str(pod.get("status", {}).get("reason") or "")
+    return {"Evicted": "Evicted", "NodeLost": "NodeLost", "Preempting": "Preempted"}.get(reason, "")
+
+
+def _blocked(pod: Object) -> tuple[str, float | None]:
+    """Why a pod does not start and since when; empty while it is only on its way."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            if condition.get("reason") == "SchedulingGated":
+                return "waits for its queue", None
+            said = f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+            return said, unix(condition["lastTransitionTime"])
+    waiting = _container(pod).get("state", {}).get("waiting", {})
+    if waiting.get("reason") in _BLOCKED:
+        started = pod.get("status", {}).get("startTime") or pod["metadata"]["creationTimestamp"]
+        return f"{waiting['reason']}: {waiting.get('message', '')}", unix(started)
+    return "", None
+
+
+def _container(pod: Object) -> Object:
+    statuses: Iterable[Object] = pod.get("status", {}).get("containerStatuses", ())
+    return next((status for status in statuses if status["name"] == MAIN), {})
+
+
+def _phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase") or "Pending")
+
+
+def _index(pod: Object) -> int:
+    metadata = pod["metadata"]
+    return int(metadata.get("annotations", {}).get(INDEX) or metadata.get("labels", {}).get(INDEX) or 0)
+
+
+def _label(manifest: Object, name: str) -> str:
+    return str(manifest["metadata"].get("labels", {}).get(name, ""))

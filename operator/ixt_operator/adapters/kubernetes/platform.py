@@ -1,0 +1,172 @@
+"""KubernetesPlatform: the children of one run as Jobs, Deployments, Services and ConfigMaps."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ixt_operator.adapters.kubernetes.cache import CHILDREN, RUN_UID, Cache
+from ixt_operator.adapters.kubernetes.client import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    PODS,
+    SERVICES,
+    ApiError,
+    Client,
+    Object,
+    Resource,
+    owned_by,
+    resource_of,
+)
+from ixt_operator.adapters.kubernetes.observe import Seen, lost, observed, podless
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.plan.child import Child
+from ixt_operator.plan.observed import Observed
+from ixt_operator.render.render import render
+from ixt_workloads.contract.results import Progress
+
+log = logging.getLogger("ixt.platform")
+
+
+class Refused(Exception):  # noqa: N818 - what the API server did, not what went wrong here
+    """An object cannot be created until a person changes something; the message says what."""
+
+
+class KubernetesPlatform:
+    """Platform of one run. Reads come from the cache unless `live`."""
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        run: IXTRun,
+        runtime: IXTRuntime,
+        progress: Mapping[str, Progress],
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._run = run
+        self._runtime = runtime
+        self._progress = progress
+        self._namespace = run.metadata.namespace
+
+    async def observe(self, *, live: bool = False) -> Observed:
+        """All children. Pods of lost nodes are brought to their end on the way."""
+        uid = self._run.metadata.uid
+        if live:
+            for resource in CHILDREN:
+                found = await self._client.list(resource, self._namespace, labels=f"{RUN_UID}={uid}")
+                self._cache.replace(resource, found, run=uid)
+        seen = self._cache.of_run(uid)
+        now = time.time()
+        await self._tend(seen, now)
+        why = {job["metadata"]["name"]: await self._failed_create(job) for job in podless(seen, now)}
+        return observed(seen, self._progress, why)
+
+    async def create(self, child: Child) -> None:
+        """Create a child's objects, its pods' needs first. Raises Refused."""
+        *needs, workload = render(self._run, self._runtime, child)
+        try:
+            for manifest in needs:
+                if manifest["kind"] == "Service":
+                    await self._apply(manifest)
+                elif not await self._create_config(manifest, workload):
+                    return
+            made = await self._client.create(workload)
+            if made is None:
+                self._own(await self._get(workload), workload)
+            else:
+                self._cache.put(resource_of(workload), made)
+        except ApiError as error:
+            if error.refused:
+                raise Refused(f"{child.node} cannot be started: {error.message}") from None
+            raise
+
+    async def delete(self, name: str) -> None:
+        """Delete a child's objects, its Job or Deployment last: as long as that is there, it is not done."""
+        seen = self._cache.of_run(self._run.metadata.uid)
+        for resource in (CONFIG_MAPS, SERVICES):
+            await self._delete(resource, name)
+        for resource, found in ((JOBS, seen.jobs), (DEPLOYMENTS, seen.deployments)):
+            for manifest in found:
+                if manifest["metadata"]["name"] == name:
+                    metadata = {**manifest["metadata"]}
+                    metadata.setdefault("deletionTimestamp", _rfc3339(time.time()))
+                    await self._client.delete(resource, self._namespace, name, uid=metadata["uid"])
+                    self._cache.put(resource, {**manifest, "metadata": metadata})
+
+    async def scale(self, child: Child) -> None:
+        """Give a Deployment the child's number of replicas."""
+        patch = {"spec": {"replicas": child.indexes}}
+        changed = await self._client.merge(DEPLOYMENTS, self._namespace, child.name, patch)
+        if changed:
+            self._cache.put(DEPLOYMENTS, changed)
+
+    async def _create_config(self, manifest: Object, workload: Object) -> bool:
+        """Create a ConfigMap; False if the child was made before and is to be left as it is."""
+        while await self._client.create(manifest) is None:
+            found = self._own(await self._get(manifest), manifest)
+            if found is None:
+                continue  # deleted just now
+            if any(found.get(part) != manifest.get(part) for part in ("data", "binaryData")):
+                # Left by a creation that a crash cut short, before the run was edited.
+                if await self._get(workload):
+                    return False
+                await self._client.delete(
+                    CONFIG_MAPS, self._namespace, found["metadata"]["name"], uid=found["metadata"]["uid"]
+                )
+                continue
+            return True
+        return True
+
+    async def _apply(self, manifest: Object) -> None:
+        self._own(await self._get(manifest), manifest)
+        await self._client.apply(manifest)
+
+    async def _get(self, manifest: Object) -> Object | None:
+        return await self._client.get(resource_of(manifest), self._namespace, manifest["metadata"]["name"])
+
+    def _own(self, found: Object | None, wanted: Object) -> Object | None:
+        """An object that is ours, or none. Raises Refused for one that is not: it is never adopted."""
+        if found is not None and not owned_by(found, self._run.metadata.uid):
+            raise Refused(
+                f"{wanted['kind']} {wanted['metadata']['name']} exists in namespace {self._namespace} and is "
+                f"not this run's: delete or rename it"
+            )
+        return found
+
+    async def _delete(self, resource: Resource, name: str) -> None:
+        found = await self._client.get(resource, self._namespace, name)
+        if found and owned_by(found, self._run.metadata.uid):
+            await self._client.delete(resource, self._namespace, name, uid=found["metadata"]["uid"])
+
+    async def _tend(self, seen: Seen, now: float) -> None:
+        for pod in lost(seen, now).mark:
+            metadata, node = pod["metadata"], pod["spec"].get("nodeName", "")
+            message = (
+                f"node {node} does not answer, and the pod was to be gone by {metadata['deletionTimestamp']}"
+            )
+            log.warning("pod %s/%s: %s", self._namespace, metadata["name"], message)
+            status: dict[str, Any] = {"phase": "Failed", "reason": "NodeLost", "message": message}
+            changed = await self._client.merge(
+                PODS, self._namespace, metadata["name"], {"status": status}, "status"
+            )
+            if changed:
+                self._cache.put(PODS, changed)
+        for pod in lost(seen, now).remove:
+            metadata = pod["metadata"]
+            await self._client.delete(PODS, self._namespace, metadata["name"], uid=metadata["uid"], grace=0)
+
+    async def _failed_create(self, job: Mapping[str, Any]) -> str:
+        """Why a Job's pods could not be made, as the Job controller's events say."""
+        fields = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
+        events = await self._client.list(EVENTS, self._namespace, fields=fields)
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default=None)
+        return str(newest["message"]) if newest else ""
+
+
+def _rfc3339(unix: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix))

@@ -1,0 +1,257 @@
+"""The operator's process: `python -m ixt_operator.controller.app`.
+
+Replicas compete for a Lease; the one that has it runs kopf, whose handlers only take objects into the cache
+and runs into the queue, and the workers that look at runs. Whoever loses the Lease ends.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated, Any
+
+import kopf
+import typer
+from aiohttp import web
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from prometheus_client import generate_latest
+
+from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
+from ixt_operator.adapters.kubernetes.client import RUNS, RUNTIMES, ApiError, Client, Object, Resource
+from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
+from ixt_operator.controller import metrics
+from ixt_operator.controller.cluster import Key, Runs
+from ixt_operator.controller.poll import Progresses
+from ixt_operator.controller.queue import Queue
+from ixt_operator.render.names import MANAGER
+
+log = logging.getLogger("ixt")
+
+WORKERS = 16
+RESYNC_SECONDS = 600.0
+"""A watch that was interrupted does not tell what was deleted meanwhile: this often everything is listed."""
+
+OURS = f"app.kubernetes.io/managed-by={MANAGER}"
+
+
+class Operator:
+    """What one leader holds."""
+
+    def __init__(self, client: Client, namespaces: tuple[str, ...]) -> None:
+        self.client = client
+        self.namespaces = namespaces
+        self.cache = Cache()
+        self.queue: Queue[Key] = Queue()
+        self.progress = Progresses()
+        self.runs = Runs(client, self.cache, self.progress)
+
+    async def work(self) -> None:
+        """List what there is, then look at runs for ever."""
+        await self.resync()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.watch())
+            tasks.create_task(self.progress.keep(self.cache, self.enqueue_owner))
+            tasks.create_task(self.keep_in_sync())
+            for _ in range(WORKERS):
+                tasks.create_task(self.queue.work(self.runs.look))
+
+    async def watch(self) -> None:
+        """kopf, whose handlers only enqueue."""
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.watching.label_selectors["pods"] = OURS
+        settings.watching.label_selectors["jobs.batch"] = OURS
+        settings.watching.label_selectors["deployments.apps"] = OURS
+        await kopf.operator(
+            registry=self.registry(),
+            settings=settings,
+            standalone=True,
+            clusterwide=not self.namespaces,
+            namespaces=self.namespaces,
+        )
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """kopf's handlers: one for each kind of object."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        handlers: dict[Resource, Callable[[Object], None]] = {
+            RUNS: self.enqueue,
+            RUNTIMES: self.enqueue_users,
+            **dict.fromkeys(CHILDREN, self.enqueue_owner),
+        }
+        for resource, enqueue in handlers.items():
+            kopf.on.event(*resource.group_version.rpartition("/")[::2], resource.plural, registry=registry)(
+                self._handler(resource, enqueue)
+            )
+        return registry
+
+    def _handler(
+        self, resource: Resource, enqueue: Callable[[Object], None]
+    ) -> Callable[..., Awaitable[None]]:
+        async def take(event: Any, **_: Any) -> None:
+            manifest = event["object"]
+            (self.cache.drop if event["type"] == "DELETED" else self.cache.put)(resource, manifest)
+            enqueue(manifest)
+
+        take.__name__ = take.__qualname__ = f"take_{resource.plural}"
+        return take
+
+    def enqueue(self, run: Object) -> None:
+        """A run changed."""
+        self.queue.add(Key(run["metadata"]["namespace"], run["metadata"]["name"]))
+
+    def enqueue_owner(self, child: Object) -> None:
+        """An object of a run changed."""
+        metadata = child["metadata"]
+        self.queue.add(Key(metadata["namespace"], metadata.get("labels", {}).get("ixt.dev/run", "")))
+
+    def enqueue_users(self, runtime: Object) -> None:
+        """A runtime changed: runs may wait for it."""
+        for run in self.cache.all(RUNS):
+            if run["spec"].get("runtimeRef", {}).get("name", "cpu") == runtime["metadata"]["name"]:
+                self.enqueue(run)
+
+    async def keep_in_sync(self) -> None:
+        """List everything now and then."""
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            try:
+                await self.resync()
+            except ApiError as error:
+                log.warning("resync: %s", error)
+
+    async def resync(self) -> None:
+        """Bring the cache in line with the API server, and look at every run."""
+        spaces: Iterable[str] = self.namespaces or ("",)
+        self.cache.replace(RUNTIMES, await self.client.list(RUNTIMES))
+        for resource in (*CHILDREN, RUNS):
+            labels = "" if resource == RUNS else OURS
+            found = [
+                each for space in spaces for each in await self.client.list(resource, space, labels=labels)
+            ]
+            self.cache.replace(resource, found)
+        for run in self.cache.all(RUNS):
+            self.enqueue(run)
+
+
+async def lead(namespaces: tuple[str, ...], lease: Key, port: int) -> int:
+    """Compete for the Lease, then work until a signal or its loss; the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with ApiClient(await _configuration()) as api:
+        elector = Elector(Client(api), *lease, f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+        operator = Operator(Client(api, elector.fence), namespaces)
+        metrics.registry.register(metrics.Runs(lambda: operator.cache.all(RUNS)))
+        metrics.queue_depth.set_function(lambda: len(operator.queue))
+        metrics.leader.set_function(lambda: elector.leading)
+        server = await _serve(port)
+        try:
+            if not await _first(elector.acquire(), stop.wait()):
+                return 0
+            await _first(elector.keep(), operator.work(), stop.wait())
+            await elector.release()
+        except BaseExceptionGroup as group:
+            if lost := group.subgroup(LostLease):
+                _leave(lost.exceptions[0])
+            raise
+        except LostLease as lost:
+            _leave(lost)
+        finally:
+            await server.cleanup()
+    return 0
+
+
+def _leave(lost: BaseException) -> None:
+    """End at once: whatever is under way here rests on a Lease that another process holds."""
+    log.error("%s", lost)
+    logging.shutdown()
+    os._exit(1)
+
+
+async def _first(*works: Awaitable[Any]) -> bool:
+    """Until the first of several ends, the others are cancelled; whether it was not the last one named, which
+    is the wait for a signal. Raises what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+    return tasks[-1] not in done
+
+
+async def _serve(port: int) -> web.AppRunner:
+    """/healthz, /readyz and /metrics, on the leader and on those who wait."""
+
+    async def ok(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(metrics.registry), content_type="text/plain", charset="utf-8"
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", ok)
+    app.router.add_get("/readyz", ok)
+    app.router.add_get("/metrics", scrape)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner
+
+
+async def _configuration() -> Configuration:
+    """In a pod: its service account. Elsewhere: the kubeconfig."""
+    found = Configuration()
+    if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        config.load_incluster_config(found)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Namespaces to serve; repeatable.  [default: all]", show_default=False),
+    ] = None,
+    lease_namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease.")
+    ] = "ixt-system",
+    lease_name: Annotated[
+        str, typer.Option(help="Name of the Lease that replicas compete for.")
+    ] = "ixt-operator",
+    port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8080,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Carry IXTRuns out on the cluster that the kubeconfig or the pod's service account names."""
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    for noisy in ("kopf", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    sys.exit(asyncio.run(lead(tuple(namespace or ()), Key(lease_namespace, lease_name), port)))
+
+
+if __name__ == "__main__":
+    app()

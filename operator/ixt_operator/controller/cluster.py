@@ -1,0 +1,236 @@
+"""One look at a run on a cluster: read, plan, carry out, write the status."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from ixt_operator.adapters.kubernetes.cache import Cache
+from ixt_operator.adapters.kubernetes.client import (
+    CONFIG_MAPS,
+    EVENTS,
+    RUNS,
+    RUNTIMES,
+    ApiError,
+    Client,
+    Object,
+)
+from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
+from ixt_operator.api.documents import documents, syntax_error
+from ixt_operator.api.judge import RubricSpec
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.status import Reason, RunStatus
+from ixt_operator.controller import metrics
+from ixt_operator.controller.queue import Retry
+from ixt_operator.controller.reconcile import carry_out, look
+from ixt_operator.plan.plan import plan
+from ixt_operator.plan.status import Event, events, held_up, unaccepted, unix
+from ixt_workloads.contract.results import Progress
+from ixt_workloads.contract.rubrics import RubricText
+
+log = logging.getLogger("ixt.run")
+
+
+class Key(NamedTuple):
+    """A run."""
+
+    namespace: str
+    name: str
+
+
+class NotAccepted(Exception):  # noqa: N818 - a finding
+    """The run cannot be carried out as it stands."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Runs:
+    """Looks at runs."""
+
+    def __init__(self, client: Client, cache: Cache, progress: Mapping[str, Progress]) -> None:
+        self._client = client
+        self._cache = cache
+        self._progress = progress
+
+    async def look(self, key: Key) -> float | None:
+        """Look at a run and do what comes next; answers in how many seconds to look again.
+
+        Raises Retry when the API server did not play along: all that was done is done again, to no harm.
+        """
+        manifest = self._cache.get(RUNS, *key)
+        if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+            return None
+        started = time.monotonic()
+        outcome = "error"
+        try:
+            again = await self._look(manifest)
+            outcome = "ok"
+        except ApiError as error:
+            outcome = "conflict" if error.status == 409 else "error"
+            if error.status == 409:
+                await self._refresh(key)
+            else:
+                log.warning("%s/%s: %s", *key, error.message)
+            raise Retry(error.message, error.retry_after) from None
+        except Exception as error:
+            # A fault of ours must not end the operator: other runs go on.
+            log.exception("%s/%s: unforeseen error", *key)
+            raise Retry(str(error)) from None
+        else:
+            return again
+        finally:
+            metrics.reconciles.labels(outcome).inc()
+            metrics.reconcile_seconds.observe(time.monotonic() - started)
+
+    async def _look(self, manifest: Object) -> float | None:
+        previous, now = previous_status(manifest), time.time()
+        try:
+            run = _run(manifest)
+            runtime = self._runtime(run)
+            run = await self._with_rubric(run)
+        except NotAccepted as found:
+            generation = manifest["metadata"].get("generation", 0)
+            await self._write(
+                manifest, previous, unaccepted(previous, found.reason, str(found), generation, now)
+            )
+            return None
+        platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
+        moves, _ = await look(platform, run, runtime, previous, now)
+        if moves.needs_certainty:
+            moves = plan(run, runtime, await platform.observe(live=True), previous, now)
+        status, refused = moves.status, None
+        try:
+            await carry_out(platform, moves)
+        except Refused as error:
+            status, refused = held_up(status, str(error)), error
+        await self._write(manifest, previous, status)
+        if refused:
+            raise Retry(str(refused))
+        return await self._expire(run, status, now) if moves.finished else moves.requeue_after
+
+    def _runtime(self, run: IXTRun) -> IXTRuntime:
+        name = run.spec.runtime_ref.name
+        found = self._cache.get(RUNTIMES, "", name)
+        if found is None:
+            have = ", ".join(sorted(entry["metadata"]["name"] for entry in self._cache.all(RUNTIMES)))
+            raise NotAccepted(
+                Reason.RUNTIME_NOT_FOUND,
+                f"spec.runtimeRef.name: there is no IXTRuntime {name}; there are: {have or 'none'}",
+            )
+        try:
+            return IXTRuntime.model_validate(found)
+        except ValidationError as error:
+            raise NotAccepted(Reason.RUNTIME_NOT_FOUND, f"IXTRuntime {name}: {_said(error)}") from None
+
+    async def _with_rubric(self, run: IXTRun) -> IXTRun:
+        """The run with a rubric that lies in a ConfigMap written out."""
+        judge = run.spec.judge
+        reference = judge.rubric.config_map_key_ref if judge else None
+        if judge is None or reference is None:
+            return run
+        found = await self._client.get(CONFIG_MAPS, run.metadata.namespace, reference.name)
+        text = (found or {}).get("data", {}).get(reference.key)
+        place = f"spec.judge.rubric.configMapKeyRef: ConfigMap {reference.name}"
+        if text is None:
+            what = f"has no key {reference.key}" if found else "does not exist"
+            raise NotAccepted(
+                Reason.REFERENCE_NOT_FOUND, f"{place} {what} in namespace {run.metadata.namespace}"
+            )
+        try:
+            value = next((document.value for document in documents(text)), None)
+            rubric = RubricSpec(inline=RubricText.model_validate(value))
+        except (ValidationError, yaml.YAMLError) as error:
+            said = _said(error) if isinstance(error, ValidationError) else syntax_error(error)[1]
+            raise NotAccepted(Reason.INVALID_SPEC, f"{place}, key {reference.key}: {said}") from None
+        spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
+        return run.model_copy(update={"spec": spec})
+
+    async def _write(self, manifest: Object, previous: RunStatus | None, status: RunStatus) -> None:
+        """Write the status if it says something new, then the events that tell of it."""
+        if status == previous:
+            return
+        value = status.model_dump(mode="json", exclude_none=True)
+        written = await self._client.replace({**manifest, "status": value}, "status")
+        self._cache.put(RUNS, written)
+        for event in events(previous, status):
+            await self._post(manifest, event)
+
+    async def _post(self, manifest: Object, event: Event) -> None:
+        """Post an event once: its name comes from what it says, so that a repeated post is none."""
+        metadata = manifest["metadata"]
+        said = f"{metadata['uid']}/{metadata.get('generation')}/{event.reason}/{event.message}"
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        body = {
+            "apiVersion": EVENTS.group_version,
+            "kind": "Event",
+            "metadata": {
+                "name": f"{metadata['name'][:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+                "namespace": metadata["namespace"],
+            },
+            "involvedObject": {
+                "apiVersion": RUNS.group_version,
+                "kind": "IXTRun",
+                **{name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")},
+            },
+            "type": "Warning" if event.warning else "Normal",
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "source": {"component": "ixt-operator"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            await self._client.create(body)
+        except ApiError as error:
+            log.warning("%s/%s: an event was not posted: %s", metadata["namespace"], metadata["name"], error)
+
+    async def _expire(self, run: IXTRun, status: RunStatus, now: float) -> float | None:
+        ttl = run.spec.ttl_seconds_after_finished
+        if ttl is None or status.completion_time is None:
+            return None
+        left = unix(status.completion_time) + ttl - now
+        if left > 0:
+            return left
+        metadata = run.metadata
+        await self._client.delete(RUNS, metadata.namespace, metadata.name, uid=metadata.uid)
+        return None
+
+    async def _refresh(self, key: Key) -> None:
+        """Read a run anew: what the watch told is older than what the API server has."""
+        try:
+            found = await self._client.get(RUNS, *key)
+        except ApiError:
+            return
+        if found:
+            self._cache.put(RUNS, found)
+
+
+def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:
+    """The status as last written; None for one that this operator cannot read."""
+    try:
+        return RunStatus.model_validate(manifest["status"]) if manifest.get("status") else None
+    except ValidationError:
+        return None
+
+
+def _run(manifest: Object) -> IXTRun:
+    try:
+        return IXTRun.model_validate({name: value for name, value in manifest.items() if name != "status"})
+    except ValidationError as error:
+        raise NotAccepted(
+            Reason.INVALID_SPEC,
+            f"{_said(error)}; the API server let it pass: are CRDs and operator of one version?",
+        ) from None
+
+
+def _said(error: ValidationError) -> str:
+    problems: Iterable[Any] = error.errors(include_url=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)[:900]

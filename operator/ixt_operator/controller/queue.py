@@ -1,0 +1,89 @@
+"""The queue of runs to look at: each at most once in it, each looked at by one worker at a time.
+
+As client-go's workqueue: a key that is added while it is worked on comes again afterwards; a failure comes
+again later each time, with jitter, until a success. Belongs to one event loop.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 60.0
+
+
+class Retry(Exception):  # noqa: N818 - not an error of this program
+    """A look that did not succeed and is to be repeated, `after` seconds from now at the earliest."""
+
+    def __init__(self, why: str, after: float = 0.0) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+class Queue(Generic[Key]):
+    """Keys that are due, and timers of those that will be."""
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        """Added while they were worked on."""
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+
+    def __len__(self) -> int:
+        """Keys that are due and wait for a worker."""
+        return len(self._queued)
+
+    def add(self, key: Key, after: float = 0.0) -> None:
+        """Have a key looked at in `after` seconds, or earlier if it is due earlier."""
+        timer = self._timers.get(key)
+        if after <= 0:
+            self._due(key)
+            return
+        loop = asyncio.get_running_loop()
+        if timer is None or loop.time() + after < timer.when():
+            if timer:
+                timer.cancel()
+            self._timers[key] = loop.call_later(after, self._due, key)
+
+    async def work(self, look: Callable[[Key], Awaitable[float | None]]) -> None:
+        """Look at due keys for ever. `look` answers in how many seconds to look again, if at all; it raises
+        Retry when it did not succeed."""
+        while True:
+            key = await self._ready.get()
+            self._queued.discard(key)
+            self._working.add(key)
+            self._again.discard(key)
+            try:
+                again = await look(key)
+                self._failures.pop(key, None)
+                if key in self._again:
+                    again = 0.0
+            except Retry as error:
+                failures = self._failures.get(key, 0)
+                self._failures[key] = failures + 1
+                again = max(error.after, backoff(failures))
+            finally:
+                self._working.discard(key)
+            if again is not None:
+                self.add(key, again)
+
+    def _due(self, key: Key) -> None:
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures before this one."""
+    longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16))
+    return longest * random.uniform(0.5, 1.0)
