@@ -115,11 +115,13 @@ class _WithRules(GenerateJsonSchema):
 
     def model_schema(self, schema: Any) -> Schema:
         found = super().model_schema(schema)
-        if issubclass(schema["cls"], Checked) and schema["cls"].rules:
+        if issubclass(schema["cls"], Checked) and (
+            rules := (*schema["cls"].rules, *schema["cls"].transitions)
+        ):
             found["x-kubernetes-validations"] = [
                 {"rule": rule.cel, "message": rule.message}
                 | ({"fieldPath": f".{rule.field}"} if rule.field else {})
-                for rule in schema["cls"].rules
+                for rule in rules
             ]
         return found
 

@@ -30,6 +30,18 @@ class Rule:
     """Camel-case name of the field of the object that the message is about; empty for the object itself."""
 
 
+@dataclass(frozen=True)
+class Transition:
+    """What an update may not change. Only the API server knows the old object, so only it checks."""
+
+    cel: str
+    """The relation in CEL, with `self` the new object and `oldSelf` the old one."""
+    message: str
+    """What may not change and what to do instead."""
+    field: str = ""
+    """Camel-case name of the field that the message is about; empty for the object itself."""
+
+
 class BrokenRulesError(ValueError):
     """The relations that an object breaks, each with the path of its field below the object."""
 
@@ -42,6 +54,7 @@ class Checked(Model):
     """A model with relations between its fields."""
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    transitions: ClassVar[tuple[Transition, ...]] = ()
 
     @model_validator(mode="after")
     def _keeps_rules(self) -> Self:

@@ -9,7 +9,7 @@ from ixt_operator.api.judge import JudgeEngine as JudgeEngine  # noqa: PLC0414 -
 from ixt_operator.api.judge import JudgeSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta, ObjectName
 from ixt_operator.api.pods import Pods, Resources
-from ixt_operator.api.rules import Checked, Rule, Spec
+from ixt_operator.api.rules import Checked, Rule, Spec, Transition
 from ixt_operator.api.status import RunStatus
 from ixt_workloads.contract import steps
 from ixt_workloads.contract.base import Model, Name, NotInKey, StorageUri
@@ -71,6 +71,18 @@ class Storage(Checked):
             "credentialsSecretName",
         ),
     )
+    transitions = (
+        Transition(
+            "self.uri == oldSelf.uri",
+            "may not change, since the run's artifacts lie there: make a new run",
+            "uri",
+        ),
+        Transition(
+            "self.shared == oldSelf.shared",
+            "may not change, since it decides where the run's artifacts lie: make a new run",
+            "shared",
+        ),
+    )
 
 
 class ModelSource(steps.ModelSource, Checked):
@@ -93,6 +105,9 @@ class ModelSource(steps.ModelSource, Checked):
             lambda self: self.revision is None or bool(self.source and self.source.startswith("hf://")),
             "revision",
         ),
+    )
+    transitions = (
+        Transition("self == oldSelf", "may not change, since every stage starts from it: make a new run"),
     )
 
 
@@ -336,5 +351,15 @@ class IXTRun(Checked):
             "self.metadata.name.size() <= 63",
             "metadata.name must have at most 63 characters: it becomes a label",
             lambda self: len(self.metadata.name) <= 63,
+        ),
+    )
+    transitions = (
+        Transition(
+            "!has(oldSelf.status) || !has(oldSelf.status.stages) || oldSelf.status.stages.all(stage,"
+            " !has(stage.steps)"
+            " || !stage.steps.exists(step, step.kind != 'Inventory' && step.state != 'Waiting')"
+            " || self.spec.stages.map(each, each.name).indexOf(stage.name)"
+            " == oldSelf.status.stages.map(each, each.name).indexOf(stage.name))",
+            "a stage that has started keeps its name and place: new stages go behind it",
         ),
     )

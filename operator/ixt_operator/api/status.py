@@ -58,8 +58,6 @@ class Reason(StrEnum):
     """The API server refuses an object of a step (a quota, Pod Security), or a foreign one bears its name."""
     REFERENCE_NOT_FOUND = "ReferenceNotFound"
     """A Secret or ConfigMap that the spec names is not there."""
-    CHANGE_REFUSED = "ChangeRefused"
-    """A field was changed that may not change any more."""
     STEPS_RUNNING = "StepsRunning"
     STEPS_WAITING = "StepsWaiting"
     """Pods are not scheduled yet, or admitted by their queue."""

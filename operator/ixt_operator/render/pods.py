@@ -108,7 +108,7 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
 
 
 def _avoid(spec: Manifest, hosts: Iterable[str]) -> None:
-    """Required node affinity: every term of the template's own, which are alternatives, gets the condition."""
+    """Required node affinity: each of the template's own terms, which are alternatives, gets it."""
     node: Manifest = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
     required: Manifest = node.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
     terms: list[Manifest] = required.setdefault("nodeSelectorTerms", [{}])
