@@ -528,37 +528,13 @@ def test_scores_on_a_fine_scale_are_shown_in_bins() -> None:
 # --- The server, before it becomes the engine. ---
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--trust-remote-code",
-        "--trust-remote",
-        "--load-format=pt",
-        "--chat-template=/tmp/x",
-        "--allowed-local-media-path=/",
-        "--api-key=x",
-        "--host=0.0.0.0",
-        "--port=1",
-        "--middleware=os.system",
-        "--reasoning-parser-plugin=x.py",
-        "--config=x.yaml",
-        "-O3",
-        "stray",
-    ],
-)
-def test_engine_arguments_that_could_open_holes_are_refused(argument: str) -> None:
-    with pytest.raises(StepError, match="is not allowed") as caught:
-        engine_arguments(json.dumps(["--enforce-eager", argument]))
-    assert caught.value.code == Exit.CONFIG
-
-
-@pytest.mark.parametrize("text", ["{", "3", '["--max-model-len"]', '["--dtype", "--enforce-eager"]', "[1]"])
+@pytest.mark.parametrize("text", ["{", "3", "[1]"])
 def test_engine_arguments_that_are_no_arguments_are_refused(text: str) -> None:
     with pytest.raises(StepError):
         engine_arguments(text)
 
 
-def test_engine_arguments_about_speed_and_memory_pass() -> None:
+def test_engine_arguments_come_as_they_are() -> None:
     arguments = ["--max-model-len", "4096", "--tensor-parallel-size=2", "--enable-prefix-caching"]
     assert engine_arguments(json.dumps(arguments)) == arguments
 
