@@ -1,7 +1,6 @@
 """The generated CRDs: current, structural, bounded, and of one mind with the models."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import yaml
 from make import runs
 from make.limits import LIMITS, Limit
+from make.schemas import RULES, RUN, VALIDATOR, inside, schemas
 
 from ixt_operator.api.crd import crds, openapi
 from ixt_operator.api.documents import documents
@@ -34,18 +34,6 @@ def test_the_files_are_current() -> None:
 def test_both_yaml_readers_see_the_same(text: str) -> None:
     assert yaml.safe_load(text) == next(documents(text)).value
 
-
-def schemas(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    yield path, schema
-    for name, field in schema.get("properties", {}).items():
-        yield from schemas(field, f"{path}.{name}" if path else name)
-    if "items" in schema:
-        yield from schemas(schema["items"], f"{path}[]")
-    if "additionalProperties" in schema:
-        yield from schemas(schema["additionalProperties"], f"{path}.*")
-
-
-RUN = openapi(IXTRun)
 
 EVERY = [
     pytest.param(path, schema, id=f"{kind.__name__}.{path}")
@@ -135,25 +123,12 @@ def filled(value: Any, schema: dict[str, Any]) -> Any:
     }
 
 
-RULES = [rule["message"] for _, schema in schemas(RUN) for rule in schema.get("x-kubernetes-validations", ())]
+LEAVES = {
+    path
+    for path, schema in schemas(RUN["properties"]["spec"], "spec")
+    if schema.get("type") != "object" and not path.endswith(("[]", ".*"))
+}
 BY_LIST_TYPE = re.compile("is named|items must differ")
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """int-or-string in the words of plain JSON schema."""
-    found = {
-        name: {key: strict(item) for key, item in value.items()} if name == "properties" else value
-        for name, value in schema.items()
-    }
-    for name in ("items", "additionalProperties"):
-        if name in found:
-            found[name] = strict(found[name])
-    if found.get("x-kubernetes-int-or-string"):
-        found["type"] = ["integer", "string"]
-    return found
-
-
-VALIDATOR = jsonschema.Draft202012Validator(strict(RUN))
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit.path}: {limit.message}"[:90])
@@ -173,20 +148,17 @@ def test_every_rule_and_every_field_is_tried_on_both_sides() -> None:
         for below in ("", *inside(value))
     }
     pods = re.compile(r"spec\.pods\.(judge|worker|evaluator)\b")
-    leaves = {
-        path
-        for path, schema in schemas(RUN["properties"]["spec"], "spec")
-        if schema.get("type") != "object" and not pods.match(path) and not path.endswith(("[]", ".*"))
-    }
-    assert leaves - tried == set()
+    assert {path for path in LEAVES - tried if not pods.match(path)} == set()
 
 
-def inside(value: Any) -> Iterator[str]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, item in items:
-        step = f"[{name}]" if isinstance(name, int) else f".{name}"
-        yield step
-        yield from (step + below for below in inside(item))
+def test_the_maximal_run_sets_every_field_that_no_other_one_excludes() -> None:
+    manifest = runs.maximal()
+    assert IXTRun.model_validate(manifest).metadata.name == manifest["metadata"]["name"]
+    given = {re.sub(r"\[\d+\]", "[]", path).removeprefix(".") for path in inside(manifest)}
+    excluded = re.compile(
+        r"\.(endpoint|builtin|configMapKeyRef|valueFrom)\b|^spec\.model\.(config|tokenizer)$"
+    )
+    assert {path for path in LEAVES - given if not excluded.search(path)} == set()
 
 
 def test_the_reference_is_current() -> None:

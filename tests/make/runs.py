@@ -5,7 +5,10 @@ from typing import Any
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import cpu
+from ixt_operator.api.runtimes import cpu, nvidia
+
+RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
+"""The chart's runtimes."""
 
 
 def dataset(name: str = "documents", **fields: Any) -> dict[str, Any]:
@@ -55,4 +58,151 @@ def run(*, name: str = "test", **spec: Any) -> IXTRun:
 
 def runtime() -> IXTRuntime:
     """The runtime `cpu`."""
-    return cpu("ixt:test")
+    return RUNTIMES["cpu"]
+
+
+def applied(**fields: Any) -> dict[str, Any]:
+    """A run as a user applies it: `manifest` without what the API server gives."""
+    found = manifest(**fields)
+    found["metadata"] = {"name": found["metadata"]["name"]}
+    return found
+
+
+def maximal() -> dict[str, Any]:
+    """A run with every field set and every list and name as long as it may be.
+
+    Of fields that exclude each other one is set: a hub's model, a judge of the run's own, an inline rubric.
+    """
+    return applied(
+        name="m" * 63,
+        runtimeRef={"name": "r" * 253},
+        storage={"uri": "s3://bucket/prefix", "credentialsSecretName": "s" * 253, "shared": "Disabled"},
+        model={"source": "hf://owner/model", "revision": "r" * 128},
+        judge={
+            "model": "hf://owner/judge",
+            "revision": "r" * 128,
+            "reasoningParser": "p" * 40,
+            "rubric": {
+                "inline": {
+                    "instructions": "i" * 16_384,
+                    "axes": [f"axis_{index}".ljust(40, "x") for index in range(16)],
+                    "minScore": 0,
+                    "maxScore": 100,
+                    "idealCritique": "c" * 2048,
+                    "worstCritique": "c" * 2048,
+                }
+            },
+            "sampling": {"temperature": "0.6", "topP": "0.95", "maxTokens": 131_072, "retries": 10},
+            "engine": {
+                "minReplicas": 1024,
+                "maxReplicas": 1024,
+                "tensorParallelSize": 64,
+                "args": [f"--max-num-seqs={index + 1}" for index in range(64)],
+            },
+        },
+        conditioning=_conditioning(),
+        arms=[_arm("a" * 24, "Conditioned"), _arm("b" * 24, "Filtered")],
+        maxParallelArms=512,
+        stages=[_maximal_stage(f"stage-{index}".ljust(24, "x")) for index in range(16)],
+        pods=dict.fromkeys(("judge", "worker", "trainer", "evaluator"), _overrides()),
+        queueName="q" * 63,
+        suspend=True,
+        failurePolicy=dict.fromkeys(
+            ("infrastructure", "application", "outOfMemory", "diverged", "hung"), 1000
+        ),
+        activeDeadlineSeconds=31_536_000,
+        schedulingTimeoutSeconds=31_536_000,
+        ttlSecondsAfterFinished=31_536_000,
+    )
+
+
+def _conditioning() -> dict[str, Any]:
+    return {
+        "format": "TokenAndCritique",
+        "levels": 10,
+        "calibration": "Quantile",
+        "dropoutPercent": 100,
+        "maxFeedbackTokens": 4096,
+        "lossOnFeedback": "Mask",
+        "inferenceFeedback": "f" * 2048,
+    }
+
+
+def _arm(name: str, method: str) -> dict[str, Any]:
+    return arm(name, method, seeds=list(range(32)), tokensPercent=10_000, samplePercent=100)
+
+
+def _maximal_stage(name: str) -> dict[str, Any]:
+    fields = {"format": "Parquet", "textField": "t" * 128, "messagesField": "m" * 128, "weight": 1000}
+    resources = {"requests": _amounts(), "limits": _amounts()}
+    decimals = ("learningRate", "weightDecay", "beta1", "beta2", "epsilon", "maxGradNorm")
+    return {
+        "name": name,
+        "type": "SFT",
+        "datasets": [dataset(f"d{index}".ljust(40, "x"), **fields) for index in range(32)],
+        "annotate": {
+            "samplePercent": 100,
+            "workers": 256,
+            "deadlineSeconds": 31_536_000,
+            "gates": {"maxInvalidPercent": 100, "maxOverlapPercent": 100},
+            "from": {"scoreField": "s" * 128, "critiqueField": "c" * 128},
+        },
+        "conditioning": _conditioning(),
+        "prepare": {"sequenceLength": 1_048_576, "workers": 256},
+        "train": {
+            "maxTokens": 10**15,
+            "batchTokens": 1_048_576 * 512,
+            "optimizer": dict.fromkeys(decimals, "0.1"),
+            "schedule": {
+                "type": "WarmupStableDecay",
+                "warmupPercent": 100,
+                "decayPercent": 100,
+                "finalPercent": 100,
+            },
+            "precision": "BF16",
+            "evalEveryTokens": 10**15,
+            "numNodes": 4096,
+            "minNodes": 4096,
+            "numProcPerNode": 64,
+            "microBatchSequences": 65_536,
+            "parallelism": "FullyShard",
+            "compile": "Enabled",
+            "checkpoint": {"intervalSeconds": 86_400, "keep": 100},
+            "resourcesPerNode": resources,
+        },
+        "evaluate": {
+            "tasks": [
+                {"name": f"t{index}".ljust(40, "x"), "uri": f"hf://tasks/{index}", "maxItems": 100_000}
+                for index in range(32)
+            ],
+            "prefixes": ["Best", "None", "Worst", "Random"],
+            "holdoutDocuments": 100_000,
+            "maxNewTokens": 8192,
+        },
+    }
+
+
+def _amounts() -> dict[str, Any]:
+    return {f"example.com/resource-{index}": "1.5Gi" for index in range(16)}
+
+
+def _overrides() -> dict[str, Any]:
+    return {
+        "resources": {"requests": _amounts(), "limits": _amounts()},
+        "image": "i" * 512,
+        "env": [{"name": f"V{index}".ljust(128, "x"), "value": "v"} for index in range(64)],
+        "serviceAccountName": "s" * 253,
+        "nodeSelector": {f"example.com/label-{index}": "v" * 63 for index in range(32)},
+        "tolerations": [
+            {
+                "key": f"example.com/taint-{index}",
+                "operator": "Equal",
+                "value": "v" * 63,
+                "effect": "NoExecute",
+                "tolerationSeconds": 31_536_000,
+            }
+            for index in range(32)
+        ],
+        "priorityClassName": "p" * 253,
+        "imagePullSecrets": [{"name": f"s{index}".ljust(253, "x")} for index in range(8)],
+    }
