@@ -1,0 +1,72 @@
+"""Changes of a run, one for each row of docs/mutability.md."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from make import runs
+from make.limits import put
+
+DOCS = Path(__file__).parents[2] / "docs" / "mutability.md"
+ROWS = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", DOCS.read_text(), re.MULTILINE))
+
+CHANGES: dict[str, Any] = {
+    "suspend": True,
+    "queueName": "batch",
+    "runtimeRef": {"name": "nvidia"},
+    "pods": {"trainer": {"resources": {"limits": {"cpu": 2}}, "image": "other"}},
+    "maxParallelArms": 2,
+    "failurePolicy": {"hung": 0},
+    "activeDeadlineSeconds": 60,
+    "schedulingTimeoutSeconds": 60,
+    "ttlSecondsAfterFinished": 60,
+    "storage.credentialsSecretName": "others",
+    "judge.engine": {"maxReplicas": 4, "tensorParallelSize": 2, "args": ["--max-num-seqs=8"]},
+    "stages[].annotate.workers": 4,
+    "stages[].annotate.deadlineSeconds": 60,
+    "stages[].prepare.workers": 4,
+    "stages[].train.numNodes": 4,
+    "stages[].train.minNodes": 1,
+    "stages[].train.numProcPerNode": 4,
+    "stages[].train.microBatchSequences": 4,
+    "stages[].train.parallelism": "FullyShard",
+    "stages[].train.compile": "Disabled",
+    "stages[].train.checkpoint": {"intervalSeconds": 60},
+    "stages[].train.resourcesPerNode": {"requests": {"cpu": 2}},
+    "judge.rubric": {
+        "inline": {"instructions": "Score it.", "idealCritique": "Good.", "worstCritique": "Bad."},
+    },
+    "judge.sampling": {"temperature": "0.7"},
+    "judge.reasoningParser": "deepseek_r1",
+    "judge.model": "file:///other",
+    "conditioning": {"levels": 3},
+    "arms": [runs.arm("conditioned"), runs.arm("plain", "NextToken")],
+    "stages[].type": "Midtrain",
+    "stages[].datasets": [runs.dataset("other")],
+    "stages[].annotate.samplePercent": 50,
+    "stages[].annotate.gates": {"maxOverlapPercent": 10},
+    "stages[].annotate.from": {"scoreField": "score", "critiqueField": "words"},
+    "stages[].conditioning": {"format": "Token"},
+    "stages[].prepare.sequenceLength": 512,
+    "stages[].train.maxTokens": 131_072,
+    "stages[].train.batchTokens": 8192,
+    "stages[].train.optimizer": {"learningRate": "1e-3"},
+    "stages[].train.schedule": {"type": "Constant"},
+    "stages[].train.precision": "FP32",
+    "stages[].train.evalEveryTokens": 8192,
+    "stages[].evaluate": {"maxNewTokens": 8},
+    "stages": [runs.stage(), runs.stage("more")],
+    "storage.uri": "s3://bucket/other",
+    "storage.shared": "Disabled",
+    "model": {"source": "hf://a/b"},
+    "stages[].name": "other",
+}
+"""A change of every row of the table."""
+
+STORAGE = {"uri": "s3://bucket/runs", "credentialsSecretName": "keys"}
+
+
+def changed(field: str) -> dict[str, Any]:
+    """A run with one change, as a manifest; the other is `runs.manifest(storage=STORAGE)`."""
+    manifest = runs.manifest(storage=dict(STORAGE))
+    return put(manifest, f"spec.{field}".replace("[]", "[0]"), CHANGES[field])
