@@ -1,85 +1,162 @@
 """`ixt why` and `ixt diff`: which field caused, or would cause, which step to run again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import StepState
+from ixt_operator.cli import artifacts
 from ixt_operator.controller import history, local
 from ixt_operator.controller.history import Change, Entry
-from ixt_operator.plan.nodes import REPORT, resolve_run, stage_nodes
+from ixt_operator.plan.nodes import stage_nodes
+from ixt_operator.plan.status import step_covers
+from ixt_workloads.contract.graph import PIN, Node, resolve
+from ixt_workloads.contract.keys import differences
+from ixt_workloads.contract.steps import InventoryConfig
+
+OPEN = "run? stands for what depends on Inventory's answer; what is committed is not run again"
+
+Pins = dict[str, dict[str, str]]
+"""Pins by stage and name."""
 
 
 class UnknownStepError(Exception):
-    """No such step; the message lists those that there are."""
+    """No such step, or several; the message lists those that there are."""
 
 
 def print_why(run: IXTRun, workdir: Path, step: str) -> None:
-    """Print why a step has the key that it has."""
+    """Print which field gave a step the key that it has."""
     entries = history.read(local.history_file(workdir))
     newest = history.latest(entries)
     name = _named(step, newest)
     earlier = history.before(entries, name)
     if earlier is None:
-        typer.echo(f"{name} {newest[name].key}: made once in this workdir, nothing caused a re-run")
+        typer.echo(f"{name} has had one key in this workdir, {newest[name].key}: nothing caused a re-run")
         return
     old = {entry.node: history.before(entries, entry.node) or entry for entry in newest.values()}
-    typer.echo(f"{name}: {earlier.key} -> {newest[name].key}")
-    _print(_distinct(name, old, newest, _inputs(run)))
+    typer.echo(f"{name}  {earlier.key} -> {newest[name].key}")
+    _print(history.causes(name, old, newest, _inputs(_nodes(local.read_run(workdir) or run))))
 
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
-    """Print for every step whether the manifest would run it again, and why."""
-    status = local.read_status(workdir)
+    """Print for every step whether the run would do it, and why again. Raises artifacts.StorageError."""
     old = history.latest(history.read(local.history_file(workdir)))
-    pins = {stage.name: dict(stage.pins) for stage in (status.stages if status else ()) if stage.pins}
-    keyed = resolve_run(run, pins)
-    new = {name: Entry(name, entry.key, entry.preimage) for name, entry in keyed.items()}
-    inputs = _inputs(run)
-    for name in inputs:
-        if name not in new:
-            typer.echo(f"run      {name}  (its key is known once Inventory has run)")
-        elif name not in old:
-            typer.echo(f"run      {name}  {new[name].key}  (new)")
-        elif old[name].key != new[name].key:
-            typer.echo(f"run      {name}  {old[name].key} -> {new[name].key}")
-            _print(_distinct(name, old, new, inputs))
+    nodes = _nodes(run)
+    pins, moved = _pins(run, workdir)
+    new = dict(_entries(nodes, pins))
+    there = artifacts.committed(run, {entry.key for entry in new.values()})
+    inputs = _inputs(nodes)
+    for stage, node in nodes:
+        name, entry = node.name, new.get(node.name)
+        if entry is None:
+            typer.echo(f"{'run' if node.kind == 'Inventory' else 'run?':8} {name}")
+            _print(moved.get(stage, ()) if node.kind == "Inventory" else ())
+        elif entry.key in there:
+            typer.echo(f"cached   {name}  {entry.key}")
+        elif name in old and old[name].key != entry.key:
+            typer.echo(f"run      {name}  {old[name].key} -> {entry.key}")
+            _print(history.causes(name, old, new, inputs))
         else:
-            typer.echo(f"cached   {name}  {new[name].key}")
-    for name in sorted(set(old) - set(inputs)):
+            typer.echo(f"run      {name}  {entry.key}")
+    for name in sorted(old.keys() - inputs.keys()):
         typer.echo(f"gone     {name}  {old[name].key}")
+    if len(new) < len(nodes):
+        typer.echo(OPEN)
 
 
-def _inputs(run: IXTRun) -> dict[str, dict[str, str]]:
-    return {
-        node.name: node.inputs for place in range(len(run.spec.stages)) for node in stage_nodes(run, place)
-    }
+def _nodes(run: IXTRun) -> list[tuple[str, Node]]:
+    """All nodes of a run with their stages, inputs before their users."""
+    return [
+        (stage.name, node) for place, stage in enumerate(run.spec.stages) for node in stage_nodes(run, place)
+    ]
 
 
-def _distinct(
-    name: str, old: Mapping[str, Entry], new: Mapping[str, Entry], inputs: Mapping[str, Mapping[str, str]]
-) -> list[Change]:
-    found = {(change.node, change.field): change for change in history.causes(name, old, new, inputs)}
-    return list(found.values())
+def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
+    return {node.name: node.inputs for _, node in nodes}
 
 
-def _print(changes: list[Change]) -> None:
-    for change in changes:
-        values = f"{_shown(change.old)} -> {_shown(change.new)}"
-        typer.echo(f"           because {change.field} of {change.node} changed: {values}")
+def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
+    """The pins that hold for each stage, as Inventory found them when the run was last carried out, without
+    those of places that the manifest has changed since; and these changes, by stage."""
+    status, last = local.read_status(workdir), local.read_run(workdir)
+    if status is None or last is None:
+        return {}, {}
+    found: dict[str, str] = {}
+    answers: Pins = {}
+    for entry in status.stages:
+        found = found | entry.pins
+        if any(step.kind == "Inventory" and step.state is StepState.COMPLETE for step in entry.steps):
+            answers[entry.name] = found
+    before, pins, moved = _places(last), Pins(), {}
+    known: dict[str, str] = {}
+    for stage, places in _places(run).items():
+        was, answer = before.get(stage, {}), answers.get(stage, {})
+        kept = {name for name, place in places.items() if place == was.get(name) and name in answer}
+        known = {name: pin for name, pin in known.items() if name not in places}
+        pins[stage] = known = known | {name: answer[name] for name in kept}
+        moved[stage] = (
+            [Change(f"{stage}/inventory", *found) for found in differences(was, places)] if was else []
+        )
+    return pins, moved
+
+
+def _places(run: IXTRun) -> dict[str, dict[str, Any]]:
+    """Where each stage's Inventory looks for the content of its pins, by stage and pin."""
+    found = {}
+    for stage, node in _nodes(run):
+        config = node.config
+        if not isinstance(config, InventoryConfig):
+            continue
+        judge, model = config.judge, config.model
+        places = {
+            "datasets": [{"name": entry.name, "uri": entry.uri} for entry in config.datasets],
+            "tasks": [{"name": entry.name, "uri": entry.uri} for entry in config.tasks],
+            "judge": judge and judge.model_dump(include={"source", "revision", "model"}),
+            "model": model and model.model_dump(include={"source", "revision", "config"}),
+            "tokenizer": model and model.model_dump(include={"source", "revision", "tokenizer"}),
+        }
+        found[stage] = {name: place for name, place in places.items() if place}
+    return found
+
+
+def _entries(nodes: list[tuple[str, Node]], pins: Pins) -> Iterator[tuple[str, Entry]]:
+    """The nodes whose keys follow from the pins."""
+    keys: dict[str, str] = {}
+    for stage, node in nodes:
+        known = pins.get(stage, {})
+        if all(name in keys or name.removeprefix(PIN) in known for name in node.inputs.values()):
+            keyed = resolve((node,), known, keys)[node.name]
+            keys[node.name] = keyed.key
+            yield node.name, Entry(node.name, keyed.key, keyed.preimage)
+
+
+def _print(changes: Iterable[Change]) -> None:
+    for change in {(change.node, change.field): change for change in changes}.values():
+        absent = "(none)" if change.field.startswith("inputs.") else "(default)"
+        old, new = (absent if value is None else _shown(value) for value in (change.old, change.new))
+        typer.echo(f"           because {change.field} of {change.node} changed: {old} -> {new}")
 
 
 def _shown(value: object) -> str:
-    text = "(default)" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:48]}...{text[-48:]}"
 
 
 def _named(step: str, known: Mapping[str, Entry]) -> str:
+    """The node that a step's name means: in full, or as the tree shows it, with or without its stage. All
+    seeds of an arm have the same history: the first stands for them."""
     if step in known:
         return step
-    candidates = [name for name in known if name.endswith("/" + step) or name.startswith(step + "-s")]
-    if len(candidates) == 1 or (candidates and step != REPORT):
-        return candidates[0]
-    listed = "\n  ".join(known) or "(none yet: start the run first)"
-    raise UnknownStepError(f"no step {step} in this run; there are:\n  {listed}")
+    fits: dict[str, str] = {}
+    for name in known:
+        stage = name.partition("/")[0]
+        if step_covers(stage, step.removeprefix(f"{stage}/"), name):
+            fits.setdefault(stage, name)
+    if len(fits) == 1:
+        return next(iter(fits.values()))
+    what = f"{step} is in several stages: name one of" if fits else f"no step {step} in this run; there are"
+    listed = "\n  ".join(fits.values() or known) or "(none yet: start the run first)"
+    raise UnknownStepError(f"{what}:\n  {listed}")

@@ -19,7 +19,8 @@ def run_of(file: Path) -> IXTRun:
     """The one IXTRun of a file."""
     runs = [found for found in _load(file) if isinstance(found, IXTRun)]
     if len(runs) != 1:
-        _bad(f"{file}: has {len(runs)} IXTRuns, needs exactly one")
+        named = f" ({', '.join(run.metadata.name for run in runs)})" if runs else ""
+        _bad(f"{file}: has {len(runs)} IXTRuns{named}, needs exactly one: give each run a file of its own")
     judge = runs[0].spec.judge
     if judge and judge.rubric.config_map_key_ref:
         _bad(f"{file}: spec.judge.rubric.configMapKeyRef needs a cluster: write the rubric out under inline")
@@ -31,12 +32,17 @@ def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
     name = run.spec.runtime_ref.name
     if file is None:
         if name not in BUILTIN:
-            _bad(f"runtime {name} is not built in ({', '.join(BUILTIN)}): give its file with --runtime")
+            _bad(
+                f"spec.runtimeRef.name: runtime {name} is not built in (there are {', '.join(BUILTIN)}): "
+                "give its file with --runtime"
+            )
         return BUILTIN[name](IMAGE)
-    found = [entry for entry in _load(file) if isinstance(entry, IXTRuntime)]
+    found = {entry.metadata.name: entry for entry in _load(file) if isinstance(entry, IXTRuntime)}
     if not found:
         _bad(f"{file}: has no IXTRuntime")
-    return next((entry for entry in found if entry.metadata.name == name), found[0])
+    if len(found) > 1 and name not in found:
+        _bad(f"{file}: has the runtimes {', '.join(found)}, but not {name}, which spec.runtimeRef.name names")
+    return found.get(name) or next(iter(found.values()))
 
 
 def _load(file: Path) -> tuple[IXTRun | IXTRuntime, ...]:

@@ -1,6 +1,7 @@
 """A run on a terminal: a live tree, or plain lines where there is none."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,15 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ixt_operator.api.status import ConditionType, Phase, RunStatus, StageStatus, StepState, StepStatus
+from ixt_operator.api.status import (
+    ConditionType,
+    Phase,
+    Reason,
+    RunStatus,
+    StageStatus,
+    StepState,
+    StepStatus,
+)
 from ixt_operator.controller.local import Look
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.status import duration, progress_of, step_covers, unix
@@ -43,10 +52,11 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
             for event in look.events:
                 if event.warning and event.reason == "AttemptFailed":
                     live.console.print(Text(event.message, style="yellow"))
-            drawn = tree(name, look.status, look.observed, console.height - 3)
-            live.update(
-                Group(drawn, Text(STOPPING, style="yellow")) if look.stopping else drawn, refresh=True
-            )
+            note = Text(STOPPING if look.stopping else _note(look.status, look.due), style="dim")
+            note.truncate(3 * console.width, overflow="ellipsis")
+            used = 1 + len(note.wrap(console, console.width)) if note else 1
+            drawn = tree(name, look.status, look.observed, console.height - used)
+            live.update(Group(drawn, note) if note else drawn, refresh=True)
 
         yield show
 
@@ -68,46 +78,83 @@ def _plain(console: Console) -> Callable[[Look], None]:
             last = time.monotonic()
             step = _find(look.status, summary.stage, summary.step)
             child = _live(look.observed, summary.stage, summary.step)
-            text = (figures(step, child) if step else "") or summary.message
+            text = (figures(step, child) if step else "") or _note(look.status, look.due)
             say(f"{summary.progress_percent}% {summary.stage}/{summary.step}  {text}".rstrip())
 
     return show
 
 
 def tree(
-    name: str, status: RunStatus, observed: Observed | None = None, height: int | None = None
+    name: str,
+    status: RunStatus,
+    observed: Observed | None = None,
+    height: int | None = None,
+    *,
+    stopped: bool = False,
 ) -> RenderableType:
-    """Stages, steps and arms with state, progress, rate and time left.
+    """Stages, steps and arms with state, progress, rate and time left, in `height` lines if that can be.
 
-    Stages in which nothing goes on are one line each when all their steps do not fit `height`.
+    What does not fit is told in one line: first stages that are done or not begun, then steps. `stopped`:
+    nobody carries the run on, whatever the status says.
     """
-    lines = 2 + sum(1 + len(stage.steps) for stage in status.stages)
-    brief = height is not None and lines > height
+    if stopped:
+        status = _at_rest(status)
+    shown = {stage.name for stage in status.stages}
+    if height is not None and _lines(status, shown) > height:
+        shown = {stage.name for stage in _active(status)}
+    steps_fit = height is None or _lines(status, shown) <= height
     width = max((len(step.name) for stage in status.stages for step in stage.steps), default=0)
-    root = Tree(_head(name, status), guide_style="dim")
+    root = Tree(_head(name, status, stopped), guide_style="dim")
     for stage in status.stages:
-        going_on = any(step.state in (StepState.RUNNING, StepState.FAILED) for step in stage.steps)
-        if brief and not going_on:
+        if stage.name not in shown:
             root.add(_stage_line(stage))
             continue
         branch = root.add(Text(stage.name, style="bold"))
         for step in stage.steps:
-            child = _live(observed, stage.name, step.name) if observed else None
-            branch.add(_step_line(step, child, width))
-    summary = status.summary
-    note = summary.message if status.phase is Phase.RUNNING and summary.stage else ""
-    return Group(root, Text(note, style="dim", overflow="fold")) if note else root
+            if steps_fit or step.state in (StepState.RUNNING, StepState.FAILED):
+                child = _live(observed, stage.name, step.name) if observed else None
+                branch.add(_step_line(step, child, width))
+        if not steps_fit:
+            branch.add(_counts(stage))
+    return root
 
 
-def _head(name: str, status: RunStatus) -> RenderableType:
-    summary, style = status.summary, STYLES.get(status.phase, "cyan")
+def _at_rest(status: RunStatus) -> RunStatus:
+    """The status with steps that were running waiting to be gone on with."""
+
+    def rest(step: StepStatus) -> StepStatus:
+        going_on = step.state is StepState.RUNNING
+        return step.model_copy(update={"state": StepState.WAITING}) if going_on else step
+
+    stages = tuple(
+        stage.model_copy(update={"steps": tuple(map(rest, stage.steps))}) for stage in status.stages
+    )
+    return status.model_copy(update={"stages": stages})
+
+
+def _active(status: RunStatus) -> list[StageStatus]:
+    """Stages in which something goes on or failed; else the one that is next."""
+    states = (StepState.RUNNING, StepState.FAILED)
+    found = [stage for stage in status.stages if any(step.state in states for step in stage.steps)]
+    left = [
+        stage for stage in status.stages if any(step.state is not StepState.COMPLETE for step in stage.steps)
+    ]
+    return found or left[:1]
+
+
+def _lines(status: RunStatus, shown: set[str]) -> int:
+    return 1 + sum(1 + (len(stage.steps) if stage.name in shown else 0) for stage in status.stages)
+
+
+def _head(name: str, status: RunStatus, stopped: bool) -> RenderableType:
+    summary, style = status.summary, "yellow" if stopped else STYLES.get(status.phase, "cyan")
     line = Table.grid(padding=(0, 1))
     line.add_row(
         Text(name, style="bold"),
         ProgressBar(total=100, completed=summary.progress_percent, width=24, complete_style=style),
         Text(f"{summary.progress_percent}%"),
-        Text(status.phase.value, style=style),
-        Text(_elapsed(status), style="dim"),
+        Text("Stopped" if stopped else status.phase.value, style=style),
+        Text("" if stopped else _elapsed(status), style="dim"),
     )
     return line
 
@@ -121,10 +168,29 @@ def _elapsed(status: RunStatus) -> str:
     return f"{duration(end - unix(status.start_time))}, {status.summary.eta} left in {status.summary.step}"
 
 
+def _note(status: RunStatus, due: float | None) -> str:
+    """What the run waits for, and how long, where a step's own line does not tell."""
+    summary = status.summary
+    if status.phase is not Phase.RUNNING or not summary.stage:
+        return ""
+    progressing = status.condition(ConditionType.PROGRESSING)
+    again = due is not None and progressing and progressing.reason in (Reason.RETRYING, Reason.CLAIM_HELD)
+    return f"in {duration(due or 0)}: {summary.message}" if again else summary.message
+
+
 def _stage_line(stage: StageStatus) -> Text:
     states = {step.state for step in stage.steps}
     mark, style = MARKS[StepState.COMPLETE if states == {StepState.COMPLETE} else StepState.WAITING]
     return Text.assemble((f"{mark} {stage.name}", style), (f"  {len(stage.steps)} steps", "dim"))
+
+
+def _counts(stage: StageStatus) -> Text:
+    """How many steps there are that are not shown."""
+    states = Counter(step.state for step in stage.steps)
+    quiet = (StepState.COMPLETE, StepState.WAITING)
+    return Text(
+        ", ".join(f"{states[state]} {state.lower()}" for state in quiet if states[state]), style="dim"
+    )
 
 
 def _step_line(step: StepStatus, child: ChildState | None, width: int) -> Text:
@@ -164,20 +230,28 @@ def amount(number: float) -> str:
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.1f}{letter}"
-    return f"{number:.0f}"
+    return f"{number:.0f}" if abs(number) >= 10 or number == int(number) else f"{number:.1f}"
 
 
-def failure(name: str, look: Look, again: str) -> Text:
+def reason(status: RunStatus, logs: Path) -> Text:
+    """Why a run failed and where its logs are; empty for one that did not."""
+    failed = status.condition(ConditionType.FAILED)
+    if status.phase is not Phase.FAILED or not failed:
+        return Text()
+    return Text(f"{failed.message}\nlogs: {place(logs)}\n")
+
+
+def failure(name: str, status: RunStatus, logs: list[Path], again: str) -> Text:
     """What failed and why, where its logs are, and how to go on."""
-    failed = look.status.condition(ConditionType.FAILED)
+    failed = status.condition(ConditionType.FAILED)
     what, _, more = (failed.message if failed else "").partition("\n")
     lines = [(f"{name} failed: {what}", "bold red"), (more, "")]
-    lines += [(f"log: {place(path)}", "") for path in _logs_of_failures(look)]
+    lines += [(f"log: {place(path)}", "") for path in logs]
     lines.append((f"once that is mended, go on with: {again}", ""))
     return Text("\n").join(Text(text, style=style) for text, style in lines if text)
 
 
-def _logs_of_failures(look: Look) -> list[Path]:
+def logs_of_failures(look: Look) -> list[Path]:
     """Logs of the newest attempts of steps that were given up."""
     newest: dict[str, ChildState] = {}
     for stage in look.status.stages:
@@ -204,6 +278,6 @@ def _find(status: RunStatus, stage: str, node: str) -> StepStatus | None:
 
 def _live(observed: Observed, stage: str, step: str) -> ChildState | None:
     for child in observed.children.values():
-        if running(child) and (step_covers(stage, step, child.node) or child.node == f"{stage}/{step}"):
+        if running(child) and step_covers(stage, step, child.node):
             return child
     return None

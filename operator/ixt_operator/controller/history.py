@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ixt_workloads.contract.graph import Keyed
+from ixt_workloads.contract.graph import PIN, Keyed
 from ixt_workloads.contract.keys import differences
 
 
@@ -85,5 +85,7 @@ def causes(
         source = inputs.get(node, {}).get(role, "") if field.startswith("inputs.") else ""
         if source in new and source in old:
             yield from causes(source, old, new, inputs, seen | {node})
+        elif source.startswith(PIN):
+            yield Change(node, f"content of {role}", was, becomes)
         else:
-            yield Change(node, field.removeprefix("config.").replace("inputs.", "content of "), was, becomes)
+            yield Change(node, field.removeprefix("config."), was, becomes)

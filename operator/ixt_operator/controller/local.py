@@ -1,4 +1,10 @@
-"""A run on this machine: the same planner over processes, from the first stage to the end."""
+"""A run on this machine: the same planner over processes, from the first stage to the end.
+
+State beside the platform's own, all of it in the workdir:
+    run.json     the manifest as it was last carried out, with the uid that the workdir gave the run
+    status.json  the run's status
+    keys.jsonl   the keys that nodes have had (see history)
+"""
 
 import asyncio
 import json
@@ -12,12 +18,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from ixt_operator.adapters.local.errors import LocalError
+from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import RunStatus
+from ixt_operator.api.status import Phase, RunStatus
 from ixt_operator.controller import history
-from ixt_operator.controller.reconcile import reconcile
+from ixt_operator.controller.reconcile import carry_out, look
 from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.plan import Plan
 from ixt_operator.plan.status import Event, events
@@ -33,6 +41,8 @@ class Look(NamedTuple):
     status: RunStatus
     observed: Observed
     events: tuple[Event, ...] = ()
+    due: float | None = None
+    """Seconds until the planner wants to look again; None when it only waits for what runs."""
     stopping: bool = False
     """A signal came: what runs is told to stop, and this is the last look."""
 
@@ -40,11 +50,6 @@ class Look(NamedTuple):
 def workdir_of(run: IXTRun) -> Path:
     """Where a run keeps its state unless told otherwise: .ixt/<name> in the current folder."""
     return Path(".ixt") / run.metadata.name
-
-
-def status_file(workdir: Path) -> Path:
-    """The run's status as `ixt status` reads it."""
-    return workdir / "status.json"
 
 
 def history_file(workdir: Path) -> Path:
@@ -55,9 +60,31 @@ def history_file(workdir: Path) -> Path:
 def read_status(workdir: Path) -> RunStatus | None:
     """The last status, or None before the first."""
     try:
-        return RunStatus.model_validate_json(status_file(workdir).read_bytes())
+        return RunStatus.model_validate_json((workdir / "status.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def read_run(workdir: Path) -> IXTRun | None:
+    """The run as it was last carried out; None before the first time, or when another version wrote it."""
+    try:
+        return IXTRun.model_validate_json((workdir / "run.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def identified(run: IXTRun, workdir: Path) -> IXTRun:
+    """The run with the uid that this workdir gave it, by which it finds its own unfinished work; as it is
+    before its first start. Raises LocalError for the workdir of another run."""
+    try:
+        known = json.loads((workdir / "run.json").read_bytes())["metadata"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return run
+    if known["name"] != run.metadata.name:
+        raise LocalError(
+            f"{workdir} holds the run {known['name']}, not {run.metadata.name}: choose another --workdir"
+        )
+    return _with_uid(run, known["uid"])
 
 
 async def run_to_end(
@@ -68,25 +95,31 @@ async def run_to_end(
 
     Raises LocalError for what a person must mend, such as another process that runs this workdir.
     """
+    if run.spec.suspend:
+        raise LocalError(f"{run.metadata.name} is suspended: set spec.suspend to false to run it")
     signals = _Signals()
     with signals.heard():
         async with LocalPlatform.open(workdir) as platform:
             signals.platform = platform
-            run = _named(run, workdir)
-            previous = await _afresh(platform, read_status(workdir))
+            run = identified(run, workdir)
+            run = run if run.metadata.uid else _with_uid(run, str(uuid.uuid4()))
+            previous = await _afresh(platform, run, workdir)
+            observed = Observed()
             while not signals.count:
-                moves, observed = await reconcile(platform, run, runtime, previous, time.time())
-                look = Look(moves.status, observed, events(previous, moves.status))
-                watch(look)
+                moves, observed = await look(platform, run, runtime, previous, time.time())
+                found = Look(moves.status, observed, events(previous, moves.status), moves.requeue_after)
+                watch(found)
+                # Before anything is started: no attempt's number may be forgotten and given again.
                 _save(workdir, previous, moves)
                 previous = moves.status
+                await carry_out(platform, moves)
                 if moves.finished:
-                    return look
-                if not moves.delete:  # what is gone now makes room for what comes next
+                    return found
+                if not moves.delete and not moves.create:  # else there is something new to see already
                     due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
                     await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
             if previous:
-                watch(Look(previous, await platform.observe(), stopping=True))
+                watch(Look(previous, observed, stopping=True))
     return None
 
 
@@ -100,18 +133,19 @@ class _Signals:
     def heard(self) -> Iterator[None]:
         """While inside, signals are counted instead of ending the program."""
         loop = asyncio.get_running_loop()
-        numbers = [
-            number
+        before = {
+            number: handler
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
-        for number in numbers:
+            if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        }
+        for number in before:
             loop.add_signal_handler(number, self._came)
         try:
             yield
         finally:
-            for number in numbers:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
     def _came(self) -> None:
         self.count += 1
@@ -121,39 +155,36 @@ class _Signals:
             self.platform.hurry()
 
 
-async def _afresh(platform: LocalPlatform, status: RunStatus | None) -> RunStatus | None:
+async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunStatus | None:
     """Forget what a new start should not inherit: Inventory's old answers, failed attempts and what was live
     when an earlier `ixt run` died. Numbers of attempts stay in the status, finished work in the storage."""
     observed = await platform.observe()
     for name, child in observed.children.items():
         if child.node.endswith("/inventory") or child.failed or running(child):
             await platform.delete(name)
-    return (
-        status.model_copy(update={"conditions": (), "start_time": None, "completion_time": None})
-        if status
-        else None
-    )
+    status = read_status(workdir)
+    if status:
+        stages = tuple(stage.model_copy(update={"pins": {}}) for stage in status.stages)
+        status = status.model_copy(
+            update={
+                "phase": Phase.PENDING,
+                "conditions": (),
+                "stages": stages,
+                "start_time": None,
+                "completion_time": None,
+            }
+        )
+        write(workdir / "status.json", status.model_dump_json(exclude_none=True, indent=1))
+    # After the status: it never shows pins that were found at other places than those of run.json.
+    write(workdir / "run.json", run.model_dump_json(exclude_defaults=True, indent=1))
+    return status
 
 
-def _named(run: IXTRun, workdir: Path) -> IXTRun:
-    """The run with the uid that this workdir gave it, so that a later call finds its own unfinished work."""
-    file = workdir / "run.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    uid = known.get(run.metadata.name)
-    if uid is None:
-        uid = str(uuid.uuid4())
-        _write(file, json.dumps({**known, run.metadata.name: uid}))
+def _with_uid(run: IXTRun, uid: str) -> IXTRun:
     return run.model_copy(update={"metadata": run.metadata.model_copy(update={"uid": uid})})
 
 
 def _save(workdir: Path, previous: RunStatus | None, moves: Plan) -> None:
     if moves.status != previous:
-        _write(status_file(workdir), moves.status.model_dump_json(exclude_none=True, indent=1))
+        write(workdir / "status.json", moves.status.model_dump_json(exclude_none=True, indent=1))
         history.record(history_file(workdir), moves.keyed)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a crash leaves the old or the new one."""
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)

@@ -1,5 +1,7 @@
 """One look at a run and the moves that follow, on whatever platform."""
 
+import asyncio
+
 from ixt_operator.adapters.port import Platform
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -8,17 +10,19 @@ from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.plan import Plan, plan
 
 
-async def reconcile(
+async def look(
     platform: Platform, run: IXTRun, runtime: IXTRuntime, previous: RunStatus | None, now: float
 ) -> tuple[Plan, Observed]:
-    """Observe, plan and carry the plan out. Every move is idempotent: after a crash anywhere in here the next
-    call makes what is missing."""
+    """What there is and what is to be done about it; nothing is done yet."""
     observed = await platform.observe()
-    moves = plan(run, runtime, observed, previous, now)
-    for name in moves.delete:
-        await platform.delete(name)
+    return plan(run, runtime, observed, previous, now), observed
+
+
+async def carry_out(platform: Platform, moves: Plan) -> None:
+    """Do what is planned. Every move is idempotent: after a crash anywhere in here the next look plans what
+    is missing."""
+    await asyncio.gather(*(platform.delete(name) for name in moves.delete))
     for child in moves.create:
         await platform.create(child)
     for child in moves.scale:
         await platform.scale(child)
-    return moves, observed

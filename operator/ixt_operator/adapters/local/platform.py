@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from ixt_operator.adapters.local import ask
 from ixt_operator.adapters.local.errors import LocalError
+from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of, free_port, is_free
 from ixt_operator.plan.child import Child, ChildKind
@@ -27,6 +28,17 @@ from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, Proce
 from ixt_workloads.contract.exits import Fault, fault_of
 
 LONGEST_BACKOFF_SECONDS = 30.0
+
+
+def in_use(workdir: Path) -> bool:
+    """Whether a process has the platform of a workdir open. The kernel is asked who holds the lock: to try it
+    would turn away whoever opens the platform at that moment."""
+    try:
+        inode = (workdir / "lock").stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = Path("/proc/locks").read_text().splitlines()
+    return any("FLOCK" in line and f":{inode} " in line for line in held)
 
 
 class _Group:
@@ -53,6 +65,7 @@ class LocalPlatform:
         self._http = http
         self._groups: dict[str, _Group] = {}
         self._changed = asyncio.Event()
+        self._hurried = False
 
     @classmethod
     @asynccontextmanager
@@ -68,10 +81,11 @@ class LocalPlatform:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                holder = lock.read().strip() or "unknown"
+                holder = lock.read().strip()
+                stop = f"stop it with `kill {holder}`, " if holder else ""
                 raise LocalError(
-                    f"{workdir} is in use by process {holder}: wait until it ends, stop it with "
-                    f"`kill {holder}`, or choose another --workdir"
+                    f"{workdir} is in use by process {holder or 'unknown'}: wait until it ends, {stop}"
+                    "or choose another --workdir"
                 ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
@@ -100,10 +114,10 @@ class LocalPlatform:
         folder = self._workdir / "children" / child.name
         folder.mkdir(parents=True, exist_ok=True)
         group = _Group(child, folder, self._logs, time.time())
-        _write(folder / "task.json", child.task.model_dump_json() if child.task else "{}")
+        write(folder / "task.json", child.task.model_dump_json() if child.task else "{}")
         # The child's own file comes last: a folder without it is no child yet.
         record = {"child": child.model_dump(mode="json"), "createdAt": group.created_at}
-        _write(folder / "child.json", json.dumps(record))
+        write(folder / "child.json", json.dumps(record))
         self._groups[child.name] = group
         for process in group.processes:
             self._allot_ports(group, process)
@@ -115,9 +129,7 @@ class LocalPlatform:
         group = self._groups.get(name)
         if group is None:
             return
-        for process in group.processes:
-            process.stop()
-        await asyncio.gather(*(self._ended(process) for process in group.processes))
+        await self._stop(group.processes)
         kill_left(f"{self._workdir}|{name}|", [process.log for process in group.processes])
         self._groups.pop(name, None)
         shutil.rmtree(group.folder, ignore_errors=True)
@@ -133,11 +145,8 @@ class LocalPlatform:
             group.processes.append(process)
             self._allot_ports(group, process)
             self._start(group, process)
-        surplus = group.processes[child.indexes :]
+        await self._stop(group.processes[child.indexes :])
         group.processes = group.processes[: child.indexes]
-        for process in surplus:
-            process.stop()
-        await asyncio.gather(*(self._ended(process) for process in surplus))
 
     async def wait_changed(self, timeout: float) -> None:
         """Until a process ends, or the timeout in seconds is over."""
@@ -152,7 +161,8 @@ class LocalPlatform:
         self._changed.set()
 
     def hurry(self) -> None:
-        """Kill at once what was told to stop."""
+        """Kill at once what was told to stop, and what will be."""
+        self._hurried = True
         for group in self._groups.values():
             for process in group.processes:
                 process.hurry()
@@ -166,9 +176,7 @@ class LocalPlatform:
                 if group.child.kind is kind
                 for process in group.processes
             ]
-            for process in processes:
-                process.stop()
-            await asyncio.gather(*(self._ended(process) for process in processes))
+            await self._stop(processes)
         self._kill_left()
 
     def _kill_left(self) -> None:
@@ -312,17 +320,16 @@ class LocalPlatform:
         progress = await ask.progress(self._http, port) if port else None
         return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress)
 
-    async def _ended(self, process: Process) -> None:
-        while process.alive:
+    async def _stop(self, processes: Collection[Process]) -> None:
+        """End processes, each within its grace."""
+        for process in processes:
+            process.stop()
+            if self._hurried:
+                process.hurry()
+        while any(process.alive for process in processes):
             await self.wait_changed(0.1)
 
 
 def _failed(process: Process) -> bool:
     ended = process.exit()
     return (ended is not None and ended.code != 0) or (ended is None and not process.alive)
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)

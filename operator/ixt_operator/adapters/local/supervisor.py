@@ -25,10 +25,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     """Run the process of a spec to its end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
-    text = sys.stdin.read()
-    if not text:
-        return  # `ixt run` died before it said what to run
-    spec = json.loads(text)
+    try:
+        spec = json.loads(sys.stdin.read())
+    except ValueError:
+        return  # `ixt run` died before it had said what to run
+    _say_it_in(spec["log"])
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != spec["parent"]:
@@ -41,6 +42,17 @@ def main() -> None:
     out_of_memory = code == -signal.SIGKILL and _oom_kills() > before
     _kill_descendants()
     _write(spec["exit"], code, "OOMKilled" if out_of_memory else "")
+
+
+def _say_it_in(log: str) -> None:
+    """Send what this program says, too, to the log: the terminal is `ixt run`'s."""
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk, say
+        file = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    os.close(file)
 
 
 def _start(spec: dict[str, Any]) -> int:
@@ -56,9 +68,6 @@ def _start(spec: dict[str, Any]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them, what it runs should not
-        log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
     except BaseException as error:
