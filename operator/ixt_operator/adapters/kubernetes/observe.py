@@ -226,16 +226,15 @@ def _process(index: int, pod: Object, progress: Mapping[str, Progress]) -> Proce
     ended = container.get("state", {}).get("terminated")
     match _phase(pod):
         case "Succeeded":
-            values = _ending(ended or {})
+            values = common | _ending(ended or {})
             if values["result"] is None:
-                return ProcessState(**{**common, **values}, phase=ProcessPhase.FAILED, reason="NoResult")
-            return ProcessState(**{**common, **values}, phase=ProcessPhase.SUCCEEDED)
+                return ProcessState(**values | {"reason": "NoResult"}, phase=ProcessPhase.FAILED)
+            return ProcessState(**values, phase=ProcessPhase.SUCCEEDED)
         case "Failed":
-            values = _ending(ended or {})
+            values = common | _ending(ended or {})
             values["ended_at"] = values["ended_at"] or unix(metadata["creationTimestamp"])
-            reason = _disruption(pod) or values.pop("reason", "") or str(status.get("reason") or "")
-            values.pop("reason", None)
-            return ProcessState(**{**common, **values}, phase=ProcessPhase.FAILED, reason=reason)
+            values["reason"] = _disruption(pod) or values["reason"] or str(status.get("reason") or "")
+            return ProcessState(**values, phase=ProcessPhase.FAILED)
         case "Running":
             return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress.get(metadata["uid"]))
     reason, since = _blocked(pod)

@@ -1,0 +1,245 @@
+"""What objects of a cluster mean to the planner."""
+
+import json
+from typing import Any
+
+import pytest
+from make.children import SUCCEED, server, tasks
+from make.objects import NOW, Object, condition, container, pod, terminated, workload
+
+from ixt_operator.adapters.kubernetes.observe import STUCK_SECONDS, Seen, lost, observed, podless
+from ixt_operator.plan.child import Child
+from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
+from ixt_operator.plan.retry import bad_hosts, cause_of
+from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.results import Progress
+
+ONE = tasks("one", SUCCEED, attempt=2)
+THREE = tasks("three", SUCCEED, indexes=3)
+JUDGE = server("judge", "serve()", indexes=2)
+USER_FAULT = '{"outcome": "Failed", "message": "no such file", "fault": "User"}'
+COMMITTED = json.dumps({"outcome": "Committed", "key": "k"})
+
+
+def child_of(child: Child, *pods: Object, owner: dict[str, Any] | None = None, **how: Any) -> ChildState:
+    """A child as seen with these pods."""
+    found = workload(child, **(owner or {}))
+    is_job = found["kind"] == "Job"
+    seen = Seen(jobs=(found,) if is_job else (), deployments=() if is_job else (found,), pods=pods)
+    return observed(seen, **how).children[child.name]
+
+
+def process(child: Child, *pods: Object, **how: Any) -> ProcessState:
+    return child_of(child, *pods, **how).processes[0]
+
+
+def test_what_a_child_is_known_by() -> None:
+    state = child_of(ONE)
+    assert (state.name, state.node, state.key, state.attempt) == ("one", "stage/one", "0" * 32, 2)
+    assert (state.created_at, state.deleting) == (NOW, False)
+
+
+def test_a_pod_that_is_not_there_yet_is_pending() -> None:
+    assert [p.phase for p in child_of(THREE).processes] == [ProcessPhase.PENDING] * 3
+    assert not child_of(THREE).ended
+
+
+def test_running_with_its_progress() -> None:
+    running = pod(ONE, phase="Running", **container(running={}))
+    told = process(ONE, running, progress={running["metadata"]["uid"]: Progress(done=3, total=9)})
+    assert (told.phase, told.host, told.where) == (ProcessPhase.RUNNING, "node-1", "pod one-0-x")
+    assert told.progress == Progress(done=3, total=9)
+    assert "kubectl logs -n default one-0-x" in told.log
+
+
+def test_success_has_a_result() -> None:
+    ended = process(
+        ONE, pod(ONE, phase="Succeeded", **container(terminated=terminated(0, COMMITTED, "Completed")))
+    )
+    assert (ended.phase, ended.exit_code, ended.ended_at) == (ProcessPhase.SUCCEEDED, 0, NOW + 60)
+    assert ended.result is not None
+    assert ended.result.key == "k"
+
+
+@pytest.mark.parametrize("message", ["", "{", '{"outcome": "Well"}', "all is done"])
+def test_success_without_a_result_that_can_be_read_is_none(message: str) -> None:
+    ended = process(
+        ONE, pod(ONE, phase="Succeeded", **container(terminated=terminated(0, message, "Completed")))
+    )
+    assert (ended.phase, ended.reason) == (ProcessPhase.FAILED, "NoResult")
+
+
+def disrupted(reason: str) -> dict[str, Any]:
+    return {"conditions": [condition("DisruptionTarget", reason)]}
+
+
+def failed(code: int, message: str = "", reason: str = "Error", **status: Any) -> Object:
+    return pod(ONE, phase="Failed", **container(terminated=terminated(code, message, reason)), **status)
+
+
+@pytest.mark.parametrize(
+    ("end", "fault", "said"),
+    [
+        (failed(66, USER_FAULT), Fault.USER, "no such file"),
+        (failed(1, "Traceback\nValueError: broken"), Fault.APPLICATION, "ended with exit code 1"),
+        (failed(137, reason="OOMKilled"), Fault.OUT_OF_MEMORY, "OOMKilled"),
+        (failed(143), Fault.INFRASTRUCTURE, "ended with exit code 143"),
+        (failed(137, **disrupted("EvictionByEvictionAPI")), Fault.INFRASTRUCTURE, "Evicted"),
+        (failed(137, **disrupted("PreemptionByScheduler")), Fault.INFRASTRUCTURE, "Preempted"),
+        (pod(ONE, phase="Failed", reason="Evicted"), Fault.INFRASTRUCTURE, "Evicted"),
+        (pod(ONE, phase="Failed", reason="NodeLost"), Fault.INFRASTRUCTURE, "node node-1 was lost"),
+        (
+            pod(ONE, phase="Failed", **disrupted("DeletionByTaintManager")),
+            Fault.INFRASTRUCTURE,
+            "node node-1 was lost",
+        ),
+    ],
+)
+def test_the_fault_of_a_failed_pod(end: Object, fault: Fault, said: str) -> None:
+    state = child_of(ONE, end)
+    assert state.ended
+    assert cause_of(state).fault is fault
+    assert said in cause_of(state).message
+    assert "pod one-0-x" in cause_of(state).message
+
+
+def test_the_last_lines_of_a_log_are_kept() -> None:
+    assert process(ONE, failed(1, "Traceback\nValueError: broken")).last_log.endswith("ValueError: broken")
+
+
+def test_the_cause_is_the_pod_that_failed_not_those_that_went_with_it() -> None:
+    end = pod(THREE, 1, phase="Failed", **container(terminated=terminated(82)))
+    live = pod(THREE, 0, phase="Running", **container(running={}))
+    assert not child_of(THREE, end, live).ended
+    state = child_of(THREE, end, owner={"conditions": [condition("Failed", after=90)]})
+    assert [p.reason for p in state.processes] == ["Stopped", "", "Stopped"]
+    assert cause_of(state).fault is Fault.HUNG
+
+
+def test_a_pod_that_somebody_deleted_is_an_infrastructure_fault() -> None:
+    state = child_of(ONE, owner={"conditions": [condition("Failed", after=90)]})
+    assert cause_of(state).fault is Fault.INFRASTRUCTURE
+    assert "deleted before it ended" in cause_of(state).message
+
+
+def test_of_two_pods_of_an_index_the_newer_counts() -> None:
+    old, new = failed(1), pod(ONE, name="one-0-y", phase="Running", **container(running={}))
+    new["metadata"]["creationTimestamp"] = "2099-01-01T00:00:00Z"
+    for order in ((old, new), (new, old)):
+        assert process(ONE, *order).phase is ProcessPhase.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            {"conditions": [condition("PodScheduled", "Unschedulable", "False", "no nvidia.com/gpu", 5)]},
+            "Unschedulable: no nvidia.com/gpu",
+        ),
+        (container(waiting={"reason": "ImagePullBackOff", "message": "gone"}), "ImagePullBackOff: gone"),
+        (
+            container(waiting={"reason": "CreateContainerConfigError", "message": 'secret "s" not found'}),
+            'CreateContainerConfigError: secret "s" not found',
+        ),
+    ],
+)
+def test_what_keeps_a_pod_from_starting(status: dict[str, Any], reason: str) -> None:
+    found = process(ONE, pod(ONE, **status))
+    assert (found.phase, found.reason) == (ProcessPhase.PENDING, reason)
+    assert found.blocked_since is not None
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        container(waiting={"reason": "ContainerCreating"}),
+        {"conditions": [condition("PodScheduled", "SchedulingGated", "False")]},
+    ],
+)
+def test_a_pod_that_is_on_its_way_or_in_a_queue_is_not_blocked(status: dict[str, Any]) -> None:
+    assert process(ONE, pod(ONE, **status)).blocked_since is None
+
+
+def test_a_quota_is_told_by_the_jobs_events() -> None:
+    why = {"one": "pods one-0 is forbidden: exceeded quota"}
+    found = process(ONE, why=why)
+    assert (found.reason, found.blocked_since) == (why["one"], NOW)
+    seen = Seen(jobs=(workload(ONE),))
+    assert [job["metadata"]["name"] for job in podless(seen, NOW + 60)] == ["one"]
+    assert podless(seen, NOW + 1) == []
+    assert podless(Seen(seen.jobs, (), (pod(ONE),)), NOW + 60) == []
+
+
+# --- Judges.
+
+
+def replica(name: str, **status: Any) -> Object:
+    return pod(JUDGE, name=name, **status)
+
+
+READY = {"phase": "Running", "conditions": [condition("Ready")], **container(running={})}
+
+
+def test_judges_are_ready_when_kubelet_says_so() -> None:
+    state = child_of(JUDGE, replica("a", **READY), replica("b", phase="Running", **container(running={})))
+    assert [p.phase for p in state.processes] == [ProcessPhase.READY, ProcessPhase.RUNNING]
+    assert state.live
+
+
+def test_a_judge_between_two_starts_tells_why_the_last_one_ended() -> None:
+    end = terminated(66, '{"outcome": "Failed", "message": "no weights", "fault": "User"}')
+    waits = container(waiting={"reason": "CrashLoopBackOff"}, last={"terminated": end}, restarts=2)
+    found = process(JUDGE, replica("a", phase="Running", **waits))
+    assert (found.phase, found.exit_code, found.restarts) == (ProcessPhase.FAILED, 66, 2)
+    assert found.result is not None
+    assert found.result.message == "no weights"
+
+
+def test_a_judge_that_is_not_ready_in_time_is_given_up() -> None:
+    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False")]}
+    running = replica("a", phase="Running", **container(running={}))
+    blocked = replica("b", **container(waiting={"reason": "ErrImagePull", "message": "m"}))
+    first, second = child_of(JUDGE, running, blocked, owner=late).processes
+    assert (first.phase, first.reason) == (ProcessPhase.FAILED, "NeverReady")
+    assert second.blocked_since is not None
+
+
+def test_a_quota_is_told_by_the_deployment() -> None:
+    refused = condition("ReplicaFailure", "FailedCreate", message="exceeded quota", after=5)
+    found = process(JUDGE, owner={"conditions": [refused]})
+    assert (found.reason, found.blocked_since) == ("exceeded quota", NOW + 5)
+
+
+def test_a_judge_that_is_being_replaced_does_not_count_but_holds_what_it_holds() -> None:
+    leaving = replica("a", deleted=30, **READY)
+    assert child_of(JUDGE, leaving).processes[0].phase is ProcessPhase.PENDING
+    (left,) = observed(Seen(pods=(leaving,))).children.values()
+    assert (left.name, left.node, left.deleting, left.live) == ("judge", "stage/judge", True, True)
+
+
+# --- Nodes that do not answer.
+
+
+def stuck(child: Child, **status: Any) -> Object:
+    return pod(child, deleted=30, **{"phase": "Running", **status})
+
+
+def test_a_pod_that_should_long_be_gone_is_marked_or_removed() -> None:
+    late = NOW + 30 + STUCK_SECONDS
+    own = Seen(jobs=(workload(ONE),), pods=(stuck(ONE),))
+    assert lost(own, late - 1) == ([], [])
+    assert lost(own, late) == ([stuck(ONE)], [])
+    assert lost(Seen(own.jobs, (), (stuck(ONE, phase="Failed"),)), late) == ([], [])
+    assert lost(Seen(pods=own.pods), late) == ([], [stuck(ONE)])
+    job = workload(ONE)
+    job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert lost(Seen((job,), (), (stuck(ONE, phase="Failed"),)), late) == ([], [stuck(ONE, phase="Failed")])
+
+
+def test_a_node_that_fails_twice_is_avoided() -> None:
+    first, second = (
+        child_of(child, pod(child, phase="Failed", reason="NodeLost"))
+        for child in (ONE, tasks("two", SUCCEED))
+    )
+    assert bad_hosts([first]) == ()
+    assert bad_hosts([first, second]) == ("node-1",)
