@@ -673,6 +673,18 @@ def test_seeds_of_an_arm_share_an_entry() -> None:
     assert (entry.done, entry.total) == (40, 200)
 
 
+def test_a_seed_that_is_done_counts_as_much_as_another() -> None:
+    """Its process is gone, and its figures with it."""
+    sim = platform(arms=[runs.arm("c", seeds=[0, 1, 2])], maxParallelArms=3)
+    sim.until("pretrain/train/c-s2")
+    entry = step(sim.look(), "train/c")
+    assert (entry.done, entry.total, entry.unit) == (0, 3, "seeds")
+    sim.finish("pretrain/train/c-s0")
+    sim.progress("pretrain/train/c-s1", done=30, total=100, unit="tokens")
+    entry = step(sim.look(), "train/c")
+    assert (entry.done, entry.total, entry.unit) == (130, 300, "tokens")
+
+
 def test_nothing_new_to_show_is_the_same_status() -> None:
     sim = platform()
     sim.until(TRAIN)

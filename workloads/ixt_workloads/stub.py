@@ -1,15 +1,22 @@
 """A double of every step, for tests of planner and adapters: `python -m ixt_workloads.stub`.
 
 It keeps the steps' contract (task, keys, artifacts, progress, results, exit codes) without reading data or
-running an engine, and misbehaves on demand, which real steps do not. $IXT_STUB_SCRIPT names a JSON file:
-{node: {attempt or "*": {"exit": code, "message": text} | {"signal": number} | {"wait_for": path}
-| {"hang": true}}}. As a judge (with a port `http`) it serves /health and nothing else, as soon as its script
-lets it.
+running an engine, and misbehaves on demand, which real steps do not. $IXT_STUB_SCRIPT names a JSON file,
+{node: {attempt or "*": told}}, with any of these told:
+    {"exit": code, "message": text}  fail
+    {"signal": number}               get a signal
+    {"die_at": number}               get SIGKILL before the n-th file is written, linked, made or removed
+    {"wait_for": path}               go on once there is such a file
+    {"hang": true}                   do nothing
+    {"seconds": number}              work that long, with progress
+As a judge (with a port `http`) it serves /health and nothing else, as soon as its script lets it.
 """
 
 import hashlib
 import json
 import os
+import signal
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -37,7 +44,9 @@ def run(step: Step) -> Result:
     if step.index >= indexes:
         return Result(outcome=Outcome.SHARED, key=step.task.key)
     for role in step.task.inputs:
-        step.input(role)
+        artifact = step.input(role)
+        for path in artifact.paths:
+            artifact.file(path)
     writer = step.writer()
     if isinstance(step.config, ReportConfig):
         writer.add("report.html", b"<p>a stub wrote it</p>")
@@ -53,15 +62,14 @@ def run(step: Step) -> Result:
 
 
 def _inventory(step: Step, config: InventoryConfig) -> Result:
-    """Pins are hashes of the places' names."""
-    places = {"datasets": "".join(dataset.uri for dataset in config.datasets)}
-    places["tasks"] = "".join(task.uri for task in config.tasks)
+    pins = {"datasets": _pin(*(dataset.uri for dataset in config.datasets))}
+    if config.tasks:
+        pins["tasks"] = _pin(*(task.uri for task in config.tasks))
     if config.judge:
-        places["judge"] = config.judge.source or config.judge.model or ""
+        pins["judge"] = _pin(config.judge.source or config.judge.model or "")
     if config.model:
-        places["model"] = config.model.source or config.model.config or ""
-        places["tokenizer"] = config.model.source or config.model.tokenizer or ""
-    pins = {name: hashlib.sha256(place.encode()).hexdigest() for name, place in places.items() if place}
+        pins["model"] = _pin(config.model.source or config.model.config or "")
+        pins["tokenizer"] = _pin(config.model.source or config.model.tokenizer or "")
     image = preimage(config, {"datasets": pins["datasets"]})
     probe = step.task.probe
     if probe is None:
@@ -80,6 +88,13 @@ def _inventory(step: Step, config: InventoryConfig) -> Result:
     return Result(outcome=outcome, key=key_of(image), pins=pins, committed=found)
 
 
+def _pin(*places: str) -> str:
+    """Hash of the files at these places; of the name of a place that is no file of this machine."""
+    files = [Path(place.removeprefix("file://")) for place in places]
+    known = [file.read_bytes() if file.is_file() else str(file).encode() for file in files]
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in known)).hexdigest()
+
+
 def _content(step: Step, index: int) -> bytes:
     return json.dumps({"preimage": step.task.preimage, "index": index}, sort_keys=True).encode()
 
@@ -96,8 +111,34 @@ def _misbehave(step: Step) -> None:
         if code not in list(Exit):
             os._exit(code)
         raise StepError(Exit(code), told.get("message", "told to fail"), "take it out of the script")
+    if "die_at" in told:
+        _die_at(told["die_at"])
+    _work(step, told.get("seconds", 0))
     while told.get("hang") or ("wait_for" in told and not Path(told["wait_for"]).exists()):
         time.sleep(0.02)
+
+
+def _work(step: Step, seconds: float) -> None:
+    started, parts = time.monotonic(), 1000
+    while (done := time.monotonic() - started) < seconds:
+        step.reporter.update(parts * done / seconds, parts, "parts", metrics={"loss": 4 - done / seconds})
+        time.sleep(0.02)
+
+
+def _die_at(number: int) -> None:
+    """Watch what this process does to files, and end it in the middle of that."""
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+    left = number
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        changes = event in ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir")
+        if changes or (event == "open" and arguments[2] & writing):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
 
 
 def _serve() -> None:

@@ -36,6 +36,8 @@ MARKS = {
 STYLES = {Phase.COMPLETE: "green", Phase.FAILED: "red", Phase.SUSPENDED: "yellow"}
 PLAIN_SECONDS = 15.0
 """Between two lines of progress where there is no terminal."""
+NOTE_LINES = 3
+"""Room below the tree for what the run waits for; kept free, so that the tree does not jump."""
 STOPPING = "stopping: what runs saves its state; Ctrl-C again ends it at once"
 
 
@@ -53,9 +55,8 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
                 if event.warning and event.reason == "AttemptFailed":
                     live.console.print(Text(event.message, style="yellow"))
             note = Text(STOPPING if look.stopping else _note(look.status, look.due), style="dim")
-            note.truncate(3 * console.width, overflow="ellipsis")
-            used = 1 + len(note.wrap(console, console.width)) if note else 1
-            drawn = tree(name, look.status, look.observed, console.height - used)
+            note.truncate((NOTE_LINES - 1) * console.width, overflow="ellipsis")  # words wrap into one more
+            drawn = tree(name, look.status, look.observed, console.height - NOTE_LINES - 1)
             live.update(Group(drawn, note) if note else drawn, refresh=True)
 
         yield show
@@ -133,13 +134,16 @@ def _at_rest(status: RunStatus) -> RunStatus:
 
 
 def _active(status: RunStatus) -> list[StageStatus]:
-    """Stages in which something goes on or failed; else the one that is next."""
-    states = (StepState.RUNNING, StepState.FAILED)
-    found = [stage for stage in status.stages if any(step.state in states for step in stage.steps)]
-    left = [
+    """Stages in which something goes on or failed, and the first that is not complete."""
+    unfinished = [
         stage for stage in status.stages if any(step.state is not StepState.COMPLETE for step in stage.steps)
     ]
-    return found or left[:1]
+    states = (StepState.RUNNING, StepState.FAILED)
+    return [
+        stage
+        for stage in unfinished
+        if stage is unfinished[0] or any(step.state in states for step in stage.steps)
+    ]
 
 
 def _lines(status: RunStatus, shown: set[str]) -> int:
@@ -175,7 +179,8 @@ def _note(status: RunStatus, due: float | None) -> str:
         return ""
     progressing = status.condition(ConditionType.PROGRESSING)
     again = due is not None and progressing and progressing.reason in (Reason.RETRYING, Reason.CLAIM_HELD)
-    return f"in {duration(due or 0)}: {summary.message}" if again else summary.message
+    message = summary.message.replace(f"{Path.cwd()}/", "")
+    return f"in {duration(due or 0)}: {message}" if again else message
 
 
 def _stage_line(stage: StageStatus) -> Text:

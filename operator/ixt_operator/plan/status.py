@@ -270,8 +270,7 @@ def _step(
     ending: Ending | None,
 ) -> StepStatus:
     kind = views[0].node.kind
-    amounts = [_amount(view) for view in views]
-    known = [total for _, total, _ in amounts if total is not None]
+    done, total, unit = _amount(views)
     failures: Counter[Fault] = Counter()
     for view in views:
         failures.update(counts(view.attempts))
@@ -283,9 +282,9 @@ def _step(
         kind=kind,
         arm=name.partition("/")[2] if kind in ("Prepare", "Train", "Evaluate") else "",
         state=_state(views, ending),
-        done=round(sum(done for done, _, _ in amounts)),
-        total=round(sum(known) / len(known) * len(views)) if known else None,
-        unit=next((unit for _, _, unit in amounts if unit), "")[:12],
+        done=round(done),
+        total=None if total is None else round(total),
+        unit=unit[:12],
         key=key or (was.key if was else ""),
         attempt=min(attempt, MAX_COUNT),
         attempts_by_fault={fault: min(number, MAX_COUNT) for fault, number in failures.items()},
@@ -305,13 +304,22 @@ def _state(views: list[View], ending: Ending | None) -> StepState:
     return StepState.WAITING
 
 
-def _amount(view: View) -> tuple[float, float | None, str]:
-    """Done, total and unit of a node; a complete one without figures counts as one of one."""
-    progress = progress_of(view.current)
-    if view.state is NodeState.COMPLETE:
-        total = progress.total if progress and progress.total else 1.0
-        return total, total, progress.unit if progress else ""
-    return (progress.done, progress.total, progress.unit) if progress else (0.0, None, "")
+def _amount(views: list[View]) -> tuple[float, float | None, str]:
+    """Done, total and unit of an entry's nodes together. Seeds have equal work: one whose figures are gone or
+    still to come has those of another; where none has any, the seeds themselves are counted."""
+    figures = [progress for view in views if (progress := progress_of(view.current))]
+    totals = [progress.total for progress in figures if progress.total]
+    complete = sum(view.state is NodeState.COMPLETE for view in views)
+    if not totals:
+        if len(views) > 1:
+            return complete, len(views), "seeds"
+        if complete or not figures:
+            return complete, complete or None, ""
+        return figures[0].done, None, figures[0].unit
+    each = sum(totals) / len(totals)
+    begun = [progress_of(view.current) for view in views if view.state is not NodeState.COMPLETE]
+    done = complete * each + sum(progress.done for progress in begun if progress)
+    return done, each * len(views), next(progress.unit for progress in figures if progress.total)
 
 
 def progress_of(child: ChildState | None) -> Progress | None:
