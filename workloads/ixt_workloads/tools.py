@@ -1,6 +1,8 @@
-"""What `ixt` needs of a storage: `python -m ixt_workloads.tools fetch|committed|gc`."""
+"""What `ixt` needs of a storage: `python -m ixt_workloads.tools fetch|show|committed|gc`."""
 
 import argparse
+import base64
+import gzip
 import shutil
 import signal
 import sys
@@ -21,6 +23,10 @@ def main() -> int:
     fetch.add_argument("storage")
     fetch.add_argument("key")
     fetch.add_argument("folder", type=Path)
+    show = verbs.add_parser("show", help="print one file of an artifact, gzipped and in base64")
+    show.add_argument("storage")
+    show.add_argument("key")
+    show.add_argument("file")
     known = verbs.add_parser("committed", help="print those of the keys whose artifacts are committed")
     known.add_argument("storage")
     known.add_argument("key", nargs="+")
@@ -33,6 +39,9 @@ def main() -> int:
         match arguments.verb:
             case "fetch":
                 _fetch(arguments.storage, arguments.key, arguments.folder)
+            case "show":
+                file = Artifact.open(open_store(arguments.storage), arguments.key).file(arguments.file)
+                print(base64.encodebytes(gzip.compress(file.read_bytes(), mtime=0)).decode(), end="")
             case "committed":
                 store = open_store(arguments.storage)
                 print(*(key for key in arguments.key if committed(store, key)), sep="\n")

@@ -30,15 +30,20 @@ class UnknownStepError(Exception):
 def print_why(run: IXTRun, workdir: Path, step: str) -> None:
     """Print which field gave a step the key that it has."""
     entries = history.read(local.history_file(workdir))
+    print_cause(local.read_run(workdir) or run, entries, step, "this workdir")
+
+
+def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
+    """Print which field gave a step its newest key, of those that its nodes have had."""
     newest = history.latest(entries)
     name = _named(step, newest)
     earlier = history.before(entries, name)
     if earlier is None:
-        typer.echo(f"{name} has had one key in this workdir, {newest[name].key}: nothing caused a re-run")
+        typer.echo(f"{name} has had one key in {where}, {newest[name].key}: nothing caused a re-run")
         return
     old = {entry.node: history.before(entries, entry.node) or entry for entry in newest.values()}
     typer.echo(f"{name}  {earlier.key} -> {newest[name].key}")
-    _print(history.causes(name, old, newest, _inputs(_nodes(local.read_run(workdir) or run))))
+    _print(history.causes(name, old, newest, _inputs(_nodes(run))))
 
 
 def print_changes(run: IXTRun, workdir: Path) -> None:

@@ -132,6 +132,23 @@ def judge_child(
     )
 
 
+def tool_child(run: IXTRun, runtime: IXTRuntime, name: str, command: tuple[str, ...]) -> Child:
+    """A child that is no step: a command beside the run's storage, with the run's credentials."""
+    entry = runtime.spec.role(Role.WORKER)
+    return Child(
+        name=name,
+        kind=ChildKind.TASKS,
+        role=Role.WORKER,
+        node="tool",
+        key="",
+        attempt=0,
+        argv=(*(entry.command if entry else ()), *command),
+        secrets=_secrets(run),
+        claims=claims(run),
+        overrides=_overrides(run, Role.WORKER),
+    )
+
+
 def claims(run: IXTRun) -> tuple[str, ...]:
     """Volume claims that the run's URIs name, in order."""
     return tuple(

@@ -1,0 +1,264 @@
+"""`kubectl ixt`: what kubectl itself cannot say of a run.
+
+All requests are kubectl's, so that its configuration, contexts and credentials are the user's own.
+"""
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from ixt_operator.api.documents import dump
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.status import Phase, RunStatus, StepState
+from ixt_operator.controller.history import Entry
+from ixt_operator.plan.child import Child
+from ixt_operator.plan.children import tool_child
+from ixt_operator.plan.nodes import REPORT
+from ixt_operator.plan.spec import storage_uri
+from ixt_operator.plan.status import step_covers
+from ixt_operator.render.render import render
+
+FAILED, BAD_USAGE = 1, 2
+FETCH_SECONDS = 300
+
+app = typer.Typer(
+    name="kubectl ixt",
+    help=(
+        "Look at IXTRuns and steer them. `kubectl get ixt` lists them, `kubectl explain ixtrun.spec` teaches "
+        "the manifest; these verbs say what kubectl cannot."
+    ),
+    epilog="Exit codes: 0 done, 1 failed, 2 bad usage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the IXTRun.", show_default=False)]
+Step = Annotated[
+    str | None,
+    typer.Argument(
+        help="Step as `kubectl ixt status` names it, for example train/conditioned.", show_default=False
+    ),
+]
+_flags: list[str] = []
+
+
+@app.callback()
+def options(
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Namespace of the run.", show_default=False)
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)
+    ] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig.", show_default=False)] = None,
+) -> None:
+    """Flags that every verb passes on to kubectl."""
+    given = {"--namespace": namespace, "--context": context, "--kubeconfig": kubeconfig}
+    _flags[:] = [f"{name}={value}" for name, value in given.items() if value]
+
+
+@app.command()
+def status(
+    name: Name,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Until the run ends.")] = False,
+) -> None:
+    """Show stages, steps and arms of a run with their progress, and what it waits for."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from ixt_operator.cli.view import tree
+
+    if not watch:
+        Console().print(tree(name, _status(_run(name))))
+        return
+    with Live(auto_refresh=False) as live:
+        while True:
+            found = _status(_run(name))
+            live.update(tree(name, found), refresh=True)
+            if found.phase in (Phase.COMPLETE, Phase.FAILED):
+                raise typer.Exit(FAILED if found.phase is Phase.FAILED else 0)
+            time.sleep(2)
+
+
+@app.command()
+def logs(
+    name: Name,
+    step: Step = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    tail: Annotated[int, typer.Option(help="Lines from the end of each pod's log; -1: all.")] = -1,
+) -> None:
+    """Print the logs of all pods of a step, each line with its pod in front; of all steps that run, without
+    one. A step that was tried again shows its newest attempt."""
+    pods = _json("get", "pods", "-l", f"ixt.dev/run={name}")["items"]
+    nodes = {
+        pod["metadata"]["name"]: pod["metadata"].get("annotations", {}).get("ixt.dev/node", "")
+        for pod in pods
+    }
+    if step is None:
+        chosen = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+    else:
+        chosen = [pod for pod in pods if _means(step, nodes[pod["metadata"]["name"]])]
+    if not chosen:
+        have = "\n  ".join(sorted({node for node in nodes.values() if node})) or "(none)"
+        _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
+    newest: dict[str, int] = {}
+    for pod in chosen:
+        node, attempt = nodes[pod["metadata"]["name"]], int(pod["metadata"]["labels"]["ixt.dev/attempt"])
+        newest[node] = max(attempt, newest.get(node, 0))
+    children = {
+        pod["metadata"]["labels"]["ixt.dev/child"]
+        for pod in chosen
+        if int(pod["metadata"]["labels"]["ixt.dev/attempt"]) == newest[nodes[pod["metadata"]["name"]]]
+    }
+    selector = f"ixt.dev/child in ({','.join(sorted(children))})"
+    command = [
+        "logs",
+        "-l",
+        selector,
+        "--prefix",
+        f"--tail={tail}",
+        f"--max-log-requests={max(5, len(chosen))}",
+    ]
+    arguments = ["kubectl", *_flags, *command, *(["-f"] if follow else [])]
+    os.execvp("kubectl", arguments)  # noqa: S606 - Ctrl-C and the exit code are kubectl's
+
+
+@app.command()
+def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_default=False)]) -> None:
+    """Say which field caused a step's last re-run, from the tasks that its attempts were given."""
+    from ixt_operator.cli import explain
+
+    run = IXTRun.model_validate(_without_status(_run(name)))
+    configs = _json("get", "configmaps", "-l", f"ixt.dev/run={name}")["items"]
+    try:
+        explain.print_cause(run, _history(configs), step, f"run {name}")
+    except explain.UnknownStepError as error:
+        _stop(str(error))
+
+
+@app.command()
+def report(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
+) -> None:
+    """Fetch a completed run's report, by a pod that reads the storage with the run's own credentials."""
+    manifest = _run(name)
+    steps = [step for stage in _status(manifest).stages for step in stage.steps if step.name == REPORT]
+    if not steps or steps[-1].state is not StepState.COMPLETE:
+        _stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
+    run = IXTRun.model_validate(_without_status(manifest))
+    runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
+    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), steps[-1].key, "report.html")
+    child = tool_child(run, runtime, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
+    page = _output_of(run, runtime, child)
+    output.write_bytes(gzip.decompress(base64.b64decode(page)))
+    typer.echo(output)
+
+
+@app.command()
+def suspend(name: Name) -> None:
+    """Have a run save its state and free everything, until `kubectl ixt resume`."""
+    _suspend(name, suspended=True)
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Have a suspended run go on."""
+    _suspend(name, suspended=False)
+
+
+def _suspend(name: str, *, suspended: bool) -> None:
+    patch = json.dumps({"spec": {"suspend": suspended}})
+    typer.echo(_kubectl("patch", "ixtrun", name, "--type=merge", "-p", patch), nl=False)
+
+
+def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
+    """What a Job of one pod prints. The Job is not the operator's, and is deleted whatever happens."""
+    (*_, job) = render(run, runtime, child)
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        metadata["labels"] = {"app.kubernetes.io/name": "ixt", "ixt.dev/tool": child.name}
+    job["spec"].pop("suspend", None)
+    spec = job["spec"]["template"]["spec"]
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "ixt-task"]
+    for container in spec["containers"]:
+        mounts = container.get("volumeMounts", [])
+        container["volumeMounts"] = [mount for mount in mounts if mount["name"] != "ixt-task"]
+    try:
+        _kubectl("create", "-f", "-", stdin=dump(job))
+        _kubectl("wait", f"job/{child.name}", "--for=condition=Complete", f"--timeout={FETCH_SECONDS}s")
+        return _kubectl("logs", f"job/{child.name}")
+    finally:
+        _kubectl("delete", "job", child.name, "--ignore-not-found", "--wait=false")
+
+
+def _history(configs: list[Any]) -> list[Entry]:
+    """The keys that nodes have had, oldest first, as their tasks tell."""
+    found: list[Entry] = []
+    for config in sorted(configs, key=lambda config: str(config["metadata"]["creationTimestamp"])):
+        text = config.get("data", {}).get("task.json")
+        packed = config.get("binaryData", {}).get("task.json")
+        task = json.loads(gzip.decompress(base64.b64decode(packed)) if packed else text or "{}")
+        entry = Entry(task.get("name", ""), task.get("key", ""), task.get("preimage", {}))
+        last = next((old for old in reversed(found) if old.node == entry.node), None)
+        if entry.preimage and (last is None or last.key != entry.key):
+            found.append(entry)
+    return found
+
+
+def _means(step: str, node: str) -> bool:
+    stage = node.partition("/")[0]
+    return step in (node, node.partition("/")[2]) or step_covers(stage, step.removeprefix(f"{stage}/"), node)
+
+
+def _run(name: str) -> Any:
+    return _json("get", "ixtrun", name)
+
+
+def _status(manifest: Any) -> RunStatus:
+    try:
+        return RunStatus.model_validate(manifest.get("status") or {})
+    except ValidationError:
+        _stop("the status is of another version than this plugin: install that of the operator", FAILED)
+
+
+def _without_status(manifest: Any) -> Any:
+    return {field: value for field, value in manifest.items() if field != "status"}
+
+
+def _json(*arguments: str) -> Any:
+    return json.loads(_kubectl(*arguments, "-o", "json"))
+
+
+def _kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """What kubectl prints; its own message on stderr and its failure are ours."""
+    try:
+        done = subprocess.run(
+            ["kubectl", *_flags, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False
+        )
+    except FileNotFoundError:
+        _stop("kubectl is not on the PATH: install it, then try again")
+    if done.returncode:
+        raise typer.Exit(FAILED)
+    return done.stdout
+
+
+def _stop(message: str, code: int = BAD_USAGE) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the plugin."""
+    app(prog_name="kubectl ixt" if Path(sys.argv[0]).name.startswith("kubectl-") else None)
