@@ -64,6 +64,35 @@ lint: install  ## ruff, mypy --strict, import contracts.
 test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# A real Kubernetes, built once from its Go modules: docs/test-cluster.md.
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+
+.PHONY: s3server
+s3server: install  ## Build the S3 server that the tests of object stores need; needs Go.
+	@$(CLUSTER) build versitygw
+
+.PHONY: test-control-plane
+test-control-plane: install  ## Tests on a real API server; needs Go.
+	@$(CLUSTER) build control-plane
+	$(BIN)/python -m pytest tests/cluster/on_control_plane
+
+.PHONY: test-cluster
+test-cluster: test-control-plane cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
+	$(BIN)/python -m pytest tests/cluster/on_node
+
+.PHONY: cluster-binaries
+cluster-binaries: install
+	@$(CLUSTER) packages
+	@$(CLUSTER) build
+
+.PHONY: cluster-up
+cluster-up: cluster-binaries  ## Start a Kubernetes of one node by hand; prints its KUBECONFIG line; needs Go and root.
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: install  ## End it; nothing is left.
+	@$(CLUSTER) down
+
 .PHONY: crds
 crds: install  ## Generate crds/ and docs/api.md from the models.
 	$(BIN)/python -m ixt_operator.api.crd crds

@@ -1,4 +1,4 @@
-"""Every test with `store` runs against a folder and against a real S3 server (tests/s3server/build.sh)."""
+"""Every test with `store` runs against a folder and against a real S3 server (docs/test-cluster.md)."""
 
 import os
 import socket
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cluster import binaries
 
 from ixt_workloads.store import Store, open_store
 
-BINARY = Path(os.environ.get("IXT_CACHE_DIR") or Path.home() / ".cache/ixt") / "bin/versitygw-1.8.0"
 BUCKET = "ixt-test"
 ACCESS, SECRET = "ixt-access", "ixt-secret-of-tests"
 
@@ -27,15 +27,16 @@ class Server:
 
 @pytest.fixture(scope="session")
 def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not BINARY.exists():
-        pytest.skip(f"no S3 server at {BINARY}: tests/s3server/build.sh builds it (needs Go)")
+    program = binaries.find("versitygw")
+    if program is None:
+        pytest.skip("no S3 server: `make s3server` builds it (needs Go)")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
-    command = [str(BINARY), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
+    command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
     with (folder.parent / "s3.log").open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:

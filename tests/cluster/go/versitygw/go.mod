@@ -1,4 +1,4 @@
-module ixt.dev/tests/s3server
+module ixt.dev/tests/cluster/versitygw
 
 go 1.26.8
 

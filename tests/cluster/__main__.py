@@ -1,0 +1,48 @@
+"""`python -m cluster COMMAND`: what make's cluster targets call.
+
+build [PROGRAM ...]   build what is missing, by default everything
+packages              install what Debian's packages must bring, as root
+up                    start a node by hand; prints the line that points kubectl to it
+down                  end it
+"""
+
+import sys
+
+from cluster.binaries import GROUPS, MODULE_OF, build
+
+BY_HAND = 0
+"""Number of the cluster that `up` starts; tests take the others."""
+
+
+def main(command: str = "", *arguments: str) -> None:
+    match command:
+        case "build":
+            build([name for given in arguments for name in GROUPS.get(given, (given,))] or MODULE_OF)
+        case "packages":
+            from cluster import debian
+
+            debian.install()
+        case "up":
+            _up()
+        case "down":
+            from cluster import sandbox
+
+            sandbox.sweep()
+            print("ended" if sandbox.close_sandbox(BY_HAND) else "no cluster runs")
+        case _:
+            sys.exit(__doc__)
+
+
+def _up() -> None:
+    from cluster import node, sandbox
+
+    running = sandbox.living(BY_HAND)
+    folder = running.folder if running else node.up(BY_HAND, outlives_owner=True).folder
+    print(f"export KUBECONFIG={folder / 'admin.kubeconfig'}")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,69 @@
+"""etcd, API server and controller manager as plain processes on loopback. No root; several side by side."""
+
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import components
+from cluster.base import Cluster
+
+SERVICES = "10.96.0.0/16"
+"""Addresses that Services are given. Nothing routes them here."""
+
+
+class ControlPlane(Cluster):
+    """Objects are stored, validated, garbage-collected; Jobs make pods, which no node runs."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(folder, f"https://127.0.0.1:{port}")
+        self.port = port
+        authority = components.keys(self.pki, ("localhost", "127.0.0.1"))
+        self._clients(authority, components.CLIENTS)
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def _popen(self, command: Sequence[str], log: int) -> "subprocess.Popen[bytes]":
+        """In a session of its own: Ctrl-C reaches the owner, who ends it. It dies with the owner."""
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        process.kill()
+
+
+@contextmanager
+def control_plane(folder: Path, *apiserver: str) -> Iterator[ControlPlane]:
+    """A control plane in an empty folder, ready for use. `apiserver` are more options of the API server."""
+    with socket.socket() as reserved:
+        # A port that nobody else is given while the API server is down: bound here, never listened to.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        plane = ControlPlane(folder, reserved.getsockname()[1])
+        try:
+            plane.run("etcd", components.etcd())
+            more = (
+                "--bind-address=127.0.0.1",
+                "--permit-port-sharing",
+                "--authorization-mode=RBAC",
+                # Its address would become that of the Service kubernetes, which may not be loopback.
+                "--endpoint-reconciler-type=none",
+            )
+            command = components.kube_apiserver("127.0.0.1", plane.port, SERVICES, *more, *apiserver)
+            plane.run("kube-apiserver", command)
+            plane.until(lambda: plane.answers("/readyz"), "API server")
+            plane.run("kube-controller-manager", components.kube_controller_manager("--secure-port=0"))
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            plane.until(lambda: plane.answers(account), "controllers")
+            yield plane
+        finally:
+            for name in reversed([*plane._processes]):
+                plane.stop(name)

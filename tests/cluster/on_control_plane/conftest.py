@@ -1,0 +1,26 @@
+"""Tests that need no node."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cluster.control_plane import ControlPlane
+from cluster.kubectl import Kubectl
+from cluster.on_control_plane.operating import Field
+from cluster.on_control_plane.operating import field as opened_field
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> ControlPlane:
+    return control_plane
+
+
+@pytest.fixture
+async def field(cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Field]:
+    """Where a test of the operator works."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with opened_field(cluster, kubectl, tmp_path, port) as opened:
+        yield opened

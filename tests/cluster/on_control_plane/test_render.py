@@ -1,0 +1,37 @@
+"""What `ixt render` prints, before a real API server in a namespace of the restricted Pod Security level."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster.kubectl import Kubectl
+from typer.testing import CliRunner
+
+from ixt_operator.api.documents import documents, dump
+from ixt_operator.cli.app import app
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
+LEVEL = "pod-security.kubernetes.io"
+
+
+@pytest.fixture
+def restricted(kubectl: Kubectl) -> Kubectl:
+    labels = [f"{LEVEL}/{mode}=restricted" for mode in ("enforce", "warn")]
+    kubectl("label", "namespace", kubectl.namespace, *labels)
+    return kubectl
+
+
+@pytest.mark.parametrize("runtime", ["cpu", "nvidia"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_manifest_of_an_example_is_accepted_without_warning(
+    restricted: Kubectl, tmp_path: Path, example: Path, runtime: str
+) -> None:
+    file = tmp_path / "run.yaml"
+    manifest = yaml.safe_load(example.read_text())
+    manifest["spec"]["runtimeRef"] = {"name": runtime}
+    file.write_text(dump(manifest))
+    shown = CliRunner().invoke(app, ["render", str(file), "-n", restricted.namespace])
+    assert shown.exit_code == 0, shown.output
+    done = restricted.run("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=shown.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" created (server dry run)\n") == len(list(documents(shown.stdout)))

@@ -1,0 +1,99 @@
+"""A node leaves nothing behind, whoever ends it and however."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cluster import node, owner, sandbox
+from cluster.kubectl import Kubectl
+from cluster.node import NodeCluster, node_cluster
+from make.processes import lives, until
+
+
+def left() -> dict[str, set[str]]:
+    """What a node makes on the machine, apart from processes."""
+
+    def printed(*command: str) -> set[str]:
+        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    sandbox_files = {str(file) for file in sandbox.STATE.glob("*")}
+    folders = {str(file) for file in Path(tempfile.gettempdir()).glob("ixt-node-*")}
+    return {
+        "mounts": {line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
+        "routes": printed("ip", "route"),
+        "links": {line.split(":")[1] for line in printed("ip", "-o", "link")},
+        "network namespaces": printed("ip", "netns"),
+        "cgroups": {str(folder) for folder in Path("/sys/fs/cgroup").glob("**/*ixt-test-*")},
+        "files": sandbox_files | folders,
+    }
+
+
+def inside(cluster: NodeCluster) -> set[int]:
+    """Pids on this machine of all processes within a node."""
+    wanted = Path(f"/proc/{cluster.sandbox.init}/ns/pid").readlink()
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "ns/pid").readlink() == wanted:
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_two_clusters_at_a_time_twice_in_a_row_leave_nothing() -> None:
+    before = left()
+    for _ in range(2):
+        with ExitStack() as stack:
+            clusters = [stack.enter_context(node_cluster()) for _ in range(2)]
+            assert len({cluster.server for cluster in clusters}) == 2
+            pids = {pid for cluster in clusters for pid in inside(cluster)}
+            assert len(pids) > 20
+            assert left()["cgroups"] > before["cgroups"]
+        assert [pid for pid in pids if lives(pid)] == []
+        assert left() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_node_ends_with_its_owner(number: signal.Signals) -> None:
+    before = left()
+    with owner.running("node") as (process, pids):
+        assert all(map(lives, pids))
+        os.kill(process.pid, number)
+        process.wait()
+        until(lambda: not any(map(lives, pids)))
+    if number == signal.SIGKILL:
+        assert left() != before
+        sandbox.sweep()  # as the next start does
+    assert left() == before
+
+
+def test_a_cluster_by_hand_outlives_who_started_it() -> None:
+    before = left()
+    environment = {**os.environ, "PYTHONPATH": str(Path(node.__file__).parents[1])}
+
+    def cluster(command: str) -> str:
+        made = ["-m", "cluster", command]
+        done = subprocess.run(
+            [sys.executable, *made], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    if sandbox.living(0):
+        pytest.skip("one runs: make cluster-down ends it")
+    try:
+        line = cluster("up")
+        assert line.startswith("export KUBECONFIG=")
+        assert cluster("up") == line
+        kubectl = Kubectl(Path(line.removeprefix("export KUBECONFIG=").strip()))
+        assert kubectl("get", "nodes", "-o", "name") == "node/ixt-node\n"
+    finally:
+        assert cluster("down") == "ended\n"
+    assert cluster("down") == "no cluster runs\n"
+    assert left() == before
