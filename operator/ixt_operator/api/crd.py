@@ -72,7 +72,6 @@ def _crd(model: type[BaseModel], scope: str, short: list[str]) -> dict[str, Any]
                 "plural": f"{kind.lower()}s",
                 "singular": kind.lower(),
                 "shortNames": short,
-                "categories": ["ixt"],
             },
             "scope": scope,
             "versions": [
