@@ -23,16 +23,14 @@ CRDS = Path(__file__).parents[2] / "crds"
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd, API server and controller manager with ixt's CRDs; pods stay Pending."""
-    with started_control_plane(tmp_path_factory.mktemp("control-plane")) as plane:
-        install_crds(plane)
+    with started_control_plane(tmp_path_factory.mktemp("control-plane"), crds=CRDS) as plane:
         yield plane
 
 
 @pytest.fixture(scope="session")
 def node_cluster() -> Iterator[NodeCluster]:
-    """A cluster of one node with ixt's CRDs; pods run."""
+    """A cluster of one node; pods run. ixt's CRDs come with its chart."""
     with started_node_cluster() as cluster:
-        install_crds(cluster)
         yield cluster
 
 
@@ -47,9 +45,3 @@ def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
     kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
     yield kubectl
     everywhere("delete", "namespace", name, "--wait=false")
-
-
-def install_crds(cluster: Cluster) -> None:
-    kubectl = cluster.kubectl()
-    kubectl("apply", "--server-side", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))

@@ -41,8 +41,12 @@ class ControlPlane(Cluster):
 
 
 @contextmanager
-def control_plane(folder: Path, *apiserver: str) -> Iterator[ControlPlane]:
-    """A control plane in an empty folder, ready for use. `apiserver` are more options of the API server."""
+def control_plane(folder: Path, *apiserver: str, crds: Path | None = None) -> Iterator[ControlPlane]:
+    """A control plane in an empty folder, ready for use. `apiserver` are more options of the API server.
+
+    CRDs in the folder `crds` are there before the controllers are: these would see later ones half a minute
+    after, and collect no garbage of theirs until then.
+    """
     with socket.socket() as reserved:
         # A port that nobody else is given while the API server is down: bound here, never listened to.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -60,6 +64,10 @@ def control_plane(folder: Path, *apiserver: str) -> Iterator[ControlPlane]:
             command = components.kube_apiserver("127.0.0.1", plane.port, SERVICES, *more, *apiserver)
             plane.run("kube-apiserver", command)
             plane.until(lambda: plane.answers("/readyz"), "API server")
+            if crds:
+                kubectl = plane.kubectl()
+                kubectl("apply", "--server-side", "-f", str(crds))
+                kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
             plane.run("kube-controller-manager", components.kube_controller_manager("--secure-port=0"))
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             plane.until(lambda: plane.answers(account), "controllers")
