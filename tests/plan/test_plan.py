@@ -378,7 +378,23 @@ def test_a_failed_run_stays_failed_until_its_spec_is_edited() -> None:
     assert moves.status is failed
     assert not moves.create
     sim.run = edited(sim.run, lambda spec: spec.update(failurePolicy={"application": 1}))
-    assert flat(sim.history()) == [TRAIN, EVALUATE, "report"], "goes on from what is committed"
+    assert flat(sim.history()) == ["pretrain/inventory", TRAIN, EVALUATE, "report"], "what is committed stays"
+
+
+def test_any_edit_gives_what_failed_a_new_start_with_new_numbers() -> None:
+    sim = platform(failurePolicy={"application": 1})
+    sim.until(TRAIN)
+    for _ in range(2):
+        sim.fail(TRAIN, 1)
+        sim.now += 1000
+        sim.look()
+    assert sim.status
+    assert sim.status.phase is Phase.FAILED
+    sim.run = edited(sim.run, lambda spec: spec.update(pods={"trainer": {"image": "mended:2"}}))
+    sim.until(TRAIN)
+    assert sim.newest(TRAIN).child.attempt == 2
+    sim.fail(TRAIN, 1)
+    assert not sim.look().finished, "the budget is whole again"
 
 
 def test_a_complete_run_is_not_taken_up_again_when_its_jobs_are_cleared_away() -> None:
@@ -483,7 +499,7 @@ def test_the_deadline_fails_the_run_on_time() -> None:
     assert "activeDeadlineSeconds=100" in failure(moves)
     assert not sim.nodes()
     sim.run = edited(sim.run, lambda spec: spec.update(activeDeadlineSeconds=1000))
-    assert flat(sim.history()) == [TRAIN, EVALUATE, "report"]
+    assert flat(sim.history()) == ["pretrain/inventory", TRAIN, EVALUATE, "report"]
 
 
 def test_time_suspended_does_not_count() -> None:

@@ -90,11 +90,16 @@ def plan(
 ) -> Plan:
     """The next moves of a run. `now` is in Unix seconds."""
     stop = tuple(name for name, child in observed.children.items() if _stops(child))
-    if previous and _over(run, previous):
-        return Plan(stop, (), (), previous, None, {})
+    moves = _Moves([], [], [], [])
+    if previous and _ended(previous):
+        if previous.observed_generation == run.metadata.generation:
+            return Plan(stop, (), (), previous, None, {})
+        moves.delete.extend(_forgotten(observed))
+        going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
+        observed = Observed(children={**observed.children, **going})
+        previous = _begun_anew(previous)
     started = unix(previous.start_time) if previous and previous.start_time else now
     stages = survey(run, observed, started)
-    moves = _Moves([], [], [], [])
     at = _Now(run, runtime, observed, observed.by_node(), previous, now)
     ending = _ending(at, stages, moves)
     if ending or run.spec.suspend:
@@ -124,10 +129,21 @@ def _stops(child: ChildState) -> bool:
     return child.live and not child.deleting
 
 
-def _over(run: IXTRun, previous: RunStatus) -> bool:
-    """Whether the run ended. An edit of its spec takes it up again."""
-    ended = previous.is_true(ConditionType.COMPLETE) or previous.is_true(ConditionType.FAILED)
-    return ended and previous.observed_generation == run.metadata.generation
+def _ended(status: RunStatus) -> bool:
+    return status.is_true(ConditionType.COMPLETE) or status.is_true(ConditionType.FAILED)
+
+
+def _forgotten(observed: Observed) -> Iterator[str]:
+    """Children that count for nothing when a run is taken up again after its end: what failed gets a new
+    start, and Inventory looks again, since what was missing may be there by now. Finished work stays."""
+    for name, child in observed.children.items():
+        if child.ended and not child.deleting and (child.failed or child.node.endswith("/inventory")):
+            yield name
+
+
+def _begun_anew(previous: RunStatus) -> RunStatus:
+    """What stays of the status of a run that is taken up again: the numbers of attempts, and what it cost."""
+    return previous.model_copy(update={"conditions": (), "start_time": None, "completion_time": None})
 
 
 def _ending(at: _Now, stages: tuple[StageView, ...], moves: _Moves) -> Ending | None:
