@@ -51,14 +51,14 @@ class Operator:
         self.runs = Runs(client, self.cache, self.progress)
 
     async def work(self) -> None:
-        """List what there is, then look at runs for ever."""
+        """List what there is, then look at runs until kopf hears a signal, which it answers itself."""
         await self.resync()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.watch())
-            tasks.create_task(self.progress.keep(self.cache, self.enqueue_owner))
-            tasks.create_task(self.keep_in_sync())
-            for _ in range(WORKERS):
-                tasks.create_task(self.queue.work(self.runs.look))
+        await _first(
+            self.watch(),
+            self.progress.keep(self.cache, self.enqueue_owner),
+            self.keep_in_sync(),
+            *(self.queue.work(self.runs.look) for _ in range(WORKERS)),
+        )
 
     async def watch(self) -> None:
         """kopf, whose handlers only enqueue."""
@@ -154,31 +154,22 @@ async def lead(namespaces: tuple[str, ...], lease: Key, port: int) -> int:
         metrics.leader.set_function(lambda: elector.leading)
         server = await _serve(port)
         try:
-            if not await _first(elector.acquire(), stop.wait()):
-                return 0
-            await _first(elector.keep(), operator.work(), stop.wait())
-            await elector.release()
-        except BaseExceptionGroup as group:
-            if lost := group.subgroup(LostLease):
-                _leave(lost.exceptions[0])
-            raise
+            await _first(elector.acquire(), stop.wait())
+            if elector.leading:
+                await _first(elector.keep(), operator.work(), stop.wait())
+                await elector.release()
         except LostLease as lost:
-            _leave(lost)
+            # At once: whatever is under way here rests on a Lease that another process holds.
+            log.error("%s", lost)  # noqa: TRY400 - no traceback: it is no fault
+            logging.shutdown()
+            os._exit(1)
         finally:
             await server.cleanup()
     return 0
 
 
-def _leave(lost: BaseException) -> None:
-    """End at once: whatever is under way here rests on a Lease that another process holds."""
-    log.error("%s", lost)
-    logging.shutdown()
-    os._exit(1)
-
-
-async def _first(*works: Awaitable[Any]) -> bool:
-    """Until the first of several ends, the others are cancelled; whether it was not the last one named, which
-    is the wait for a signal. Raises what it raised."""
+async def _first(*works: Awaitable[Any]) -> None:
+    """Until the first of several ends; the others are cancelled. Raises what it raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -188,7 +179,6 @@ async def _first(*works: Awaitable[Any]) -> bool:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
-    return tasks[-1] not in done
 
 
 async def _serve(port: int) -> web.AppRunner:

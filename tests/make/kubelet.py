@@ -1,0 +1,247 @@
+"""A double of the kubelet, for a control plane without a node.
+
+It runs the main container of each pod of a namespace as a process of this machine, at an address of its own
+on loopback, and tells the API server what a kubelet would.
+
+Unlike the real one it can be told to fall silent, as on a node that was lost. Pods on real nodes are tested
+with real kubelets (tests/cluster/on_node).
+"""
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, PODS, ApiError, Client, Object
+
+NODE = "node-1"
+POLL_SECONDS = 0.1
+LAST_LOG_BYTES = 2048
+
+
+class Kubelet:
+    """Runs pods until it is left (`async with`)."""
+
+    def __init__(
+        self, client: Client, folder: Path, volumes: Path, namespace: str, env: dict[str, str]
+    ) -> None:
+        self.client = client
+        self.folder = folder
+        self.volumes = volumes
+        self.namespace = namespace
+        self.env = env
+        self.silent = False
+        """Nothing is told any more, and nothing is started or ended, as when the node is lost."""
+        self.started: list[str] = []
+        """Names of the pods that were started, in order."""
+        self._pods: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, asyncio.Event] = {}
+        self._number = 0
+
+    async def __aenter__(self) -> "Kubelet":
+        self._loop = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._loop.cancel()
+        for task in self._pods.values():
+            task.cancel()
+        await asyncio.gather(self._loop, *self._pods.values(), return_exceptions=True)
+
+    def alive(self) -> list[str]:
+        """Uids of the pods whose process runs."""
+        return [uid for uid, task in self._pods.items() if not task.done()]
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(ApiError):
+                for pod in await self.client.list(PODS, self.namespace):
+                    self._see(pod)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _see(self, pod: Object) -> None:
+        if self.silent:
+            return
+        uid = pod["metadata"]["uid"]
+        if "deletionTimestamp" in pod["metadata"]:
+            if uid not in self._pods:
+                self._pods[uid] = asyncio.create_task(self._remove(pod))
+            else:
+                self._stops[uid].set()
+        elif uid not in self._pods and pod["status"].get("phase", "Pending") == "Pending":
+            self._stops[uid] = asyncio.Event()
+            self._pods[uid] = asyncio.create_task(self._life(pod))
+
+    async def _life(self, pod: Object) -> None:
+        """All of a pod's life: its container's runs, and its end."""
+        stop = self._stops[pod["metadata"]["uid"]]
+        self._number += 1
+        address = f"127.{1 + self._number // 60000}.{self._number // 250 % 240}.{1 + self._number % 250}"
+        place = self.folder / pod["metadata"]["name"]
+        place.mkdir(parents=True)
+        again = pod["spec"]["restartPolicy"] == "Always"
+        restarts, last = 0, None
+        while True:
+            env = await self._environment(pod, place, address)
+            self.started.append(pod["metadata"]["name"])
+            ended = await self._container(pod, place, address, env, stop, restarts, last)
+            if stop.is_set() or not again:
+                break
+            restarts, last = restarts + 1, ended
+            waiting = {
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": ended},
+            }
+            await self._tell(pod, "Running", address, {**waiting, "restartCount": restarts}, ready=False)
+            await asyncio.sleep(min(2.0**restarts, 10) / 10)
+        phase = "Succeeded" if ended["exitCode"] == 0 else "Failed"
+        state = {"state": {"terminated": ended}, "restartCount": restarts}
+        await self._tell(pod, phase, address, state, ready=False)
+        await stop.wait()
+        await self._remove(pod)
+
+    async def _container(
+        self,
+        pod: Object,
+        place: Path,
+        address: str,
+        env: dict[str, str],
+        stop: asyncio.Event,
+        restarts: int,
+        last: Any,
+    ) -> Any:
+        """One run of the main container; how it ended."""
+        main = pod["spec"]["containers"][0]
+        command = [sys.executable if word == "python" else word for word in main["command"]]
+        result, log = Path(env["IXT_RESULT"]), place / "log"
+        result.unlink(missing_ok=True)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(*command, env=env, stdout=output, stderr=output)
+        try:
+            told = {"state": {"running": {"startedAt": _now()}}, "restartCount": restarts}
+            told |= {"lastState": {"terminated": last}} if last else {}
+            await self._tell(pod, "Running", address, told, ready=False)
+            ended = asyncio.create_task(process.wait())
+            stopped = asyncio.create_task(stop.wait())
+            ready = asyncio.create_task(self._readiness(pod, address, told))
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            ready.cancel()
+            stopped.cancel()
+            if not ended.done():
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                await asyncio.wait({ended}, timeout=pod["spec"]["terminationGracePeriodSeconds"])
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        message = result.read_text() if result.exists() else ""
+        if code and not message:
+            message = log.read_bytes()[-LAST_LOG_BYTES:].decode(errors="replace")
+        return {
+            "exitCode": code,
+            "reason": "Error" if code else "Completed",
+            "message": message[:4096],
+            "startedAt": _now(),
+            "finishedAt": _now(),
+        }
+
+    async def _readiness(self, pod: Object, address: str, told: Any) -> None:
+        """Ready as soon as the readiness probe of a judge answers 200."""
+        main = pod["spec"]["containers"][0]
+        if "readinessProbe" not in main:
+            return
+        port = next(entry["containerPort"] for entry in main["ports"] if entry["name"] == "http")
+        url = f"http://{address}:{port}{main['readinessProbe']['httpGet']['path']}"
+        async with aiohttp.ClientSession() as http:
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with http.get(url) as answer:
+                        if answer.status == 200:
+                            await self._tell(pod, "Running", address, told, ready=True)
+                            return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _tell(self, pod: Object, phase: str, address: str, container: Any, *, ready: bool) -> None:
+        if self.silent:
+            return
+        conditions = [
+            {"type": type_, "status": status, "lastTransitionTime": _now()}
+            for type_, status in (("PodScheduled", "True"), ("Ready", "True" if ready else "False"))
+        ]
+        status = {
+            "phase": phase,
+            "podIP": address,
+            "startTime": _now(),
+            "conditions": conditions,
+            "containerStatuses": [
+                {"name": "main", "image": "i", "imageID": "", "ready": ready, "lastState": {}, **container}
+            ],
+        }
+        metadata = pod["metadata"]
+        while True:
+            try:
+                await self.client.merge(
+                    PODS, metadata["namespace"], metadata["name"], {"status": status}, "status"
+                )
+            except ApiError:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return
+
+    async def _remove(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        while not self.silent:
+            try:
+                await self.client.delete(
+                    PODS, metadata["namespace"], metadata["name"], uid=metadata["uid"], grace=0
+                )
+            except ApiError:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return
+
+    async def _environment(self, pod: Object, place: Path, address: str) -> dict[str, str]:
+        """The container's environment, with the places of this machine for those of a pod."""
+        metadata, main = pod["metadata"], pod["spec"]["containers"][0]
+        config = None
+        for volume in pod["spec"]["volumes"]:
+            if volume["name"] == "ixt-task":
+                while config is None:
+                    with suppress(ApiError):
+                        config = await self.client.get(
+                            CONFIG_MAPS, metadata["namespace"], volume["configMap"]["name"]
+                        )
+                    if config is None:
+                        await asyncio.sleep(POLL_SECONDS)
+        task = place / "task.json"
+        task.write_text((config or {}).get("data", {}).get("task.json", "{}"))
+        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        for entry in main.get("env", ()):
+            if "value" in entry:
+                env[entry["name"]] = entry["value"]
+            elif "fieldRef" in entry["valueFrom"]:
+                annotations = metadata.get("annotations", {})
+                env[entry["name"]] = annotations["batch.kubernetes.io/job-completion-index"]
+        # One place on this machine stands for the termination log and the volumes of each pod.
+        return (
+            env
+            | self.env
+            | {
+                "IXT_TASK": str(task),
+                "IXT_RESULT": str(place / "result"),
+                "IXT_HOST": address,
+                "IXT_PVC_ROOT": str(self.volumes),
+            }
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
