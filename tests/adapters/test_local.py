@@ -176,6 +176,24 @@ async def test_hurry(workdir: Path) -> None:
         await closing
 
 
+async def test_told_to_stop_before_it_has_begun(workdir: Path) -> None:
+    """Its supervisor, which may not be there yet either, hears of it and says how it ended."""
+    async with LocalPlatform.open(workdir) as platform:
+        await platform.create(tasks("one", WAIT))
+        platform._groups["one"].processes[0].stop()
+        state = await conftest.until(platform, "one", lambda state: state.ended)
+        assert state.processes[0].reason == ""
+        assert state.processes[0].exit_code == -signal.SIGTERM
+
+
+async def test_hurry_reaches_what_is_stopped_later(workdir: Path) -> None:
+    """Told a second time, servers, which are stopped last, have no grace either."""
+    async with LocalPlatform.open(workdir) as platform:
+        await platform.create(server("judge", "stopped(lambda: None)\nserve()", grace_seconds=600))
+        await conftest.until(platform, "judge", lambda state: state.processes[0].phase is ProcessPhase.READY)
+        platform.hurry()
+
+
 async def test_two_owners(workdir: Path) -> None:
     async with LocalPlatform.open(workdir):
         with pytest.raises(LocalError, match=f"in use by process {os.getpid()}.*--workdir"):

@@ -85,6 +85,7 @@ def run(
     from ixt_operator.cli import artifacts
     from ixt_operator.cli.view import failure, logs_of_failures, place, watching
     from ixt_operator.controller import local
+    from ixt_operator.controller.workdir import identified
 
     console = Console(highlight=False)
     options = {"-w": workdir, "--runtime": runtime}
@@ -105,7 +106,7 @@ def run(
         Console(stderr=True, highlight=False).print(told, soft_wrap=True)
         raise typer.Exit(FAILED)
     try:
-        path = artifacts.fetch_report(local.identified(loaded, folder), last.status, folder)
+        path = artifacts.fetch_report(identified(loaded, folder), last.status, folder)
     except artifacts.StorageError:
         _stop(f"complete, but the report could not be fetched: go on with: {again}", FAILED)
     assert path is not None
@@ -170,7 +171,7 @@ def status(
 
     JSON has the fields of an IXTRun's status (`kubectl explain ixtrun.status`).
     """
-    from ixt_operator.adapters.local.platform import in_use
+    from ixt_operator.controller.workdir import in_use
 
     loaded, folder = _open(file, workdir)
     found = _status_of(file, folder)
@@ -285,22 +286,22 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
     """The run of a file, with the uid that its workdir gave it, and the workdir."""
     from ixt_operator.adapters.local.errors import LocalError
     from ixt_operator.cli import load
-    from ixt_operator.controller import local
+    from ixt_operator.controller.workdir import identified, workdir_of
 
     loaded = load.run_of(file)
-    folder = workdir or local.workdir_of(loaded)
+    folder = workdir or workdir_of(loaded)
     # For steps and for what looks into the storage.
     os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))
     try:
-        return local.identified(loaded, folder), folder
+        return identified(loaded, folder), folder
     except LocalError as error:
         _stop(str(error), BAD_USAGE)
 
 
 def _status_of(file: Path, folder: Path) -> RunStatus:
-    from ixt_operator.controller import local
+    from ixt_operator.controller.workdir import read_status
 
-    found = local.read_status(folder)
+    found = read_status(folder)
     if found is None:
         _stop(f"{folder} has no run yet: start it with `ixt run {file}`", BAD_USAGE)
     return found

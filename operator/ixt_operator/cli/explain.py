@@ -9,8 +9,9 @@ import typer
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import StepState
 from ixt_operator.cli import artifacts
-from ixt_operator.controller import history, local
+from ixt_operator.controller import history
 from ixt_operator.controller.history import Change, Entry
+from ixt_operator.controller.workdir import history_file, read_run, read_status
 from ixt_operator.plan.nodes import stage_nodes
 from ixt_operator.plan.status import step_covers
 from ixt_workloads.contract.graph import PIN, Node, resolve
@@ -29,8 +30,8 @@ class UnknownStepError(Exception):
 
 def print_why(run: IXTRun, workdir: Path, step: str) -> None:
     """Print which field gave a step the key that it has."""
-    entries = history.read(local.history_file(workdir))
-    print_cause(local.read_run(workdir) or run, entries, step, "this workdir")
+    entries = history.read(history_file(workdir))
+    print_cause(read_run(workdir) or run, entries, step, "this workdir")
 
 
 def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
@@ -48,7 +49,7 @@ def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> Non
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
     """Print for every step whether the run would do it, and why again. Raises artifacts.StorageError."""
-    old = history.latest(history.read(local.history_file(workdir)))
+    old = history.latest(history.read(history_file(workdir)))
     nodes = _nodes(run)
     pins, moved = _pins(run, workdir)
     new = dict(_entries(nodes, pins))
@@ -86,7 +87,7 @@ def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
 def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
     """The pins that hold for each stage, as Inventory found them when the run was last carried out, without
     those of places that the manifest has changed since; and these changes, by stage."""
-    status, last = local.read_status(workdir), local.read_run(workdir)
+    status, last = read_status(workdir), read_run(workdir)
     if status is None or last is None:
         return {}, {}
     found: dict[str, str] = {}

@@ -9,10 +9,7 @@ import typer
 from ixt_operator.api.manifest import ManifestError, load
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import cpu, nvidia
-
-IMAGE = f"ixt-workloads:{version('ixt')}"
-BUILTIN = {"cpu": cpu, "nvidia": nvidia}
+from ixt_operator.api.runtimes import BUILTIN
 
 
 def run_of(file: Path) -> IXTRun:
@@ -36,7 +33,7 @@ def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
                 f"spec.runtimeRef.name: runtime {name} is not built in (there are {', '.join(BUILTIN)}): "
                 "give its file with --runtime"
             )
-        return BUILTIN[name](IMAGE)
+        return BUILTIN[name](f"ixt-workloads-{name}:{version('ixt')}")
     found = {entry.metadata.name: entry for entry in _load(file) if isinstance(entry, IXTRuntime)}
     if not found:
         _bad(f"{file}: has no IXTRuntime")

@@ -1,13 +1,6 @@
-"""A run on this machine: the same planner over processes, from the first stage to the end.
-
-State beside the platform's own, all of it in the workdir:
-    run.json     the manifest as it was last carried out, with the uid that the workdir gave the run
-    status.json  the run's status
-    keys.jsonl   the keys that nodes have had (see history)
-"""
+"""A run on this machine: the same planner over processes, from the first stage to the end."""
 
 import asyncio
-import json
 import signal
 import time
 import uuid
@@ -16,16 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from ixt_operator.adapters.local.errors import LocalError
-from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Phase, RunStatus
 from ixt_operator.controller import history
 from ixt_operator.controller.reconcile import carry_out, look
+from ixt_operator.controller.workdir import (
+    history_file,
+    identified,
+    read_status,
+    with_uid,
+    write_run,
+    write_status,
+)
 from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.plan import Plan
 from ixt_operator.plan.status import Event, events
@@ -47,46 +45,6 @@ class Look(NamedTuple):
     """A signal came: what runs is told to stop, and this is the last look."""
 
 
-def workdir_of(run: IXTRun) -> Path:
-    """Where a run keeps its state unless told otherwise: .ixt/<name> in the current folder."""
-    return Path(".ixt") / run.metadata.name
-
-
-def history_file(workdir: Path) -> Path:
-    """The keys that nodes have had, for `ixt why` and `ixt diff`."""
-    return workdir / "keys.jsonl"
-
-
-def read_status(workdir: Path) -> RunStatus | None:
-    """The last status, or None before the first."""
-    try:
-        return RunStatus.model_validate_json((workdir / "status.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
-def read_run(workdir: Path) -> IXTRun | None:
-    """The run as it was last carried out; None before the first time, or when another version wrote it."""
-    try:
-        return IXTRun.model_validate_json((workdir / "run.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
-def identified(run: IXTRun, workdir: Path) -> IXTRun:
-    """The run with the uid that this workdir gave it, by which it finds its own unfinished work; as it is
-    before its first start. Raises LocalError for the workdir of another run."""
-    try:
-        known = json.loads((workdir / "run.json").read_bytes())["metadata"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return run
-    if known["name"] != run.metadata.name:
-        raise LocalError(
-            f"{workdir} holds the run {known['name']}, not {run.metadata.name}: choose another --workdir"
-        )
-    return _with_uid(run, known["uid"])
-
-
 async def run_to_end(
     run: IXTRun, runtime: IXTRuntime, workdir: Path, watch: Callable[[Look], None]
 ) -> Look | None:
@@ -102,7 +60,7 @@ async def run_to_end(
         async with LocalPlatform.open(workdir) as platform:
             signals.platform = platform
             run = identified(run, workdir)
-            run = run if run.metadata.uid else _with_uid(run, str(uuid.uuid4()))
+            run = run if run.metadata.uid else with_uid(run, str(uuid.uuid4()))
             previous = await _afresh(platform, run, workdir)
             observed = Observed()
             while not signals.count:
@@ -174,17 +132,13 @@ async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunSta
                 "completion_time": None,
             }
         )
-        write(workdir / "status.json", status.model_dump_json(exclude_none=True, indent=1))
+        write_status(workdir, status)
     # After the status: it never shows pins that were found at other places than those of run.json.
-    write(workdir / "run.json", run.model_dump_json(exclude_defaults=True, indent=1))
+    write_run(workdir, run)
     return status
-
-
-def _with_uid(run: IXTRun, uid: str) -> IXTRun:
-    return run.model_copy(update={"metadata": run.metadata.model_copy(update={"uid": uid})})
 
 
 def _save(workdir: Path, previous: RunStatus | None, moves: Plan) -> None:
     if moves.status != previous:
-        write(workdir / "status.json", moves.status.model_dump_json(exclude_none=True, indent=1))
+        write_status(workdir, moves.status)
         history.record(history_file(workdir), moves.keyed)

@@ -78,7 +78,7 @@ class Task(Model):
     """The node's name."""
     config: StepConfig
     key: str = ""
-    """Empty for Inventory, which finds its own key from what it pins, and for a judge, which makes nothing."""
+    """Empty for Inventory, which finds its own key from what it pins, and for a judge, which makes none."""
     preimage: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     """Role of each input to its key."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ixt_workloads.store.base import Store, check_path
-from ixt_workloads.store.errors import StoreError, StoreUnavailable
+from ixt_workloads.store.errors import NotFound, StoreError
 from ixt_workloads.store.posix import PosixStore
 
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -69,5 +69,5 @@ def _mounted(uri: str, claim: str) -> Path:
         )
     mount = Path(root, claim)
     if not mount.is_dir():
-        raise StoreUnavailable(f"{uri} is not mounted at {mount}", "mount the volume claim there")
+        raise NotFound(f"{uri} is not mounted at {mount}", "mount the volume claim there, or make the folder")
     return mount

@@ -30,17 +30,6 @@ from ixt_workloads.contract.exits import Fault, fault_of
 LONGEST_BACKOFF_SECONDS = 30.0
 
 
-def in_use(workdir: Path) -> bool:
-    """Whether a process has the platform of a workdir open. The kernel is asked who holds the lock: to try it
-    would turn away whoever opens the platform at that moment."""
-    try:
-        inode = (workdir / "lock").stat().st_ino
-    except FileNotFoundError:
-        return False
-    held = Path("/proc/locks").read_text().splitlines()
-    return any("FLOCK" in line and f":{inode} " in line for line in held)
-
-
 class _Group:
     """A child and its processes."""
 

@@ -94,12 +94,17 @@ class Process:
         self.first_started_at = self.first_started_at or self.started_at
         self.ready = self.stopping = self.cleared = False
         self._exit = None
-        self.popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SUPERVISOR), child.name],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            env={MARK: mark},
-        )
+        # Inherited: a supervisor that is told to stop before it is ready to hear it hears it later.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+        try:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(SUPERVISOR), child.name],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                env={MARK: mark},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert self.popen.stdin is not None
         # Through a pipe and never on disk: the environment may hold credentials.
         with suppress(BrokenPipeError), self.popen.stdin as pipe:

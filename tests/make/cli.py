@@ -1,0 +1,206 @@
+"""`ixt` as a user starts it: the real program, in a folder of its own, over stub steps.
+
+THE way to make every step of a run a stub is the runtime `stubs()`: a runtime's command is put before the
+step's own, and `python -m ixt_workloads.stub` takes no notice of what follows it.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ixt_operator.api.documents import dump
+from ixt_operator.api.meta import API_VERSION
+from ixt_operator.api.runtime import Role
+
+from . import runs
+from .processes import PATIENCE_SECONDS
+
+IXT = Path(sys.executable).with_name("ixt")
+STUB = ("python", "-m", "ixt_workloads.stub")
+PLAIN: dict[str, Any] = {"judge": None, "arms": [runs.arm("plain", "NextToken")]}
+"""Fields of the smallest run: no judge, one arm, one stage."""
+PLAIN_NODES = (
+    "pretrain/inventory",
+    "pretrain/prepare/plain",
+    "pretrain/train/plain-s0",
+    "pretrain/evaluate/plain-s0",
+    "report",
+)
+
+
+class Done(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class File(NamedTuple):
+    """A file as it must stay."""
+
+    inode: int
+    written: int
+    """Nanoseconds."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A folder in which a user works: run.yaml, stubs.yaml, data, storage and .ixt are in it."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "run.yaml"
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "storage"
+
+    @property
+    def workdir(self) -> Path:
+        """Of the run named `test`."""
+        return self.folder / ".ixt" / "test"
+
+    @property
+    def logs(self) -> Path:
+        return self.workdir / "logs"
+
+    # --- Files.
+
+    def write(self, *, file: str = "run.yaml", **fields: Any) -> Path:
+        """Write a run's manifest, with fields as in `runs.manifest`, and the data that it names."""
+        (self.folder / "documents.jsonl").touch()
+        found = runs.applied(
+            **{
+                "storage": {"uri": "./storage"},
+                "model": {"config": "./model", "tokenizer": "./model"},
+                "judge": {"model": "./judge"},
+                "stages": [stage()],
+                **fields,
+            }
+        )
+        return self.dump(file, found)
+
+    def dump(self, file: str, *documents: Any) -> Path:
+        """Write documents as YAML."""
+        path = self.folder / file
+        path.write_text("---\n".join(map(dump, documents)))
+        return path
+
+    def tell(self, script: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tell the stubs to misbehave (see ixt_workloads.stub)."""
+        (self.folder / "script.json").write_text(json.dumps(script))
+
+    # --- Programs.
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a program is started with: nothing of the test's own settings of ixt."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("IXT_")}
+        script = {"IXT_STUB_SCRIPT": str(self.folder / "script.json")}
+        return {**kept, **(script if (self.folder / "script.json").exists() else {}), **more}
+
+    def ixt(self, *arguments: str | Path, **env: str) -> Done:
+        """Run `ixt` to its end."""
+        return self.program([IXT, *arguments], **env)
+
+    def run(self, *arguments: str | Path, **env: str) -> Done:
+        """`ixt run run.yaml` over stubs."""
+        return self.ixt("run", "run.yaml", "--runtime", "stubs.yaml", *arguments, **env)
+
+    def program(self, command: Sequence[str | Path], **env: str) -> Done:
+        """Run any program to its end."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str | Path, **env: str) -> "subprocess.Popen[str]":
+        """Start `ixt run run.yaml` over stubs, to be waited for."""
+        return subprocess.Popen(
+            [IXT, "run", "run.yaml", "--runtime", "stubs.yaml", *arguments],
+            cwd=self.folder,
+            env=self.environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    # --- What there is afterwards.
+
+    def status(self) -> dict[str, Any]:
+        """What `ixt status -o json` says."""
+        found: dict[str, Any] = json.loads(self.ixt("status", "run.yaml", "-o", "json").out)
+        return found
+
+    def node_keys(self) -> dict[str, str]:
+        """The newest key of every node."""
+        lines = (self.workdir / "keys.jsonl").read_text().splitlines()
+        return {entry["node"]: entry["key"] for entry in map(json.loads, lines)}
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Manifests of the committed artifacts, by key."""
+        found = self.storage.glob("artifacts/*/manifest.json")
+        return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+    def committed(self) -> dict[str, File]:
+        """The files of committed artifacts, by path."""
+        return {
+            f"{key}/{path.name}": _file(path)
+            for key in self.manifests()
+            for path in (self.storage / "artifacts" / key).iterdir()
+        }
+
+    def made(self, node: str) -> int:
+        """How many processes said that they committed a node's artifact: one that was killed says nothing."""
+        task_files = self.workdir.glob("children/*/task.json")
+        names = {path.parent.name for path in task_files if json.loads(path.read_text())["name"] == node}
+        return sum(
+            log.read_text().count(" INFO ixt Committed")
+            for name in names
+            for log in self.logs.glob(f"{name.rpartition('-')[0]}-*.log")
+        )
+
+
+def desk(folder: Path, **fields: Any) -> Desk:
+    """A folder with stubs.yaml and a run.yaml of these fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Desk(folder)
+    found.dump("stubs.yaml", stubs())
+    found.write(**fields)
+    return found
+
+
+def stubs(name: str = "cpu", command: Sequence[str] = STUB) -> dict[str, Any]:
+    """A runtime of which every step is a stub."""
+    roles = [{"name": role.value, "command": list(command)} for role in Role]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "IXTRuntime",
+        "metadata": {"name": name},
+        "spec": {"roles": roles},
+    }
+
+
+def stage(name: str = "pretrain", **fields: Any) -> dict[str, Any]:
+    """A stage that reads the desk's documents."""
+    return runs.stage(name, **{"datasets": [{"name": "documents", "uri": "./documents.jsonl"}], **fields})
+
+
+def _file(path: Path) -> File:
+    found = path.stat()
+    return File(found.st_ino, found.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
