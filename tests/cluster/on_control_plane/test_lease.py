@@ -121,7 +121,7 @@ async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_me
     with field.operator() as first:
         await eventually(first.leads)
         with field.operator(replica=1) as second:
-            await eventually(lambda: second.metrics())
+            await eventually(second.metrics)
             assert not second.leads()
             first.process.send_signal(signal.SIGSTOP)
             await eventually(second.leads, seconds=TAKEOVER_SECONDS)
@@ -139,7 +139,7 @@ async def test_told_to_stop_it_leaves_the_lease_to_the_next(field: Field) -> Non
     with field.operator() as first:
         await eventually(first.leads)
         with field.operator(replica=1) as second:
-            await eventually(lambda: second.metrics())
+            await eventually(second.metrics)
             assert first.kill(signal.SIGTERM) == 0
             await eventually(second.leads, seconds=5)
     assert second.process.wait(10) == 0

@@ -25,6 +25,9 @@ LEASE_SECONDS = 10.0
 HELD_SECONDS = 7.0
 """The holder stops writing this long after its last renewal: earlier than any candidate may start."""
 PERIOD_SECONDS = 2.0
+"""Between two renewals; also the deadline of one."""
+RETRY_SECONDS = 0.5
+"""After a renewal that failed: three fit into the time that the Lease is held."""
 
 
 class LostLease(BaseException):
@@ -69,8 +72,9 @@ class Elector:
 
     async def keep(self) -> None:
         """Renew until that fails for too long; then raise LostLease."""
+        renewed = True
         while True:
-            await asyncio.sleep(PERIOD_SECONDS)
+            await asyncio.sleep(PERIOD_SECONDS if renewed else RETRY_SECONDS)
             self.fence()
             renewed = await self._try()
             if not renewed and self._seen_holder != self._identity:
@@ -87,10 +91,10 @@ class Elector:
         self._renewed_at = None
 
     async def _try(self) -> bool:
-        """Acquire or renew once, within what is left of a period; whether that succeeded."""
+        """Acquire or renew once; whether that succeeded."""
         started = self._clock()
         try:
-            async with asyncio.timeout(PERIOD_SECONDS * 2):
+            async with asyncio.timeout(PERIOD_SECONDS):
                 lease = await self._read()
                 if lease is None:
                     done = await self._create()
