@@ -36,6 +36,10 @@ def nvidia(image: str) -> IXTRuntime:
     return _runtime("nvidia", image, {Role.WORKER: worker}, gpu)
 
 
+BUILTIN = {"cpu": cpu, "nvidia": nvidia}
+"""The runtimes by name, made for an image."""
+
+
 def _runtime(
     name: str, image: str, special: dict[Role, Any], resources: Any, engine_args: tuple[str, ...] = ()
 ) -> IXTRuntime:
@@ -51,9 +55,13 @@ def _template(image: str, resources: Any) -> dict[str, Any]:
         "image": image,
         "resources": resources,
         "securityContext": SECURITY,
-        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - an emptyDir of the pod's own
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
+            {"name": "XDG_CACHE_HOME", "value": "/cache"},
+        ],
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "cache", "mountPath": "/cache"},
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
         ],
     }
@@ -63,6 +71,9 @@ def _template(image: str, resources: Any) -> dict[str, Any]:
             "containers": [main],
             "volumes": [
                 {"name": "tmp", "emptyDir": {}},
+                # What hubs and engines keep: a container that starts again in its pod fetches nothing twice.
+                # In a runtime of one's own a claim may stand here, which serves all pods.
+                {"name": "cache", "emptyDir": {}},
                 # Ranks and engines of a pod share tensors here; a container's own has 64 MB.
                 {"name": "shm", "emptyDir": {"medium": "Memory"}},
             ],
