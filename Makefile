@@ -73,8 +73,8 @@ s3server: install  ## Build the S3 server that the tests of object stores need; 
 
 .PHONY: test-control-plane
 test-control-plane: install  ## Tests on a real API server; needs Go.
-	@$(CLUSTER) build control-plane
-	$(BIN)/python -m pytest tests/cluster/on_control_plane
+	@$(CLUSTER) build control-plane helm
+	$(BIN)/python -m pytest tests/chart tests/cluster/on_control_plane
 
 .PHONY: test-cluster
 test-cluster: test-control-plane cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
@@ -94,8 +94,9 @@ cluster-down: install  ## End it; nothing is left.
 	@$(CLUSTER) down
 
 .PHONY: crds
-crds: install  ## Generate crds/ and docs/api.md from the models.
+crds: install  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes from the models.
 	$(BIN)/python -m ixt_operator.api.crd crds
+	$(BIN)/python -m ixt_operator.api.chart charts/ixt-operator
 	$(BIN)/python -m ixt_operator.api.reference docs/api.md
 
 .PHONY: clean

@@ -27,7 +27,7 @@ FORBIDDEN = {
 
 def test_the_files_are_current() -> None:
     committed = {path.name: path.read_text() for path in FOLDER.glob("*.yaml")}
-    assert committed == crds(), "run: python -m ixt_operator.api.crd crds"
+    assert committed == crds(), "run: make crds"
 
 
 @pytest.mark.parametrize("text", crds().values(), ids=crds())

@@ -98,7 +98,7 @@ def _job(manifest: Manifest) -> Iterator[str]:
     # An indexed pod's host name is the Job's name with the index.
     if len(f"{manifest['metadata']['name']}-{spec['completions'] - 1}") > 63:
         yield "host names are too long"
-    yield from _pod(spec["template"])
+    yield from pod_problems(spec["template"])
 
 
 def _deployment(manifest: Manifest) -> Iterator[str]:
@@ -108,14 +108,15 @@ def _deployment(manifest: Manifest) -> Iterator[str]:
         yield "does not select its own pods"
     if spec["template"]["spec"]["restartPolicy"] != "Always":
         yield "restartPolicy must be Always"
-    yield from _pod(spec["template"])
+    yield from pod_problems(spec["template"])
 
 
-def _pod(template: Manifest) -> Iterator[str]:
+def pod_problems(template: Manifest, *, token: bool = False) -> Iterator[str]:
+    """What is wrong with a pod; `token` says whether it is to have an API token."""
     spec = template["spec"]
     yield from _labels(template["metadata"])
-    if spec.get("automountServiceAccountToken") is not False:
-        yield "mounts an API token"
+    if spec.get("automountServiceAccountToken") is not token:
+        yield "mounts no API token" if token else "mounts an API token"
     for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(forbidden):
             yield forbidden
