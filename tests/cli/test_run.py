@@ -206,10 +206,10 @@ def test_under_nohup_a_hang_up_is_nothing(desk: Desk) -> None:
 
 def test_nobody_reads_any_more(desk: Desk) -> None:
     """`ixt run | head -1`: the run ends in good order, without a traceback."""
-    process = desk.start()
-    assert process.stdout and process.stderr
-    assert process.stdout.readline().startswith("StepStarted")
-    process.stdout.close()
-    assert "Traceback" not in process.stderr.read()
-    process.stderr.close()
-    assert process.wait() != 0
+    with desk.started() as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith("StepStarted")
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() != 0

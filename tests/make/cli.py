@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,16 +130,18 @@ class Desk:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str | Path, **env: str) -> "subprocess.Popen[str]":
-        """Start `ixt run run.yaml` over stubs, to be waited for."""
-        return subprocess.Popen(
-            [IXT, "run", "run.yaml", "--runtime", "stubs.yaml", *arguments],
-            cwd=self.folder,
-            env=self.environment(**env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    @contextmanager
+    def started(self, *arguments: str | Path, **env: str) -> "Iterator[subprocess.Popen[str]]":
+        """`ixt run run.yaml` over stubs while it runs; killed at the end unless it has ended."""
+        command = [IXT, "run", "run.yaml", "--runtime", "stubs.yaml", *arguments]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self.environment(**env), stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     # --- What there is afterwards.
 

@@ -157,8 +157,9 @@ def _head(name: str, status: RunStatus, stopped: bool) -> RenderableType:
         Text(name, style="bold"),
         ProgressBar(total=100, completed=summary.progress_percent, width=24, complete_style=style),
         Text(f"{summary.progress_percent}%"),
-        Text("Stopped" if stopped else status.phase.value, style=style),
-        Text("" if stopped else _elapsed(status), style="dim"),
+        Text("Stopped", style=style)
+        if stopped
+        else Text.assemble((status.phase.value, style), " ", (_elapsed(status), "dim")),
     )
     return line
 
@@ -203,6 +204,7 @@ def _step_line(step: StepStatus, child: ChildState | None, width: int) -> Text:
     name = (f"{mark} {step.name:{width}}  ", style)
     failed = step.state is StepState.FAILED
     line = Text.assemble(name, (figures(step, child), style if failed else ""))
+    line.rstrip()
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 

@@ -88,6 +88,11 @@ def key_of(image: Mapping[str, Any]) -> str:
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The fields in which two preimages differ, as (path, old, new); None stands for the default."""
+    # A group of fields that is left out has the default in each of them.
+    if old is None and isinstance(new, Mapping) and new:
+        old = {}
+    if new is None and isinstance(old, Mapping) and old:
+        new = {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):
             yield from differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
