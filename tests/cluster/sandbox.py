@@ -303,16 +303,18 @@ def _own_cgroups(name: str) -> Iterator[Path]:
 def _share_controllers(cgroup: Path) -> None:
     """Move the processes of a v2 cgroup into a leaf of it, so that the kubelet's cgroups get controllers."""
     (cgroup / "programs").mkdir()
-    for pid in (cgroup / "cgroup.procs").read_text().split():
-        (cgroup / "programs" / "cgroup.procs").write_text(pid)
+    while pids := (cgroup / "cgroup.procs").read_text().split():
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                (cgroup / "programs" / "cgroup.procs").write_text(pid)
     given = (cgroup / "cgroup.controllers").read_text().split()
     (cgroup / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in given))
 
 
 def _make_cgroup(cgroup: Path) -> None:
     cgroup.mkdir()
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        if (cgroup / file).exists() and not (cgroup / file).read_text().strip():
+    for file in ("cpuset.cpus", "cpuset.mems"):  # of v1: empty ones let no process in
+        if (cgroup.parent / file).exists() and not (cgroup / file).read_text().strip():
             (cgroup / file).write_text((cgroup.parent / file).read_text())
 
 
