@@ -72,11 +72,11 @@ MODULES = (
         "kubernetes",
         "k8s.io/kubernetes",
         {
-            "kube-apiserver": (KUBERNETES + "kube-apiserver", 5),
-            "kube-controller-manager": (KUBERNETES + "kube-controller-manager", 2),
+            "kube-apiserver": (KUBERNETES + "kube-apiserver", 3),
+            "kube-controller-manager": (KUBERNETES + "kube-controller-manager", 1),
             "kubectl": (KUBERNETES + "kubectl", 1),
             "kube-scheduler": (KUBERNETES + "kube-scheduler", 1),
-            "kubelet": (KUBERNETES + "kubelet", 2),
+            "kubelet": (KUBERNETES + "kubelet", 1),
             "kube-proxy": (KUBERNETES + "kube-proxy", 1),
         },
         version_variables=(
@@ -88,7 +88,7 @@ MODULES = (
         "containerd",
         CONTAINERD,
         {
-            "containerd": (f"{CONTAINERD}/cmd/containerd", 2),
+            "containerd": (f"{CONTAINERD}/cmd/containerd", 1),
             "ctr": (f"{CONTAINERD}/cmd/ctr", 1),
             "containerd-shim-runc-v2": (f"{CONTAINERD}/cmd/containerd-shim-runc-v2", 1),
         },
@@ -115,7 +115,7 @@ MODULES = (
         },
         version_variables=(f"{CNI}/pkg/utils/buildversion.BuildVersion",),
     ),
-    Module("coredns", "github.com/coredns/coredns", {"coredns": (".", 2)}),
+    Module("coredns", "github.com/coredns/coredns", {"coredns": (".", 1)}),
     Module("helm", "helm.sh/helm/v4", {"helm": ("helm.sh/helm/v4/cmd/helm", 2)}),
     Module(
         "versitygw",

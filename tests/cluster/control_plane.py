@@ -26,7 +26,8 @@ class ControlPlane(Cluster):
         return self._processes[name].pid
 
     def _popen(self, command: Sequence[str], log: int) -> "subprocess.Popen[bytes]":
-        """In a session of its own: Ctrl-C reaches the owner, who ends it. It dies with the owner."""
+        """In a session of its own: Ctrl-C reaches the owner, who ends it. It dies with the thread that starts
+        it, so with the owner."""
         return subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *command],
             cwd=self.folder,

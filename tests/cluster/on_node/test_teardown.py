@@ -15,22 +15,39 @@ from cluster.node import NodeCluster, node_cluster
 from make.processes import lives, until
 
 
-def left() -> dict[str, set[str]]:
-    """What a node makes on the machine, apart from processes."""
+@pytest.fixture(autouse=True)
+def swept() -> None:
+    """What a killed session left before is none of this one's."""
+    sandbox.sweep()
 
-    def printed(*command: str) -> set[str]:
-        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
-    sandbox_files = {str(file) for file in sandbox.STATE.glob("*")}
-    folders = {str(file) for file in Path(tempfile.gettempdir()).glob("ixt-node-*")}
-    return {
-        "mounts": {line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
-        "routes": printed("ip", "route"),
-        "links": {line.split(":")[1] for line in printed("ip", "-o", "link")},
-        "network namespaces": printed("ip", "netns"),
-        "cgroups": {str(folder) for folder in Path("/sys/fs/cgroup").glob("**/*ixt-test-*")},
-        "files": sandbox_files | folders,
+def left() -> set[str]:
+    """What nodes make on the machine, apart from processes; without that of nodes that run."""
+
+    def printed(*command: str) -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    found = {
+        *(f"mount {line.split(' ', 1)[1]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        *(f"route {line}" for line in printed("ip", "route")),
+        *(f"link {line.split(': ')[1]}" for line in printed("ip", "-o", "link")),
+        *(f"network namespace {line}" for line in printed("ip", "netns")),
+        *map(str, Path("/sys/fs/cgroup").glob("**/*ixt-test-*")),
+        *map(str, sandbox.STATE.glob("*")),
+        *map(str, folders()),
     }
+    running = [box for number in sandbox.NUMBERS if (box := sandbox.living(number))]
+    theirs = [
+        mark
+        for box in running
+        for mark in (box.network.device, f"/{box.number}.", f"{box.network.all[0]}/", str(box.folder))
+    ]
+    return {thing for thing in found if not any(mark in thing for mark in theirs)}
+
+
+def folders() -> set[Path]:
+    """Nodes' folders."""
+    return set(Path(tempfile.gettempdir()).glob("ixt-node-*"))
 
 
 def inside(cluster: NodeCluster) -> set[int]:
@@ -54,7 +71,6 @@ def test_two_clusters_at_a_time_twice_in_a_row_leave_nothing() -> None:
             assert len({cluster.server for cluster in clusters}) == 2
             pids = {pid for cluster in clusters for pid in inside(cluster)}
             assert pids > {pid for cluster in clusters for pid in cluster.pids()}
-            assert left()["cgroups"] > before["cgroups"]
         assert [pid for pid in pids if lives(pid)] == []
         assert left() == before
 
@@ -70,6 +86,16 @@ def test_a_node_ends_with_its_owner(number: signal.Signals) -> None:
     if number == signal.SIGKILL:
         assert left() != before
         sandbox.sweep()  # as the next start does
+    assert left() == before
+
+
+def test_a_node_interrupted_while_it_starts_leaves_nothing() -> None:
+    before, others = left(), folders()
+    command = [sys.executable, "-m", "cluster.owner", "node"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(node.__file__).parents[1])}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        until(lambda: any(Path(folder, "etcd").exists() for folder in folders() - others))
+        process.send_signal(signal.SIGINT)
     assert left() == before
 
 
