@@ -237,7 +237,7 @@ OF_RUNS = {
     "/pods/status": "patch",
     "/events": "create list",
 }
-"""What the operator may do, each proven on an API server in tests/cluster/on_control_plane/test_chart.py."""
+"""What the operator does in namespaces of runs; tests/cluster/on_control_plane/test_chart.py: it is enough."""
 OF_RUNTIMES = {"ixt.dev/ixtruntimes": "list watch"}
 OF_LEASES = {"coordination.k8s.io/leases": "create", f"coordination.k8s.io/leases={RELEASE}": "get update"}
 

@@ -1,0 +1,102 @@
+"""The chart on a real API server, which also asks for update on finalizers of owners, as OpenShift does."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.control_plane import ControlPlane, control_plane
+from cluster.kubectl import Kubectl
+from cluster.on_control_plane.operating import Field
+from make import runs
+from make.chart import CHART, NAMESPACE, RELEASE, HelmError, helm
+from make.operator import eventually
+
+from ixt_operator.adapters.kubernetes.client import RUNS
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A cluster that knows nothing of ixt."""
+    plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
+    with control_plane(tmp_path_factory.mktemp("plane"), plugin) as plane:
+        yield plane
+
+
+def install(cluster: ControlPlane, *settings: str, chart: Path = CHART) -> None:
+    """Install a chart, or upgrade to it."""
+    release = ("upgrade", "--install", "--create-namespace", RELEASE, str(chart))
+    helm(*release, *(f"--set={each}" for each in settings), kubeconfig=cluster.kubeconfig)
+
+
+def older(folder: Path) -> Path:
+    """A chart of another version, whose CRD has a column of another name."""
+    chart = Path(shutil.copytree(CHART, folder / "older"))
+    crd = chart / "templates/crds/ixt.dev_ixtruns.yaml"
+    text = crd.read_text()
+    crd.write_text(text.replace("name: Progress", "name: Percent"))
+    assert crd.read_text() != text
+    return chart
+
+
+def image(kubectl: Kubectl, runtime: str) -> str:
+    roles = kubectl.json("get", "ixtruntime", runtime)["spec"]["roles"]
+    return str(roles[0]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_install_upgrade_and_uninstall_touch_no_run(
+    cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    def uids() -> list[str]:
+        lasting = ("ixtrun/test", "ixtruntime/cpu", "ixtruntime/nvidia", "crd/ixtruns.ixt.dev")
+        return [kubectl.json("get", name)["metadata"]["uid"] for name in lasting]
+
+    install(cluster, chart=older(tmp_path))
+    kubectl.apply(runs.applied())
+    before = uids()
+    assert "PERCENT" in kubectl("get", "ixt")
+    assert image(kubectl, "cpu").startswith("ixt-workloads-cpu:")
+
+    install(cluster, "runtimes.cpu.image.tag=second")
+    assert "PROGRESS" in kubectl("get", "ixt")
+    assert image(kubectl, "cpu") == "ixt-workloads-cpu:second"
+
+    install(cluster, "runtimes.cpu.image.tag=third", "runtimes.nvidia.install=false", "crds.install=false")
+    assert image(kubectl, "cpu") == "ixt-workloads-cpu:third"
+
+    helm("uninstall", RELEASE, kubeconfig=cluster.kubeconfig)
+    assert kubectl("get", "deployments,services,pdb,rolebindings", "-n", NAMESPACE) == ""
+    assert uids() == before
+
+    install(cluster)
+    assert uids() == before
+
+
+def test_another_release_does_not_take_the_crds_over(cluster: ControlPlane) -> None:
+    install(cluster)
+    with pytest.raises(HelmError, match="cannot be imported into the current release"):
+        helm("install", "other", str(CHART), kubeconfig=cluster.kubeconfig)
+
+
+@pytest.fixture(params=["all namespaces", "one namespace"])
+def account(request: pytest.FixtureRequest, cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> Path:
+    """A kubeconfig of the installed chart's service account."""
+    install(cluster, *([f"namespaces={{{kubectl.namespace}}}"] if request.param == "one namespace" else []))
+    home = kubectl.within(NAMESPACE)
+    found = home.json("config", "view", "--raw")
+    found["users"][0]["user"] = {"token": home("create", "token", RELEASE)}
+    file = tmp_path / "account.kubeconfig"
+    file.write_text(json.dumps(found))
+    return file
+
+
+async def test_the_charts_rights_carry_a_run_from_apply_to_its_removal(account: Path, field: Field) -> None:
+    async with field.operator(f"--lease-namespace={NAMESPACE}", kubeconfig=account) as operator:
+        name = field.apply()
+        await field.until_phase(name, "Complete")
+        field.kubectl("patch", "ixtrun", name, "--type=merge", "-p", '{"spec":{"ttlSecondsAfterFinished":0}}')
+        # The garbage collector looks for new kinds every half minute.
+        space = field.kubectl.namespace
+        await eventually(lambda: field.client.get(RUNS, space, name), lambda run: run is None, seconds=90)
+    assert "forbidden" not in operator.log.read_text()
