@@ -6,9 +6,10 @@ up                    start a node by hand; prints the line that points kubectl 
 down                  end it
 """
 
+import shutil
 import sys
 
-from cluster.binaries import GROUPS, MODULE_OF, build
+from cluster.binaries import GROUPS, MODULE_OF, build, path
 
 BY_HAND = 0
 """Number of the cluster that `up` starts; tests take the others."""
@@ -39,6 +40,9 @@ def _up() -> None:
     running = sandbox.living(BY_HAND)
     folder = running.folder if running else node.up(BY_HAND, outlives_owner=True).folder
     print(f"export KUBECONFIG={folder / 'admin.kubeconfig'}")
+    missing = [str(path(tool).parent) for tool in ("kubectl", "helm") if shutil.which(tool) is None]
+    if missing:
+        print(f"export PATH={':'.join([*missing, '$PATH'])}")
 
 
 if __name__ == "__main__":

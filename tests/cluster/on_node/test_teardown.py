@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from cluster import node, owner, sandbox
-from cluster.kubectl import Kubectl
 from cluster.node import NodeCluster, node_cluster
 from make.processes import lives, until
 
@@ -114,11 +113,11 @@ def test_a_cluster_by_hand_outlives_who_started_it() -> None:
     if sandbox.living(0):
         pytest.skip("one runs: make cluster-down ends it")
     try:
-        line = cluster("up")
-        assert line.startswith("export KUBECONFIG=")
-        assert cluster("up") == line
-        kubectl = Kubectl(Path(line.removeprefix("export KUBECONFIG=").strip()))
-        assert kubectl("get", "nodes", "-o", "name") == "node/ixt-node\n"
+        lines = cluster("up")
+        assert cluster("up") == lines
+        shell = f'eval "{lines}" && kubectl get nodes -o name && helm list -q'
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("node/ixt-node\n", "")
     finally:
         assert cluster("down") == "ended\n"
     assert cluster("down") == "no cluster runs\n"
