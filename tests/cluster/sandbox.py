@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from cluster import cgroups
+
 STATE = Path("/run/ixt-test")
 CONF = Path(__file__).parent / "conf"
-CGROUPS = Path("/sys/fs/cgroup")
-V2_ALONE = (CGROUPS / "cgroup.controllers").exists()
 NUMBERS = range(16)
 PATIENCE_SECONDS = 15
 
@@ -192,12 +192,12 @@ def _lock(number: int) -> Iterator[socket.socket | None]:
 
 def _made(number: int, hostname: str, lock: socket.socket, outlives_owner: bool) -> Sandbox:
     folder = Path(tempfile.mkdtemp(prefix="ixt-node-"))
-    record = Record(number, str(folder), tuple(str(cgroup) for cgroup in _own_cgroups(f"ixt-test-{number}")))
+    record = Record(number, str(folder), tuple(str(cgroup) for cgroup in cgroups.own(f"ixt-test-{number}")))
     record.write()
     try:
         _run("ip", "route", "replace", "unreachable", str(Network(number).all), "metric", "4000")
         for cgroup in record.cgroups:
-            _make_cgroup(Path(cgroup))
+            cgroups.make(Path(cgroup))
         launcher = _launch(record, hostname, lock, outlives_owner)
         record = replace(record, launcher=launcher.pid, launched=_started(launcher.pid))
         record.write()
@@ -206,8 +206,8 @@ def _made(number: int, hostname: str, lock: socket.socket, outlives_owner: bool)
         launcher.stdin.close()
         _until_ready(launcher, folder)
         sandbox = Sandbox(number, folder, child(launcher.pid), launcher)
-        if V2_ALONE:
-            _share_controllers(Path(*record.cgroups))
+        for cgroup in record.cgroups:
+            cgroups.share_controllers(Path(cgroup))
         _connect(sandbox)
     except BaseException:
         lock.close()
@@ -255,16 +255,9 @@ def _connect(sandbox: Sandbox) -> None:
 
 def _remove(record: Record) -> None:
     """Remove what a dead sandbox left. Its last processes may be dying still."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    for cgroup in map(Path, record.cgroups):
-        while cgroup.exists():
-            with suppress(OSError):
-                for folder, _, _ in os.walk(cgroup, topdown=False):
-                    Path(folder).rmdir()
-            if time.monotonic() > deadline:
-                raise SandboxError(f"cgroup {cgroup} cannot be removed: processes are in it still")
-            if cgroup.exists():
-                time.sleep(0.02)
+    for cgroup in record.cgroups:
+        if not cgroups.remove(Path(cgroup), PATIENCE_SECONDS):
+            raise SandboxError(f"cgroup {cgroup} cannot be removed: processes are in it still")
     net = Network(record.number)
     with suppress(SandboxError):
         _run("ip", "link", "del", net.device)
@@ -277,45 +270,6 @@ def _remove(record: Record) -> None:
     record.file.unlink(missing_ok=True)
     with suppress(OSError):
         STATE.rmdir()
-
-
-def _own_cgroups(name: str) -> Iterator[Path]:
-    """A cgroup below this process's own in every hierarchy that is mounted.
-
-    With cgroup v2 alone it is one beside: below a cgroup that has processes there are no controllers.
-    """
-    if V2_ALONE:
-        yield CGROUPS / name
-        return
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        for _, target, kind, options, *_ in mounts:
-            if not Path(target).is_relative_to(CGROUPS):
-                continue
-            given = set(options.replace("name=", "").split(","))
-            wanted = set(controllers.replace("name=", "").split(","))
-            if (kind == "cgroup2") if not controllers else (kind == "cgroup" and wanted <= given):
-                yield Path(target) / path.lstrip("/") / name
-                break
-
-
-def _share_controllers(cgroup: Path) -> None:
-    """Move the processes of a v2 cgroup into a leaf of it, so that the kubelet's cgroups get controllers."""
-    (cgroup / "programs").mkdir()
-    while pids := (cgroup / "cgroup.procs").read_text().split():
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                (cgroup / "programs" / "cgroup.procs").write_text(pid)
-    given = (cgroup / "cgroup.controllers").read_text().split()
-    (cgroup / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in given))
-
-
-def _make_cgroup(cgroup: Path) -> None:
-    cgroup.mkdir()
-    for file in ("cpuset.cpus", "cpuset.mems"):  # of v1: empty ones let no process in
-        if (cgroup.parent / file).exists() and not (cgroup / file).read_text().strip():
-            (cgroup / file).write_text((cgroup.parent / file).read_text())
 
 
 def child(pid: int) -> int:
