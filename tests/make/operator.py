@@ -1,14 +1,13 @@
 """The operator as a process of its own, against the cluster of a kubeconfig."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,30 @@ async def connected(kubeconfig: Path) -> AsyncIterator[Client]:
         yield Client(api)
 
 
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["ixt_operator.controller.app"])
+
+
 class Operator:
-    """One replica."""
+    """One replica. Its process is forked from one that has everything imported: tests start hundreds."""
 
     def __init__(self, kubeconfig: Path, folder: Path, *arguments: str, port: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"operator-{port}.log"
         self.port = port
-        command = [sys.executable, "-m", "ixt_operator.controller.app", f"--port={port}", *arguments]
-        env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env={**env, "KUBECONFIG": str(kubeconfig)}, stdout=log, stderr=log
-            )
+        argv = [f"--port={port}", *arguments]
+        self.process = _forks.Process(target=_main, args=(argv, str(kubeconfig), str(self.log)), daemon=True)
+        self.process.start()
 
-    def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal, SIGKILL by default, and wait for the end; the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(30)
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    async def ended(self, seconds: float = 30) -> int | None:
+        """Wait for its end; the exit code, None if it does not end."""
+        await asyncio.to_thread(self.process.join, seconds)
+        return self.process.exitcode
 
     def leads(self) -> bool:
         """Whether it says of itself that it leads."""
@@ -61,15 +66,33 @@ class Operator:
             return ""
 
 
-@contextmanager
-def operator(kubeconfig: Path, folder: Path, *arguments: str, port: int) -> Iterator[Operator]:
+@asynccontextmanager
+async def operator(kubeconfig: Path, folder: Path, *arguments: str, port: int) -> AsyncIterator[Operator]:
     """An operator that is ended in good order."""
     found = Operator(kubeconfig, folder, *arguments, port=port)
     try:
         yield found
     finally:
-        if found.process.poll() is None:
-            found.kill(signal.SIGTERM)
+        if not found.process.is_alive():
+            found.process.close()
+        else:
+            found.signal(signal.SIGTERM)
+            if await found.ended(15) is None:
+                found.process.kill()
+                raise AssertionError(f"it does not end when told to: {found.log.read_text()[-2000:]}")
+
+
+def _main(argv: list[str], kubeconfig: str, log: str) -> None:
+    """The operator's whole process, as `python -m ixt_operator.controller.app` is."""
+    from ixt_operator.controller.app import app
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ["KUBECONFIG"] = kubeconfig
+    app(argv)
 
 
 async def eventually(

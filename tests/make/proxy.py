@@ -1,9 +1,8 @@
 """A proxy between an operator and the API server, in which every request can be made to fail."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,12 +103,10 @@ async def _forward(
     ) as answer:
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in skipped}
         response = web.StreamResponse(status=answer.status, headers=kept)
-        await response.prepare(request)
-        try:
+        with suppress(ConnectionError):  # whoever asked is gone
+            await response.prepare(request)
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
-        except (ConnectionError, asyncio.CancelledError):
-            return response
         return response
 
 

@@ -204,11 +204,15 @@ async def _serve(port: int) -> web.AppRunner:
 
 async def _configuration() -> Configuration:
     """In a pod: its service account. Elsewhere: the kubeconfig."""
-    found = Configuration()
-    if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-        config.load_incluster_config(found)  # type: ignore[no-untyped-call]
-    else:
-        await config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    found, file = Configuration(), os.environ.get("KUBECONFIG")
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and not file:
+            config.load_incluster_config(found)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(file, client_configuration=found)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        log.error("no cluster to serve: %s; set KUBECONFIG", error)  # noqa: TRY400 - the message says it all
+        sys.exit(2)
     return found
 
 

@@ -118,15 +118,15 @@ async def test_a_short_trouble_loses_no_lease_and_a_long_one_does(
 
 
 async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_meanwhile(field: Field) -> None:
-    with field.operator() as first:
+    async with field.operator() as first:
         await eventually(first.leads)
-        with field.operator(replica=1) as second:
+        async with field.operator(replica=1) as second:
             await eventually(second.metrics)
             assert not second.leads()
-            first.process.send_signal(signal.SIGSTOP)
+            first.signal(signal.SIGSTOP)
             await eventually(second.leads, seconds=TAKEOVER_SECONDS)
-            first.process.send_signal(signal.SIGCONT)
-            assert first.process.wait(15) == 1
+            first.signal(signal.SIGCONT)
+            assert await first.ended(15) == 1
             assert (
                 "does not hold the Lease" in first.log.read_text()
                 or "took the Lease" in first.log.read_text()
@@ -136,10 +136,11 @@ async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_me
 
 
 async def test_told_to_stop_it_leaves_the_lease_to_the_next(field: Field) -> None:
-    with field.operator() as first:
+    async with field.operator() as first:
         await eventually(first.leads)
-        with field.operator(replica=1) as second:
+        async with field.operator(replica=1) as second:
             await eventually(second.metrics)
-            assert first.kill(signal.SIGTERM) == 0
+            first.signal(signal.SIGTERM)
+            assert await first.ended() == 0
             await eventually(second.leads, seconds=5)
-    assert second.process.wait(10) == 0
+    assert await second.ended() == 0

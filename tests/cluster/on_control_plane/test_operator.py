@@ -4,7 +4,7 @@ from cluster.on_control_plane.operating import Field, condition, keys
 
 
 async def test_from_apply_to_complete(field: Field) -> None:
-    with field.operator():
+    async with field.operator():
         name = field.apply()
         status = await field.until_phase(name, "Complete")
     assert condition(status, "Complete")["reason"] == "RunComplete"

@@ -84,10 +84,11 @@ class Elector:
         """Let the next one take over at once. Only after the last write."""
         if not self.leading:
             return
-        with suppress(ApiError):
-            lease = await self._read()
-            if lease and _holder(lease) == self._identity:
-                await self._write(lease, holder="")
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(PERIOD_SECONDS):
+                lease = await self._read()
+                if lease and _holder(lease) == self._identity:
+                    await self._write(lease, holder="")
         self._renewed_at = None
 
     async def _try(self) -> bool:
