@@ -7,6 +7,7 @@ step's own, and `python -m ixt_workloads.stub` takes no notice of what follows i
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,8 @@ class Desk:
 
     def write(self, *, file: str = "run.yaml", **fields: Any) -> Path:
         """Write a run's manifest, with fields as in `runs.manifest`, and the data that it names."""
-        (self.folder / "documents.jsonl").touch()
+        for place in ("documents.jsonl", "model", "judge"):
+            (self.folder / place).touch()
         found = runs.applied(
             **{
                 "storage": {"uri": "./storage"},
@@ -171,12 +173,18 @@ class Desk:
     def made(self, node: str) -> int:
         """How many processes said that they committed a node's artifact: one that was killed says nothing."""
         task_files = self.workdir.glob("children/*/task.json")
-        names = {path.parent.name for path in task_files if json.loads(path.read_text())["name"] == node}
-        return sum(
-            log.read_text().count(" INFO ixt Committed")
-            for name in names
-            for log in self.logs.glob(f"{name.rpartition('-')[0]}-*.log")
-        )
+        children = {path.parent.name for path in task_files if json.loads(path.read_text())["name"] == node}
+        logs = {
+            log for child in children for log in self.logs.glob(f"{child.rpartition('-')[0]}-*.log")
+        }  # of every attempt
+        return sum(log.read_text().count(" INFO ixt Committed") for log in logs)
+
+    def told_twice(self) -> list[str]:
+        """Logs to which two processes said how they ended: attempts whose number was given twice. Servers,
+        which are started anew within their attempt, may."""
+        ends = re.compile(r"^.* ixt (Committed|Cached|Shared|Failed):", re.MULTILINE)
+        logs = (log for log in self.logs.glob("*.log") if "-judge-" not in log.name)
+        return [log.name for log in logs if len(ends.findall(log.read_text())) > 1]
 
 
 def desk(folder: Path, **fields: Any) -> Desk:

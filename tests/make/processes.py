@@ -33,6 +33,15 @@ def workers(workdir: Path) -> list[int]:
     return [pid for pid in marked(workdir) if b"supervisor.py" not in _command(pid)]
 
 
+def child_of(pid: int) -> str:
+    """Name of the child that a marked process belongs to; empty when it is gone."""
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return next((entry.split("|")[1] for entry in entries if entry.startswith(f"{MARK}=")), "")
+
+
 def lives(pid: int) -> bool:
     """Whether a process runs; one that waits to be reaped does not."""
     try:
