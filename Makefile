@@ -24,11 +24,16 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Without the address of an index: files are found by their hashes, wherever they come from.
+PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
+
 .PHONY: requirements
 requirements: install  ## Pin the dependencies anew (pyproject.toml -> requirements/*.txt).
 	printf 'uv==%s\n' $(UV_VERSION) | $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate -q -o requirements/uv.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra operator --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/operator.txt
+	$(PIN) --extra dev -o requirements/dev.txt
+	$(PIN) --extra operator -c requirements/dev.txt -o requirements/operator.txt
+	$(PIN) --extra cpu -c requirements/dev.txt -o requirements/workloads-cpu.txt
+	$(PIN) --extra gpu -o requirements/workloads-gpu.txt
 
 $(VOLUME)/.data: install $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
 	@mkdir -p $(VOLUME)
@@ -98,6 +103,15 @@ crds: install  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes 
 	$(BIN)/python -m ixt_operator.api.crd crds
 	$(BIN)/python -m ixt_operator.api.chart charts/ixt-operator
 	$(BIN)/python -m ixt_operator.api.reference docs/api.md
+
+CONTAINERS ?= docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: images
+images:  ## Build the images with docker, podman or buildah (CONTAINERS=podman).
+	$(CONTAINERS) build -f operator/Dockerfile -t ixt-operator:$(VERSION) .
+	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=cpu -t ixt-workloads-cpu:$(VERSION) .
+	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t ixt-workloads-nvidia:$(VERSION) .
 
 .PHONY: clean
 clean:  ## Remove the virtual environment and the quickstart's state.
