@@ -22,7 +22,7 @@ wait
 RENDEZVOUS = """
 if [ "$JOB_COMPLETION_INDEX" = 0 ]; then echo hello from $(hostname) | nc -l -p 5000
 else
-  until said=$(nc -w 3 work-0.work 5000 < /dev/null) && [ -n "$said" ]; do sleep 0.1; done
+  until said=$(nc -w 3 work-0.work 5000 < /dev/null 2> /dev/null) && [ -n "$said" ]; do sleep 0.1; done
   echo "heard: $said"
 fi
 """
