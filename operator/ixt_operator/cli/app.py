@@ -1,6 +1,7 @@
 """The verbs of `ixt`: run, check and explain Introspective X Training runs."""
 
 import asyncio
+import errno
 import os
 import shlex
 from enum import StrEnum
@@ -97,8 +98,9 @@ def run(
     except LocalError as error:
         _stop(str(error), BAD_USAGE)
     except OSError as error:
-        what = error.filename or folder
-        _stop(f"{what}: {error.strerror or error}; make room, or choose another --workdir", BAD_USAGE)
+        what = place(Path(error.filename or folder))
+        mend = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        _stop(f"{what}: {error.strerror or error}; {mend}choose another --workdir", BAD_USAGE)
     if last is None:
         _stop(f"interrupted; go on with: {again}", INTERRUPTED)
     if last.status.phase is Phase.FAILED:

@@ -180,7 +180,7 @@ def _note(status: RunStatus, due: float | None) -> str:
         return ""
     progressing = status.condition(ConditionType.PROGRESSING)
     again = due is not None and progressing and progressing.reason in (Reason.RETRYING, Reason.CLAIM_HELD)
-    message = summary.message.replace(f"{Path.cwd()}/", "")
+    message = _from_here(summary.message)
     return f"in {duration(due or 0)}: {message}" if again else message
 
 
@@ -245,13 +245,13 @@ def reason(status: RunStatus, logs: Path) -> Text:
     failed = status.condition(ConditionType.FAILED)
     if status.phase is not Phase.FAILED or not failed:
         return Text()
-    return Text(f"{failed.message}\nlogs: {place(logs)}\n")
+    return Text(f"{_from_here(failed.message)}\nlogs: {place(logs)}\n")
 
 
 def failure(name: str, status: RunStatus, logs: list[Path], again: str) -> Text:
     """What failed and why, where its logs are, and how to go on."""
     failed = status.condition(ConditionType.FAILED)
-    what, _, more = (failed.message if failed else "").partition("\n")
+    what, _, more = _from_here(failed.message if failed else "").partition("\n")
     lines = [(f"{name} failed: {what}", "bold red"), (more, "")]
     lines += [(f"log: {place(path)}", "") for path in logs]
     lines.append((f"once that is mended, go on with: {again}", ""))
@@ -273,6 +273,11 @@ def place(path: Path) -> str:
     """A path as people type it: from the current folder, if it is below."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _from_here(message: str) -> str:
+    """A message with its paths as `place` writes them."""
+    return message.replace(f" {Path.cwd()}/", " ")
 
 
 def _find(status: RunStatus, stage: str, node: str) -> StepStatus | None:

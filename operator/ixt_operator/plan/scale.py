@@ -37,12 +37,14 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
             continue
         said = process.result.message if process.result else ""
         hint = process.result.hint if process.result else ""
-        log = f"; log: {process.log}\n{process.last_log[-500:]}" if process.last_log else ""
+        log = f"; log: {process.log}" if process.log else ""
+        log += f"\n{process.last_log[-500:]}" if process.last_log else ""
         ended = process.exit_code is not None or process.result is not None
         if ended and fault(process) is Fault.USER:
             return f"{said}: {hint}" if said else f"ended with exit code {process.exit_code}{log}"
         if process.reason == "NeverReady":
             return f"was not ready in time{log}"
         if process.restarts > restarts:
-            return f"ended {process.restarts} times before it was ready{log}"
+            times = "once" if process.restarts == 1 else f"{process.restarts} times"
+            return f"ended {times}, which is more than failurePolicy.application={restarts} allows{log}"
     return None

@@ -304,7 +304,11 @@ class LocalPlatform:
                 self._http, process.ports["http"], child.ready_path
             )
             process.ever_ready |= process.ready
-            return ProcessState(**common, phase=ProcessPhase.READY if process.ready else ProcessPhase.RUNNING)
+            if process.ready:
+                return ProcessState(**common, phase=ProcessPhase.READY)
+            # Of one that was started anew people want to know why.
+            said = process.last_log() if process.restarts else ""
+            return ProcessState(**common, phase=ProcessPhase.RUNNING, last_log=said)
         port = process.ports.get("progress")
         progress = await ask.progress(self._http, port) if port else None
         return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress)
