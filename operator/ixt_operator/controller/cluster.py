@@ -109,7 +109,9 @@ class Runs:
         try:
             await carry_out(platform, moves)
         except Refused as error:
-            status, refused = held_up(status, str(error)), error
+            made = (await platform.observe()).children
+            unmade = [child for child in moves.create if child.name not in made]
+            status, refused = held_up(status, previous, unmade, str(error)), error
         await self._write(manifest, previous, status)
         if refused:
             raise Retry(str(refused))

@@ -107,8 +107,30 @@ def unaccepted(
     )
 
 
-def held_up(status: RunStatus, message: str) -> RunStatus:
-    """The status of a run of which a child cannot be created."""
+def held_up(
+    status: RunStatus, previous: RunStatus | None, unmade: Iterable[Child], message: str
+) -> RunStatus:
+    """The status of a run of which children cannot be created: their attempts have not begun, so that
+    the next look tries the same ones again."""
+    nodes = [child.node for child in unmade]
+    noted = {
+        (stage.name, step.name): step.attempt
+        for stage in (previous.stages if previous else ())
+        for step in stage.steps
+    }
+    stages = tuple(
+        stage.model_copy(
+            update={
+                "steps": tuple(
+                    step.model_copy(update={"attempt": noted.get((stage.name, step.name), 0)})
+                    if any(step_covers(stage.name, step.name, node) for node in nodes)
+                    else step
+                    for step in stage.steps
+                )
+            }
+        )
+        for stage in status.stages
+    )
     conditions = tuple(
         condition.model_copy(update={"reason": Reason.CREATE_REFUSED, "message": message[:MAX_MESSAGE]})
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE
@@ -116,7 +138,7 @@ def held_up(status: RunStatus, message: str) -> RunStatus:
         for condition in status.conditions
     )
     summary = status.summary.model_copy(update={"message": message[:MAX_MESSAGE]})
-    return status.model_copy(update={"conditions": conditions, "summary": summary})
+    return status.model_copy(update={"conditions": conditions, "summary": summary, "stages": stages})
 
 
 def step_covers(stage: str, step: str, node: str) -> bool:
