@@ -237,7 +237,7 @@ OF_RUNS = {
     "/pods/status": "patch",
     "/events": "create list",
 }
-"""What the operator does in namespaces of runs; tests/cluster/on_control_plane/test_chart.py: it is enough."""
+"""What the operator does where runs are. That it is enough: tests/cluster/on_control_plane/test_chart.py."""
 OF_RUNTIMES = {"ixt.dev/ixtruntimes": "list watch"}
 OF_LEASES = {"coordination.k8s.io/leases": "create", f"coordination.k8s.io/leases={RELEASE}": "get update"}
 
