@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,12 +268,6 @@ def test_crd(desk: Desk) -> None:
     done = desk.ixt("crd", "run.yaml/crds")
     assert done.code == 2
     assert "cannot be written: Not a directory" in done.err
-
-
-def test_kubectl_finds_it(desk: Desk) -> None:
-    """As a plug-in: kubectl runs `kubectl-ixt` for `kubectl ixt`."""
-    done = desk.program([Path(sys.executable).with_name("kubectl-ixt"), "validate", "run.yaml"])
-    assert done.out == "run.yaml: IXTRun test is valid\n"
 
 
 def test_a_manifest_in_json(desk: Desk) -> None:

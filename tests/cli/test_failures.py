@@ -73,7 +73,7 @@ def test_other_faults_are_retried_within_their_budget(desk: Desk, code: int, fau
     assert [
         step["attemptsByFault"] for step in desk.status()["stages"][0]["steps"] if step["attemptsByFault"]
     ] == [{fault: 2}]
-    assert "2 failed attempts" in desk.ixt("status", "run.yaml").out
+    assert "2 failures  it went wrong" in desk.ixt("status", "run.yaml").out
     # The budget is another run's anew, the numbers of attempts go on.
     desk.tell({TRAIN: {"2": {"exit": code}}})
     done = desk.run()

@@ -139,6 +139,19 @@ def test_two_at_once(desk: Desk) -> None:
     assert process.returncode == 0
 
 
+def test_ctrl_c_before_anything_has_begun(desk: Desk) -> None:
+    """While the program is still being read: no word, and the signal is the shell's to report."""
+    program = (
+        "import os, sys; from ixt_operator.cli.main import main\n"
+        "class Slow:\n"
+        "    def find_spec(name, *_): name == 'pydantic' and os.kill(os.getpid(), 2)\n"
+        "sys.meta_path.insert(0, Slow); main()"
+    )
+    done = desk.program([sys.executable, "-c", program, *RUN])
+    assert done == (-signal.SIGINT, "", "")
+    assert not desk.workdir.exists()
+
+
 def test_ctrl_c_twice_waits_for_no_grace(desk: Desk) -> None:
     """A step that does not listen has two minutes to save its state, unless a person insists."""
     deaf = (

@@ -104,7 +104,7 @@ def test_volume_claims_are_folders_of_the_workdir(desk: Desk) -> None:
     done = desk.run("-w", "here")
     assert done.code == 1
     volume = desk.folder / "here/volumes/results"
-    assert f"pvc://results/runs is not mounted at {volume}" in done.err
+    assert "pvc://results/runs is not mounted at here/volumes/results; mount the volume claim there" in done.err
     volume.mkdir(parents=True)
     assert desk.run("-w", "here").code == 0
     assert (volume / "runs/artifacts").is_dir()
@@ -171,6 +171,21 @@ def test_a_tree_higher_than_the_terminal(desk: Desk) -> None:
     assert "✘ train/a103" in screen.text
     assert re.search(r"\d+ complete, \d+ waiting", screen.text)
     assert len([line for line in tree if line[0] in "└├│ "]) < 10
+
+
+def test_a_step_that_is_tried_again_on_a_terminal(desk: Desk) -> None:
+    """Why stands above the tree, how soon below it."""
+    desk.tell({"pretrain/train/plain-s0": {"0": {"exit": 1, "message": "out of luck"}}})
+    shown: list[str] = []
+    code, screen = on_terminal(
+        COMMAND, desk.folder, desk.environment(), lambda screen, _: shown.append(screen.text)
+    )
+    assert code == 0
+    assert screen.text.startswith("AttemptFailed: pretrain/train/plain: out of luck\ntest ━")
+    assert screen.text.count("out of luck") == 1
+    again = "report\nin 1s: pretrain/train/plain-s0 is tried again: out of luck"
+    assert any(again in text for text in shown)
+    assert re.search(r"✔ train/plain +1 failure\n", screen.text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

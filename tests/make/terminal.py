@@ -13,7 +13,7 @@ from pathlib import Path
 
 _CODES = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\r|\n|[^\x1b\r\n]")
 
-_CUT = re.compile(r"(\x1b(\[[0-9;?]*)?)?$")
+_CUT = re.compile(r"(\x1b(\[[0-9;?]*)?)?\Z")
 """The beginning of a code whose end has not been read yet."""
 
 

@@ -1,4 +1,4 @@
-"""Entry point of `ixt`, also `kubectl ixt`. Imports nothing that takes time."""
+"""Entry point of `ixt`. Imports nothing that takes time."""
 
 import signal
 

@@ -53,7 +53,7 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
         def show(look: Look) -> None:
             for event in look.events:
                 if event.warning and event.reason == "AttemptFailed":
-                    live.console.print(Text(event.message, style="yellow"))
+                    live.console.print(Text(f"{event.reason}: {event.message}", style="yellow"))
             note = Text(STOPPING if look.stopping else _note(look.status, look.due), style="dim")
             note.truncate((NOTE_LINES - 1) * console.width, overflow="ellipsis")  # words wrap into one more
             drawn = tree(name, look.status, look.observed, console.height - NOTE_LINES - 1)
@@ -210,7 +210,12 @@ def _step_line(step: StepStatus, child: ChildState | None, width: int) -> Text:
 
 
 def figures(step: StepStatus, child: ChildState | None) -> str:
-    """Done, total, rate, time left and the last figures of a step, in a line."""
+    """Done, total, rate, time left and the last figures of a step, or why it failed, in a line."""
+    message = step.message.partition("\n")[0]
+    failures = sum(step.attempts_by_fault.values())
+    failed = f"{failures} failure{'s' if failures > 1 else ''}" if failures else ""
+    if step.state is StepState.FAILED:
+        return "  ".join(filter(None, (failed if failures > 1 else "", message)))
     parts = []
     progress = progress_of(child) if step.state is StepState.RUNNING else None
     if step.total and step.unit:
@@ -220,16 +225,13 @@ def figures(step: StepStatus, child: ChildState | None) -> str:
         parts.append(f"{amount(progress.per_second)}/s")
         if progress.total:
             parts.append(f"{duration((progress.total - progress.done) / progress.per_second)} left")
+    if failed:
+        parts.append(failed)
     if progress:
         parts += [f"{name} {value:.4g}" for name, value in list(progress.metrics.items())[:3]]
     if step.cached:
         parts.append("cached")
-    failures = sum(step.attempts_by_fault.values())
-    if failures:
-        parts.append(f"{failures} failed attempt{'s' if failures > 1 else ''}")
-    if step.message and (not parts or step.state is StepState.FAILED):
-        parts.append(step.message.partition("\n")[0])
-    return "  ".join(parts)
+    return "  ".join(parts) or message
 
 
 def amount(number: float) -> str:
