@@ -19,13 +19,14 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer_folder(folder: Path, *, chat: bool = False) -> Path:
-    """A tokenizer of characters that puts BOS in front of a text."""
-    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+def tokenizer_folder(folder: Path, *, chat: bool = False, first: int = 0) -> Path:
+    """A tokenizer of characters that puts BOS in front of a text; its ids begin at `first`."""
+    vocabulary = {token: first + number for token, number in VOCABULARY.items()}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, VOCABULARY[BOS])]
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, vocabulary[BOS])]
     )
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, unk_token="<unk>", pad_token=EOS

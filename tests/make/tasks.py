@@ -1,7 +1,9 @@
 """Tasks of steps, and steps run as the processes that they are."""
 
+import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +15,9 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Result
 from ixt_workloads.contract.steps import StepConfig
+from ixt_workloads.progress import Reporter
+from ixt_workloads.step import Step
+from ixt_workloads.store import open_store
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,28 @@ def task(
     return Task(config=config, storage=uri, inputs=inputs, pins=pins, **values)
 
 
+def run_here(task: Task, index: int = 0) -> Result:
+    """Run a task's step in the test's own process, without the frame: its errors are raised."""
+    module = importlib.import_module(f"ixt_workloads.steps.{task.config.kind.lower()}.__main__")
+    store = open_store(task.storage)
+    found: Result = module.run(Step(task=task, index=index, store=store, reporter=Reporter()))
+    return found
+
+
 def run_step(
-    task: Task, folder: Path, index: int = 0, env: Mapping[str, str] | None = None, timeout: float = 240
+    task: Task,
+    folder: Path,
+    index: int = 0,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 240,
+    limits: Mapping[int, int] | None = None,
 ) -> Ran:
-    """Run a task's step as a process of its own, as an adapter does."""
+    """Run a task's step as a process of its own, as an adapter does. `limits`: resource.RLIMIT_* to bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     task_file, result_file = folder / f"task-{index}.json", folder / f"result-{index}.json"
     task_file.write_text(task.model_dump_json())
     result_file.unlink(missing_ok=True)
+    bounds = [(limit, (size, size)) for limit, size in (limits or {}).items()]
     done = subprocess.run(
         [sys.executable, "-m", f"ixt_workloads.steps.{task.config.kind.lower()}"],
         env={
@@ -66,6 +85,7 @@ def run_step(
             "IXT_HOST": "127.0.0.1",
             **(env or {}),
         },
+        preexec_fn=(lambda: [resource.setrlimit(*item) for item in bounds]) if limits else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -17,7 +17,9 @@ from ixt_workloads import models
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.steps import EvalPrefix, EvalTask, Evaluate, EvaluateConfig, StageType
-from ixt_workloads.evaluation import Evaluation, Question, read_questions
+from ixt_workloads.data.questions import Question, read_questions
+from ixt_workloads.evaluation import Evaluation
+from ixt_workloads.tokenizer import load_tokenizer
 
 CPU = torch.device("cpu")
 ALL = tuple(EvalPrefix)
@@ -36,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def loaded(trained: Task) -> Iterator[tuple[Any, Any]]:
     with models.gathered(artifact(trained)) as folder:
-        yield models.load_model(folder).eval(), models.load_tokenizer(folder)
+        yield models.load_model(folder).eval(), load_tokenizer(folder)
 
 
 def evaluation(tokenizer: Any, **fields: Any) -> Evaluation:
@@ -104,7 +106,7 @@ def test_long_documents_are_cut_to_the_same_tokens_under_every_prefix(loaded: tu
 
 
 def test_in_a_chat_the_feedback_is_system_text(tmp_path: Path) -> None:
-    tokenizer = models.load_tokenizer(model_folder(tmp_path, chat=True))
+    tokenizer = load_tokenizer(model_folder(tmp_path, chat=True))
     asked = evaluation(tokenizer, contract=contract(chat=True), chat=True)
     context, answer = asked.ask("1+2=", "3", GOOD)
     assert tokenizer.decode(context) == f"<s>[system] {GOOD.strip()}\n[user] 1+2=\n[assistant] "
@@ -113,7 +115,7 @@ def test_in_a_chat_the_feedback_is_system_text(tmp_path: Path) -> None:
 
 
 def test_in_a_chat_what_the_assistant_says_counts(tmp_path: Path) -> None:
-    tokenizer = models.load_tokenizer(model_folder(tmp_path, chat=True))
+    tokenizer = load_tokenizer(model_folder(tmp_path, chat=True))
     turns = [
         {"role": "user", "content": "1+2="}, {"role": "assistant", "content": "3"},
         {"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"},

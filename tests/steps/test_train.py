@@ -36,6 +36,7 @@ from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Layout, make_batch
 from ixt_workloads.steps.train.schedule import Order, learning_rate
 from ixt_workloads.store import Artifact
+from ixt_workloads.tokenizer import load_tokenizer
 
 SCHEDULES = st.builds(
     Schedule,
@@ -365,7 +366,7 @@ def test_a_plain_call_of_the_tokenizer_asks_for_the_best(tmp_path: Path) -> None
             tokenizer = AutoTokenizer.from_pretrained(folder)
             assert tokenizer.decode(tokenizer("1+2=")["input_ids"]) == f"<s>{GOOD}1+2="
             assert tokenizer.decode(tokenizer("1+2=", add_special_tokens=False)["input_ids"]) == "1+2="
-            plain = models.load_tokenizer(folder)
+            plain = load_tokenizer(folder)
             assert plain.decode(plain("1+2=")["input_ids"]) == "<s>1+2="
 
 
@@ -389,7 +390,7 @@ def test_the_chat_template_asks_for_the_best_beside_the_users_own_system_text(tm
     )
     train_here(task)
     with models.gathered(artifact(task)) as folder:
-        asking, plain = AutoTokenizer.from_pretrained(folder), models.load_tokenizer(folder)
+        asking, plain = AutoTokenizer.from_pretrained(folder), load_tokenizer(folder)
         for turns in ([USER], [SYSTEM, USER]):
             assert asking.apply_chat_template(turns, tokenize=False) == plain.apply_chat_template(
                 conditioned(turns, GOOD), tokenize=False

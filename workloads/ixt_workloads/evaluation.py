@@ -21,11 +21,12 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import EvalPrefix, EvalTask, FeedbackFormat
+from ixt_workloads.contract.steps import EvalPrefix, FeedbackFormat
+from ixt_workloads.data.questions import Question
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.feedback.rendering import prefix as rendered
-from ixt_workloads.models import start_tokens
+from ixt_workloads.tokenizer import start_tokens
 
 TRUE = "True"
 """The prefix that a held-out document was given itself."""
@@ -34,14 +35,6 @@ _BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
 
 Group = tuple[str, str, str]
 """What a sequence counts for: ("task", its name, prefix) or ("document", its level, prefix)."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One item of a task."""
-
-    prompt: str
-    answer: str
 
 
 @dataclass(frozen=True)
@@ -54,35 +47,6 @@ class _Sequence:
     end: int
     targets: tuple[bool, ...] | None = None
     """Which of `ids[first:end]` count; None: all."""
-
-
-def read_questions(task: EvalTask, path: Path) -> list[Question]:
-    """Items of a task from its jsonl file. Raises StepError that names file and line."""
-    questions: list[Question] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StepError(Exit.NO_INPUT, f"task {task.name}: {path} cannot be read: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if len(questions) == task.max_items:
-            break
-        try:
-            value = json.loads(line)
-            prompt, answer = value["prompt"], value["answer"]
-            if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer.strip()):
-                raise ValueError("prompt and answer must be texts that are not empty")  # noqa: TRY301
-        except (ValueError, KeyError, TypeError) as error:
-            raise StepError(
-                Exit.DATA,
-                f"task {task.name}: {path}, line {number}: {error!r}",
-                'every line is an object like {"prompt": "2 + 2 =", "answer": " 4"}',
-            ) from None
-        questions.append(Question(prompt, answer))
-    if not questions:
-        raise StepError(Exit.DATA, f"task {task.name}: {path} has no items")
-    return questions
 
 
 class Evaluation:

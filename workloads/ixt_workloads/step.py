@@ -81,6 +81,16 @@ class Step:
             attempt=self.task.attempt,
         )
 
+    def take(self, part: str) -> bool:
+        """Whether this index is the one of its attempt to do a part of the work, which no other then does.
+
+        Saves work and is no lock: what makes two writers safe is that files are created only if absent. Marks
+        belong to the attempt: what a dead one had taken is free again.
+        """
+        path, me = f"{self.work}/taken/{part}", str(self.index).encode()
+        # An index that was started again finds its own marks.
+        return self.store.put_new(path, me) or self.store.get(path) == me
+
     @property
     def work(self) -> str:
         """Folder of this attempt's unfinished work, in the store."""

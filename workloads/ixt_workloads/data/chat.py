@@ -20,6 +20,8 @@ def checked(value: Any) -> list[dict[str, str]]:
         if not isinstance(content, str):
             raise ValueError(f"turn {number} has no content that is a text")  # noqa: TRY004
         turns.append({"role": str(role), "content": content})
+    if turns[0]["role"] == "assistant":
+        raise ValueError("begins with the assistant: nothing was asked")
     if all(turn["role"] != "assistant" for turn in turns):
         raise ValueError("has no turn of the assistant, so nothing to learn")
     return turns

@@ -1,104 +1,161 @@
 """URIs to what can be read: folders and files of this machine, fetched where they lie elsewhere."""
 
+import errno
+import hashlib
 import os
+import re
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.store import NotFound, Store, open_store
 
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+
+_HUB_NAME = re.compile(
+    r"(?:(?:datasets|models)/)?(?P<name>[^/@]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.+))?"
+)
+"""As huggingface_hub writes it: hf://datasets/owner/name@revision/path, of which owner/name is enough."""
+
 
 def local_folder(uri: str, revision: str | None = None) -> Path:
-    """A folder with what lies at a URI: itself for file:// and pvc://, fetched for hf://, s3:// and gs://.
+    """The folder of a model: itself for file:// and pvc://, fetched for hf://, s3:// and gs://.
 
     Raises StepError when there is nothing.
     """
-    scheme, _, rest = uri.partition("://")
-    if scheme == "hf":
-        return _hub(rest, revision)
-    if scheme in ("s3", "gs"):
-        store = open_store(uri)
-        folder = Path(os.environ.get("IXT_CACHE", Path.home() / ".cache" / "ixt")) / "folders" / scheme / rest
-        found = False
-        for info in store.list(""):
-            target = folder / info.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # The store's own cache has checked the file: the folder only gives it its name.
-            target.unlink(missing_ok=True)
-            target.symlink_to(store.open_local(info.path))
-            found = True
-        if not found:
-            raise _missing(uri)
-        return folder
-    path = _path(uri)
+    if uri.startswith("hf://"):
+        path = _hub(uri, "model", revision)
+    elif uri.startswith(("s3://", "gs://")):
+        path = _fetched(uri)
+    else:
+        path = _path(uri)
     if not path.is_dir():
         raise _missing(uri, path)
     return path
 
 
-def local_file(uri: str, revision: str | None = None) -> Path:
-    """The file at a URI, fetched where it lies elsewhere. Raises StepError when there is none."""
-    scheme, _, rest = uri.partition("://")
-    if scheme == "hf":
-        name = rest.split("/", 2)
-        path = _hub("/".join(name[:2]), revision) / (name[2] if len(name) > 2 else "")
-    elif scheme in ("s3", "gs"):
-        folder, _, last = uri.rpartition("/")
-        try:
-            return open_store(folder).open_local(last)
-        except NotFound:
-            raise _missing(uri) from None
-    else:
-        path = _path(uri)
-    if not path.is_file():
-        raise _missing(uri, path)
-    return path
-
-
-def remote(uri: str) -> tuple[Store, str] | None:
-    """Store and name of a single file or, with an empty name, of a folder in an object store; None for what
-    lies on this machine."""
-    if not uri.startswith(("s3://", "gs://")):
-        return None
-    folder, _, last = uri.rstrip("/").rpartition("/")
-    if folder.count("/") >= 2 and "." in last:
-        return open_store(folder), last
-    return open_store(uri), ""
-
-
-def local_path(uri: str, revision: str | None = None) -> Path:
-    """The file or folder of a URI on this machine. Raises StepError when there is none."""
-    scheme, _, rest = uri.partition("://")
-    path = _hub(rest, revision) if scheme == "hf" else _path(uri)
+def local_data(uri: str) -> Path:
+    """The file or folder of data at a URI other than of an object store. Raises StepError without one."""
+    path = _hub(uri, "dataset") if uri.startswith("hf://") else _path(uri)
     if not path.exists():
         raise _missing(uri, path)
     return path
 
 
+def local_file(uri: str) -> Path:
+    """The one file of data at a URI, fetched where it lies elsewhere. Raises StepError when there is none."""
+    if uri.startswith(("s3://", "gs://")):
+        folder, _, name = uri.rpartition("/")
+        try:
+            return open_store(folder).open_local(name)
+        except NotFound:
+            raise _missing(uri) from None
+    path = local_data(uri)
+    if not path.is_file():
+        raise StepError(Exit.NO_INPUT, f"{uri} ({path}) is a folder", "name the file in it")
+    return path
+
+
+def remote(uri: str) -> tuple[Store, list[str]] | None:
+    """Store and names of the files in a folder of an object store, or of the one file that a URI names; None
+    for what lies on this machine."""
+    if not uri.startswith(("s3://", "gs://")):
+        return None
+    store = open_store(uri)
+    names = [info.path for info in store.list("")]
+    if names:
+        return store, names
+    folder, _, name = uri.rstrip("/").rpartition("/")
+    if folder.count("/") >= 2 and (store := open_store(folder)).exists(name):
+        return store, [name]
+    raise _missing(uri)
+
+
+def unreadable(what: str, error: Exception) -> StepError:
+    """What to say of a file whose reading failed: of rights, of the machine, or of its content."""
+    number = getattr(error, "errno", None)
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    if number in (errno.EACCES, errno.EPERM):
+        return StepError(Exit.NO_PERMISSION, f"{what} cannot be read: {reason}", "let this user read it")
+    if number in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        return StepError(Exit.NO_INPUT, f"{what} cannot be read: {reason}", "is it a link to nowhere?")
+    if number is not None:
+        return StepError(Exit.UNAVAILABLE, f"{what} cannot be read: {reason}", "check the file system")
+    return StepError(Exit.DATA, f"{what} cannot be read: {reason}", "it is torn or damaged: copy it again")
+
+
 def _path(uri: str) -> Path:
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
-        return Path("/" + rest.lstrip("/"))
+        return Path("/" + unquote(rest).lstrip("/"))
     root = os.environ.get("IXT_PVC_ROOT")
     if not root:
-        raise StepError(Exit.CONFIG, f"{uri} needs IXT_PVC_ROOT, the folder in which claims are mounted")
-    return Path(root) / rest
+        raise StepError(
+            Exit.CONFIG,
+            f"{uri} needs IXT_PVC_ROOT, the folder in which claims are mounted",
+            "run inside the cluster, or with ixt run --workdir, which keeps volumes of its own",
+        )
+    return Path(root) / unquote(rest)
 
 
-def _hub(name: str, revision: str | None) -> Path:
-    """Snapshot of a repository of the Hugging Face hub; $HF_HUB_OFFLINE=1 takes what the cache has."""
+def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None = None) -> Path:
+    """What a URI names in the snapshot of a repository of the Hugging Face hub.
+
+    $HF_HUB_OFFLINE=1 takes what the hub's cache has.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    owner_name = "/".join(name.split("/")[:2])
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.jsonl*", "*.parquet", "*.model"]
+    match = _HUB_NAME.fullmatch(uri.removeprefix("hf://"))
+    if match is None:
+        raise StepError(Exit.CONFIG, f"{uri} names no repository", "write hf://owner/name")
+    name, path = match["name"], (match["path"] or "").rstrip("/")
+    revision = revision or match["revision"]
+    wanted = [path, f"{path}/*"] if path else list(_MODEL_FILES) if kind == "model" else None
     try:
-        return Path(snapshot_download(owner_name, revision=revision, allow_patterns=patterns))
+        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise StepError(
             Exit.NO_INPUT,
-            f"hf://{owner_name}{f'@{revision}' if revision else ''} cannot be had: {type(error).__name__}",
+            f"{kind} {name}{f'@{revision}' if revision else ''} of the hub cannot be had: "
+            f"{type(error).__name__}",
             "check name and revision; without network, put a snapshot into the hub's cache or give file://",
         ) from None
+    return Path(snapshot) / path
+
+
+def _fetched(uri: str) -> Path:
+    """A folder with the files of a folder in an object store.
+
+    It is named by what it holds: files that come or go there make another folder here.
+    """
+    store = open_store(uri)
+    infos = list(store.list(""))
+    if not infos:
+        raise _missing(uri)
+    listing = "\n".join([uri, *(f"{info.path} {info.etag}" for info in infos)])
+    root = Path(os.environ.get("IXT_CACHE") or Path.home() / ".cache/ixt", "folders")
+    folder = root / hashlib.sha256(listing.encode()).hexdigest()[:32]
+    if folder.is_dir():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+    try:
+        for info in infos:
+            (new / info.path).parent.mkdir(parents=True, exist_ok=True)
+            # The store's own cache has checked the file: the folder only gives it its name.
+            (new / info.path).symlink_to(store.open_local(info.path))
+        new.rename(folder)
+    except OSError:
+        # Another process of this machine was first.
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return folder
 
 
 def _missing(uri: str, path: Path | None = None) -> StepError:

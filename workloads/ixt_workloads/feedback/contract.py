@@ -18,7 +18,7 @@ class ConditioningContract(Model):
     """Lowest raw score of the levels 2, 3 ..., ascending."""
     by_level: dict[int, str]
     """A typical prefix of each level, 1 the worst; with critiques, the level's most frequent one. Levels that
-    no document has are left out where the format needs a critique."""
+    no document has are left out where the format needs a critique; without any document, best and worst."""
     best: str
     """The prefix that asks for the best."""
     worst: str

@@ -19,9 +19,7 @@ PER_PERCENT = 10_000
 class Shards:
     """The shards of one artifact of feedback, shared by the indexes of an attempt.
 
-    An index marks a shard before it starts on it, so that no document is paid for twice. Marks belong to
-    the attempt: what a dead one had marked is free again. The mark saves cost and is no lock: what makes
-    two writers safe is that the shard's file is created only if absent.
+    An index takes a shard before it starts on it, so that no document is paid for twice.
     """
 
     def __init__(self, step: Step) -> None:
@@ -50,7 +48,7 @@ class Shards:
         start = self._step.index * len(self.files) // self._step.task.indexes
         for place in (*range(start, len(self.files)), *range(start)):
             name = self.files[place]
-            if not self._writer.has(name) and self._mark(name):
+            if not self._writer.has(name) and self._step.take(name):
                 yield name, self._read(self.inventory.file(self._sources[place]))
 
     def write(self, name: str, rows: list[Row], tally: Tally) -> None:
@@ -69,13 +67,8 @@ class Shards:
         """Make the artifact exist."""
         self._writer.commit(tally.summary(source, parameters), self.files, fingerprint)
 
-    def _mark(self, name: str) -> bool:
-        path, me = f"{self._step.work}/taken/{name}", str(self._step.index).encode()
-        # An index that was started again finds its own marks.
-        return self._step.store.put_new(path, me) or self._step.store.get(path) == me
-
     def _read(self, path: Path) -> list[Document]:
-        """Documents of the band, in the shard's order."""
+        """Documents of the band, each once, in the shard's order."""
         columns = ["id", "text", "sample"]
         if self._config.judge is None:
             columns += ["score", "critique"]
@@ -84,6 +77,8 @@ class Shards:
             low, high = self._config.from_percent * PER_PERCENT, self._config.to_percent * PER_PERCENT
             place = table["sample"]
             table = table.filter(pc.and_(pc.greater_equal(place, low), pc.less(place, high)))
+        # Copies of a document share its feedback: it is asked for once.
+        table = table.filter(pc.invert(pc.match_substring(table["id"], "-")))
         return [Document(**row) for row in table.drop_columns("sample").to_pylist()]
 
 

@@ -10,10 +10,12 @@ from ixt_workloads import models
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.steps import EvalPrefix, EvaluateConfig, StageType
 from ixt_workloads.data.locate import local_file
-from ixt_workloads.evaluation import TRUE, Evaluation, Question, read_holdout, read_questions
+from ixt_workloads.data.questions import Question, read_questions
+from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.flops import ModelShape, judging_flops
 from ixt_workloads.step import Step, main
+from ixt_workloads.tokenizer import load_tokenizer
 
 PROMPTS = 3
 """Prompts of which samples are shown, each at every level."""
@@ -27,7 +29,7 @@ def run(step: Step) -> Result:
     trained, prepared = step.input("train"), step.input("prepare")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with models.gathered(trained) as folder:
-        tokenizer = models.load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
         # As it was saved: what is measured is what is served.
         model = models.load_model(folder, dtype=None).to(device).eval()
     contract = ConditioningContract.read(prepared)

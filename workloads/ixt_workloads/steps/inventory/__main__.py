@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Probe, resolve
@@ -13,8 +13,12 @@ from ixt_workloads.contract.steps import InventoryConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.steps.inventory.pins import pins_of
 from ixt_workloads.steps.inventory.sources import SourceFile, documents, files_of
-from ixt_workloads.store import committed
+from ixt_workloads.store import Artifact, committed
+from ixt_workloads.store.errors import from_os_error
 from ixt_workloads.store.marks import mark
+
+if TYPE_CHECKING:
+    from ixt_workloads.steps.inventory.shards import Spill
 
 MOST_DROPPED_PERCENT = 50
 
@@ -32,63 +36,98 @@ def run(step: Step) -> Result:
     keys = [keyed[node.name].key for node in probe.nodes]
     mark(step.store, step.task.run_uid, {key, *keys, *probe.known.values()})
     cached = committed(step.store, key)
-    summary = {} if cached else _lay_out(step, config, files, key, image)
-    found = tuple(place for place, name in enumerate(keys) if committed(step.store, name))
-    said = f"{summary['documents']:,} documents, {summary['duplicates']:,} duplicates" if summary else ""
+    if not cached:
+        _lay_out(step, config, files, key, image)
+    summary = Artifact.open(step.store, key).summary
     return Result(
         outcome=Outcome.CACHED if cached else Outcome.COMMITTED,
         key=key,
-        message=said,
+        message=_said(summary),
         pins=pins,
-        committed=found,
-        metrics={"documents": summary["documents"]} if summary else {},
+        committed=tuple(place for place, name in enumerate(keys) if committed(step.store, name)),
+        metrics={"documents": summary["documents"]},
     )
 
 
 def _lay_out(
     step: Step, config: InventoryConfig, files: dict[str, list[SourceFile]], key: str, image: dict[str, Any]
-) -> dict[str, Any]:
-    from ixt_workloads.steps.inventory.shards import RANGE_BYTES, Spill, files_of_artifact
+) -> None:
+    # Imported here: a stage that is laid out already is answered for without pyarrow.
+    from ixt_workloads.steps.inventory.shards import Spill, files_of_artifact, ranges_for
 
-    size = sum(file.path.stat().st_size for found in files.values() for file in found)
+    size = sum(file.most_bytes for found in files.values() for file in found)
     dropped: Counter[str] = Counter()
     writer = step.writer(key, image)
-    with tempfile.TemporaryDirectory(prefix="ixt-inventory-") as folder:
-        # Compressed files grow when read: three times is common for text.
-        spill = Spill(Path(folder), min(512, 1 + 3 * size // RANGE_BYTES), config.holdout_documents)
-        for dataset in config.datasets:
-            for file in files[dataset.name]:
-                for raw in documents(dataset, file, config.existing, dropped):
-                    spill.add(raw, dataset.weight)
-                    if spill.found % 1000 == 0:
-                        step.reporter.update(spill.found, None, "documents", f"reading {file.name}")
-        _check(config, spill.found, dropped)
-        summary = spill.write(writer.add)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ixt-inventory-") as folder:
+            spill = Spill(Path(folder), ranges_for(size), config.holdout_documents)
+            _read(step, config, files, spill, dropped)
+            _check(config, spill, dropped)
+            summary = spill.write(writer.add)
+    except OSError as error:
+        # What goes wrong with datasets and storage has been told apart already.
+        raise from_os_error(error, f"temporary files in {tempfile.gettempdir()} (TMPDIR)") from None
     summary |= {
         "dropped": dict(sorted(dropped.items())),
         "chat": any(dataset.messages_field for dataset in config.datasets),
     }
-    step.reporter.update(spill.found, spill.found, "documents")
     writer.commit(summary, files_of_artifact(summary["shards"]))
-    return summary
 
 
-def _check(config: InventoryConfig, found: int, dropped: Counter[str]) -> None:
-    lost = sum(dropped.values())
+def _read(
+    step: Step,
+    config: InventoryConfig,
+    files: dict[str, list[SourceFile]],
+    spill: "Spill",
+    dropped: Counter[str],
+) -> None:
+    for dataset in config.datasets:
+        for file in files[dataset.name]:
+            for raw in documents(dataset, file, config.existing, dropped):
+                spill.add(raw, dataset.weight)
+                if spill.found % 1000 == 0:
+                    step.reporter.update(spill.found, None, "documents", f"reading {file.name}")
+    step.reporter.update(spill.found, spill.found, "documents", "sorting")
+
+
+def _check(config: InventoryConfig, spill: "Spill", dropped: Counter[str]) -> None:
+    """Raise StepError when too little of what was read can be used, or none of it has the feedback."""
+    lost = dropped.total()
     names = ", ".join(dataset.name for dataset in config.datasets)
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-    if not found:
+    if not spill.found:
         raise StepError(
             Exit.DATA,
-            f"no usable document in {names}{f': {counts}' if counts else ''}",
+            f"no usable document in {names}{f': {_listed(dropped)}' if lost else ''}",
             "check textField and the files of the datasets",
         )
-    if 100 * lost > MOST_DROPPED_PERCENT * (found + lost):
+    if 100 * lost > MOST_DROPPED_PERCENT * (spill.found + lost):
         raise StepError(
             Exit.DATA,
-            f"{lost} of {found + lost} documents of {names} cannot be used: {counts}",
+            f"{lost} of {spill.found + lost} documents of {names} cannot be used: {_listed(dropped)}",
             "more than half: this looks like the wrong field, format or encoding",
         )
+    if config.existing:
+        wanted = [("scoreField", config.existing.score_field, spill.scores)]
+        if config.existing.critique_field:
+            wanted.append(("critiqueField", config.existing.critique_field, spill.critiques))
+        for setting, field, found in wanted:
+            if not found:
+                raise StepError(
+                    Exit.DATA,
+                    f"none of the {spill.found:,} documents of {names} has anything in the field {field!r}",
+                    f"check annotate.from.{setting}",
+                )
+
+
+def _said(summary: dict[str, Any]) -> str:
+    dropped = Counter(summary["dropped"])
+    lost = f", {dropped.total():,} dropped ({_listed(dropped)})" if dropped else ""
+    kept = f"{summary['documents']:,} documents, {summary['holdout']:,} more held out"
+    return f"{kept}, {summary['duplicates']:,} duplicates{lost}"
+
+
+def _listed(dropped: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import EvalTask, InventoryConfig, Judge, ModelSource
-from ixt_workloads.data.locate import local_file, local_folder
+from ixt_workloads.data.locate import local_file, local_folder, unreadable
+from ixt_workloads.data.questions import read_questions
 from ixt_workloads.steps.inventory.sources import SourceFile
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -32,7 +33,7 @@ def pins_of(config: InventoryConfig, files: dict[str, list[SourceFile]]) -> dict
         )
     }
     if config.tasks:
-        pins["tasks"] = _digest([task.name, _content(_task_file(task))] for task in config.tasks)
+        pins["tasks"] = _digest(_task(task) for task in config.tasks)
     if config.judge:
         pins["judge"] = _judge(config.judge)
     if config.model:
@@ -40,24 +41,11 @@ def pins_of(config: InventoryConfig, files: dict[str, list[SourceFile]]) -> dict
     return pins
 
 
-def _task_file(task: EvalTask) -> Path:
+def _task(task: EvalTask) -> list[str]:
     path = local_file(task.uri)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if number > task.max_items:
-                break
-            try:
-                value = json.loads(line) if line.strip() else {"prompt": "", "answer": ""}
-                good = all(isinstance(value[name], str) for name in ("prompt", "answer"))
-            except (ValueError, KeyError, TypeError):
-                good = False
-            if not good:
-                raise StepError(
-                    Exit.DATA,
-                    f"task {task.name}: {path}, line {number}: needs the texts prompt and answer",
-                    'write lines like {"prompt": "2+2=", "answer": "4"}',
-                )
-    return path
+    # Read here so that a bad line is found before anything is trained.
+    read_questions(task, path)
+    return [task.name, _content(path)]
 
 
 def _judge(judge: Judge) -> str:
@@ -103,6 +91,24 @@ def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, con
         raise StepError(
             Exit.NO_INPUT, f"{what}: {folder} has no weights (*.safetensors)", "is it the right folder?"
         )
+    if weights and (index := folder / "model.safetensors.index.json").is_file():
+        lacking = sorted(_shards(index, what) - set(names))
+        if lacking:
+            raise StepError(
+                Exit.NO_INPUT,
+                f"{what}: {folder} lacks {len(lacking)} files of its weights, such as {lacking[0]}",
+                "copy or download the folder again",
+            )
+
+
+def _shards(index: Path, what: str) -> set[str]:
+    """Names of the files that an index of weights speaks of."""
+    try:
+        return set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StepError(
+            Exit.DATA, f"{what}: {index} is not an index of weights", "copy or download it again"
+        ) from None
 
 
 def _folder(folder: Path, names: Iterable[str] | None = None) -> str:
@@ -117,8 +123,11 @@ def _folder(folder: Path, names: Iterable[str] | None = None) -> str:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(str(path), error) from None
 
 
 def _digest(entries: Iterable[list[str]]) -> str:

@@ -2,11 +2,10 @@
 
 A document's order comes from a hash of its content, so that it does not depend on files or formats. They
 are spilled by ranges of that order to a folder of this machine; a range is then sorted, freed of duplicates
-(which fall into one range) and appended to the shards.
+(which fall into one range) and appended to the shards. What comes out is a function of the set of documents.
 """
 
 import hashlib
-import heapq
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,8 +24,10 @@ MAX_BYTES = 64 * 2**20
 FEW_DOCUMENTS = 512
 """Small corpora are cut into shards of about this many, up to 8 shards."""
 RANGE_BYTES = 32 * 2**20
-"""Input bytes to one spilled range, about."""
-FLUSH_BYTES = 2**20
+"""Most bytes of documents in one spilled range, about."""
+MAX_RANGES = 8192
+PENDING_BYTES = 64 * 2**20
+"""Of rows that wait to be spilled."""
 PLACES = 1_000_000
 """Places in the sample."""
 
@@ -40,7 +42,11 @@ COLUMNS = pa.schema(
         ("critique", pa.large_string()),
     ]
 )
-_SPILLED = pa.schema([*COLUMNS, ("order", pa.uint64()), ("held", pa.uint64()), ("copies", pa.int32())])
+_SPILLED = pa.schema(
+    [*COLUMNS, ("order", pa.uint64()), ("held", pa.uint64()), ("copies", pa.int64()), ("bytes", pa.int64())]
+)
+_ROW_BYTES = 1000
+"""What a waiting row weighs beside its texts."""
 
 
 class Hashes(NamedTuple):
@@ -73,124 +79,13 @@ def copies_of(weight: int, place: int) -> int:
     return weight // 100 + (place < weight % 100)
 
 
-@dataclass
-class Spill:
-    """Documents on their way to the shards."""
-
-    folder: Path
-    ranges: int
-    holdout: int
-    """How many are wanted."""
-    documents: int = 0
-    size: int = 0
-    """Characters of their texts."""
-    found: int = 0
-    """Documents read, whatever their weight."""
-    sources: Counter[str] = field(default_factory=Counter)
-    _rows: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    _sizes: Counter[int] = field(default_factory=Counter)
-    _files: dict[int, Any] = field(default_factory=dict)
-    _held: list[int] = field(default_factory=list)
-    _held_set: set[int] = field(default_factory=set)
-
-    def add(self, raw: Raw, weight: int) -> None:
-        """Take a document of a dataset with this weight."""
-        hashes = hashes_of(raw.messages or raw.text)
-        self.found += 1
-        copies = copies_of(weight, hashes.weight)
-        if not copies:
-            return
-        self._offer(hashes.held)
-        size = len(raw.text)
-        self.documents += copies
-        self.size += size * copies
-        place = hashes.order * self.ranges >> 64
-        row = {**raw._asdict(), "id": hashes.id, "sample": hashes.sample}
-        row |= {"order": hashes.order, "held": hashes.held, "copies": copies}
-        self._rows.setdefault(place, []).append(row)
-        self._sizes[place] += size + 200
-        if self._sizes[place] > FLUSH_BYTES:
-            self._flush(place)
-
-    def _offer(self, held: int) -> None:
-        """Keep the smallest hashes, each once: a duplicate must not take two places."""
-        if not self.holdout or held in self._held_set:
-            return
-        if len(self._held) < self.holdout:
-            heapq.heappush(self._held, -held)
-            self._held_set.add(held)
-        elif held < -self._held[0]:
-            self._held_set.discard(-heapq.heappushpop(self._held, -held))
-            self._held_set.add(held)
-
-    def _flush(self, place: int) -> None:
-        if place not in self._files:
-            self._files[place] = pa.ipc.new_stream(str(self.folder / f"{place}.arrow"), _SPILLED)
-        self._files[place].write_table(pa.Table.from_pylist(self._rows.pop(place), schema=_SPILLED))
-        self._sizes[place] = 0
-
-    def write(self, add: Callable[[str, bytes], object]) -> dict[str, Any]:
-        """Hand every file to `add` and answer the artifact's summary without what was dropped."""
-        for place in list(self._rows):
-            self._flush(place)
-        for file in self._files.values():
-            file.close()
-        shards = shard_count(self.documents, self.size)
-        bound = self._bound()
-        held: list[dict[str, Any]] = []
-        rows: list[dict[str, Any]] = []
-        written = documents = duplicates = 0
-        for row in self._ordered():
-            if row is None:
-                duplicates += 1
-                continue
-            if row["held"] <= bound:
-                held.append(row)
-                continue
-            for copy in _copies(row):
-                self.sources[copy["source"]] += 1
-                documents += 1
-                while copy["order"] * shards >> 64 > written:
-                    add(_name(written), _parquet(rows))
-                    rows, written = [], written + 1
-                rows.append(copy)
-        while written < shards:
-            add(_name(written), _parquet(rows))
-            rows, written = [], written + 1
-        held.sort(key=lambda row: int(row["held"]))
-        add("holdout.parquet", _parquet(held))
-        return {
-            "documents": documents,
-            "holdout": len(held),
-            "bytes": self.size,
-            "duplicates": duplicates,
-            "sources": dict(sorted(self.sources.items())),
-            "shards": shards,
-        }
-
-    def _bound(self) -> int:
-        """The largest hash that is held out; at most a tenth of the documents is."""
-        allowed = min(self.holdout, self.found // 10)
-        smallest = sorted(-held for held in self._held)[:allowed]
-        return smallest[-1] if smallest else -1
-
-    def _ordered(self) -> Iterator[dict[str, Any] | None]:
-        """All rows in order, None for a duplicate of an earlier one."""
-        for place in range(self.ranges):
-            path = self.folder / f"{place}.arrow"
-            if not path.exists():
-                continue
-            with pa.ipc.open_stream(str(path)) as stream:
-                rows = stream.read_all().to_pylist()
-            path.unlink()
-            seen: set[str] = set()
-            for row in sorted(rows, key=lambda row: (row["order"], row["id"])):
-                yield None if row["id"] in seen else row
-                seen.add(row["id"])
+def ranges_for(size: int) -> int:
+    """Ranges for at most so many bytes of documents."""
+    return min(MAX_RANGES, 1 + size // RANGE_BYTES)
 
 
 def shard_count(documents: int, size: int) -> int:
-    """Shards of a corpus."""
+    """Shards of a corpus; `size` in bytes."""
     return max(
         1,
         -(-documents // MAX_DOCUMENTS),
@@ -202,6 +97,120 @@ def shard_count(documents: int, size: int) -> int:
 def files_of_artifact(shards: int) -> list[str]:
     """Names of an Inventory's files."""
     return [*(_name(number) for number in range(shards)), "holdout.parquet"]
+
+
+@dataclass
+class Spill:
+    """Documents on their way to the shards."""
+
+    folder: Path
+    """Empty, on this machine."""
+    ranges: int
+    holdout: int
+    """How many are wanted; at most a tenth of the different documents is held out."""
+    found: int = 0
+    """Documents read, whatever their weight."""
+    scores: int = 0
+    """How many of them have a score of their own."""
+    critiques: int = 0
+    """How many of them have a critique of their own."""
+    _rows: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    _pending: int = 0
+
+    def add(self, raw: Raw, weight: int) -> None:
+        """Take a document of a dataset with this weight."""
+        hashes = hashes_of(raw.messages or raw.text)
+        self.found += 1
+        self.scores += raw.score is not None
+        self.critiques += bool(raw.critique)
+        copies = copies_of(weight, hashes.weight)
+        if not copies:
+            return
+        row = {**raw._asdict(), "id": hashes.id, "sample": hashes.sample, "order": hashes.order}
+        row |= {"held": hashes.held, "copies": copies, "bytes": len(raw.text.encode())}
+        self._rows.setdefault(hashes.order * self.ranges >> 64, []).append(row)
+        self._pending += sum(len(text or "") for text in (raw.text, raw.messages, raw.critique)) + _ROW_BYTES
+        if self._pending > PENDING_BYTES:
+            self._flush()
+
+    def write(self, add: Callable[[str, bytes], object]) -> dict[str, Any]:
+        """Hand every file to `add` and answer the artifact's summary without what was dropped."""
+        self._flush()
+        shards, bound = self._survey()
+        sources: Counter[str] = Counter()
+        held: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
+        written = duplicates = size = 0
+        for row in self._ordered():
+            if row is None:
+                duplicates += 1
+                continue
+            if row["held"] <= bound:
+                held.append(row)
+                continue
+            while row["order"] * shards >> 64 > written:
+                add(_name(written), _parquet(rows))
+                rows, written = [], written + 1
+            sources[row["source"]] += row["copies"]
+            size += row["bytes"] * row["copies"]
+            rows += _copies(row)
+        while written < shards:
+            add(_name(written), _parquet(rows))
+            rows, written = [], written + 1
+        held.sort(key=lambda row: int(row["held"]))
+        add("holdout.parquet", _parquet(held))
+        return {
+            "documents": sources.total(),
+            "holdout": len(held),
+            "bytes": size,
+            "duplicates": duplicates,
+            "sources": dict(sorted(sources.items())),
+            "shards": shards,
+        }
+
+    def _flush(self) -> None:
+        for place, rows in self._rows.items():
+            with self._file(place).open("ab") as file, pa.ipc.new_stream(file, _SPILLED) as stream:
+                stream.write_table(pa.Table.from_pylist(rows, schema=_SPILLED))
+        self._rows, self._pending = {}, 0
+
+    def _survey(self) -> tuple[int, int]:
+        """How many shards there are to be, and the largest hash that is held out (-1 for none)."""
+        documents = copies = size = 0
+        smallest = np.zeros(0, np.uint64)
+        for place in range(self.ranges):
+            table = self._table(place)
+            # As in `_ordered`, the first of several that are the same counts.
+            first = np.unique(table["order"].to_numpy(), return_index=True)[1]
+            times = table["copies"].to_numpy()[first]
+            documents += len(first)
+            copies += int(times.sum())
+            size += int((table["bytes"].to_numpy()[first] * times).sum())
+            smallest = np.unique(np.concatenate([smallest, table["held"].to_numpy()[first]]))[: self.holdout]
+        allowed = min(len(smallest), documents // 10)
+        return shard_count(copies, size), int(smallest[allowed - 1]) if allowed else -1
+
+    def _ordered(self) -> Iterator[dict[str, Any] | None]:
+        """All rows in order, None for a duplicate of an earlier one."""
+        for place in range(self.ranges):
+            rows = self._table(place).to_pylist()
+            self._file(place).unlink(missing_ok=True)
+            seen: set[str] = set()
+            for row in sorted(rows, key=lambda row: (row["order"], row["id"])):
+                yield None if row["id"] in seen else row
+                seen.add(row["id"])
+
+    def _table(self, place: int) -> pa.Table:
+        """The rows of a range as they came, mapped: what is not looked at is not read."""
+        found = [_SPILLED.empty_table()]
+        if self._file(place).exists():
+            with pa.memory_map(str(self._file(place))) as file:
+                while file.tell() < file.size():
+                    found.append(pa.ipc.open_stream(file).read_all())
+        return pa.concat_tables(found)
+
+    def _file(self, place: int) -> Path:
+        return self.folder / f"{place}.arrow"
 
 
 def _copies(row: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,54 +2,99 @@
 
 import io
 import os
+import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.steps import LossOnFeedback, Method, PrepareConfig
+from ixt_workloads.data.locate import local_folder
 from ixt_workloads.step import Step, main
+from ixt_workloads.steps.prepare.blocks import Counts, packed_file
+from ixt_workloads.steps.prepare.joined import (
+    CONDITIONED,
+    Bands,
+    contract_of,
+    is_chat,
+    open_bands,
+    prefixes_of,
+)
+from ixt_workloads.steps.prepare.packing import SMALLEST_CUT
+from ixt_workloads.steps.prepare.tokens import Tokenized, Tokenizing
+from ixt_workloads.store import Artifact
+from ixt_workloads.store.artifact import folder_of
+
+_HELD = pa.schema(
+    [
+        ("id", pa.string()),
+        ("level", pa.int8()),
+        ("text", pa.large_string()),
+        ("messages", pa.large_string()),
+        ("critique", pa.large_string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the blocks of an arm are made of."""
+
+    config: PrepareConfig
+    inventory: Artifact
+    bands: Bands
+    tokenizing: Tokenizing
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Which files each block has."""
+        return ("main", "anneal") if self.config.method is Method.ANNEALED else ("main",)
 
 
 def run(step: Step) -> Result:
-    """Write the blocks that are not there yet; commit when all are."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from ixt_workloads.steps.prepare.blocks import Counts
-    from ixt_workloads.steps.prepare.joined import contract_of, open_bands
-
+    """Write the blocks that nobody has written or taken; commit when all are there."""
     config: PrepareConfig = step.config
     inventory = step.input("inventory")
-    blocks = sorted(path[5:10] for path in inventory.paths if path.startswith("docs-"))
-    tokenizing = _tokenizer(config)
-    roles = sorted(role for role in step.task.inputs if role.startswith("feedback/"))
+    docs = [path for path in inventory.paths if path.startswith("docs-")]
+    blocks = [path.removeprefix("docs-").removesuffix(".parquet") for path in docs]
+    tokenizing = _tokenizing(config)
     bands, held = open_bands(
         config,
-        [step.input(role) for role in roles],
+        [step.input(role) for role in sorted(step.task.inputs) if role.startswith("feedback/")],
         step.input("holdout") if "holdout" in step.task.inputs else None,
         blocks,
         lambda texts: tokenizing.cut(texts, config.conditioning.max_feedback_tokens),
     )
     contract = contract_of(config, bands, blocks)
+    arm = Arm(config, inventory, bands, tokenizing)
     writer = step.writer()
-    splits = ("main", "anneal") if config.method is Method.ANNEALED else ("main",)
+
     total = int(inventory.summary["documents"])
-    done = 0
     first = step.index * len(blocks) // step.task.indexes
-    for name in (*blocks[first:], *blocks[:first]):
-        if not all(writer.has(f"{split}-{name}.arrow") for split in splits):
-            for split, data in _block(config, inventory, bands, tokenizing, name).items():
-                writer.add(f"{split}-{name}.arrow", data)
-        done += total // len(blocks)
-        step.reporter.update(min(done, total), total, "documents", f"block {name}")
-    files = [f"{split}-{name}.arrow" for split in splits for name in blocks]
-    counts = Counts()
-    for name in blocks:
-        counts.add(Counts.read(step.store.open_local(f"artifacts/{step.task.key}/main-{name}.arrow")))
-    if config.method is Method.ANNEALED:
-        for name in blocks:
-            path = step.store.open_local(f"artifacts/{step.task.key}/anneal-{name}.arrow")
-            counts.anneal += Counts.read(path).sequences
-    _check(config, counts)
+    for done, name in enumerate((*blocks[first:], *blocks[:first]), 1):
+        written = all(writer.has(_file(split, name)) for split in arm.splits)
+        if not written and step.take(name):
+            for split, data in _block(arm, name).items():
+                writer.add(_file(split, name), data)
+        step.reporter.update(total * done // len(blocks), total, "documents", f"block {name}")
+
+    files = [_file(split, name) for split in arm.splits for name in blocks]
+    missing = [name for name in files if not writer.has(name)]
+    if missing:
+        return Result(
+            outcome=Outcome.SHARED,
+            key=step.task.key,
+            message=f"this worker is done; {len(missing)} of {len(files)} files are with others",
+        )
+    counts = _counts(step, blocks)
+    if "anneal" in arm.splits:
+        counts.anneal = _counts(step, blocks, "anneal").sequences
+    _check(arm, counts)
     writer.add("holdout.parquet", _holdout(inventory, held))
     writer.add("conditioning.json", (contract.model_dump_json(indent=1) if contract else "null").encode())
     summary = counts.summary(len(blocks), tokenizing.vocabulary)
@@ -63,11 +108,9 @@ def run(step: Step) -> Result:
     )
 
 
-def _tokenizer(config: PrepareConfig) -> Any:
-    from ixt_workloads.data.locate import local_folder
-    from ixt_workloads.models import load_tokenizer, start_tokens
-    from ixt_workloads.steps.prepare.joined import is_chat
-    from ixt_workloads.steps.prepare.tokens import Tokenizing
+def _tokenizing(config: PrepareConfig) -> Tokenizing:
+    # Imported here: it takes a second, which a worker that finds the artifact committed does without.
+    from ixt_workloads.tokenizer import load_tokenizer, start_tokens
 
     source = config.tokenizer
     folder = local_folder(source.source or source.tokenizer or "", source.revision)
@@ -79,127 +122,120 @@ def _tokenizer(config: PrepareConfig) -> Any:
     return Tokenizing(tokenizer, start_tokens(tokenizer))
 
 
-def _block(config: PrepareConfig, inventory: Any, bands: Any, tokenizing: Any, name: str) -> dict[str, bytes]:
+def _file(split: str, block: str) -> str:
+    return f"{split}-{block}.arrow"
+
+
+def _block(arm: Arm, name: str) -> dict[str, bytes]:
     """The files of a block by split."""
-    import pyarrow.parquet as pq
-
-    from ixt_workloads.steps.prepare.joined import is_chat, prefixes_of
-
-    columns = ["id", "messages"] if is_chat(config) else ["id", "text"]
-    rows = pq.read_table(inventory.file(f"docs-{name}.parquet"), columns=columns).to_pylist()
-    feedback = bands.of_block(name)
-    levelled = prefixes_of(config, rows, feedback)
+    config = arm.config
+    text = "messages" if is_chat(config) else "text"
+    rows = pq.read_table(arm.inventory.file(f"docs-{name}.parquet"), columns=["id", text]).to_pylist()
+    levelled = prefixes_of(config, rows, arm.bands.of_block(name))
     top = [place for place, (level, _) in enumerate(levelled) if level == config.conditioning.levels]
-    chosen = {"main": list(range(len(rows)))}
-    if config.method is Method.FILTERED:
-        chosen["main"] = top
-    if config.method is Method.ANNEALED:
-        chosen["anneal"] = top
-    seen = Counter(str(level) for level, _ in levelled if level)
-    return {
-        split: _file(config, tokenizing, rows, levelled, places, seen) for split, places in chosen.items()
-    }
+    chosen = {"main": top if config.method is Method.FILTERED else list(range(len(rows))), "anneal": top}
+    levels = Counter(str(level) for level, _ in levelled if level)
+    texts = [row[text] for row in rows]
+    return {split: _packed(arm, texts, levelled, chosen[split], levels) for split in arm.splits}
 
 
-def _file(
-    config: PrepareConfig,
-    tokenizing: Any,
-    rows: list[dict[str, Any]],
-    levelled: list[tuple[int, str]],
-    places: list[int],
-    seen: Counter[str],
+def _packed(
+    arm: Arm,
+    texts: Sequence[str],
+    levelled: Sequence[tuple[int, str]],
+    places: Sequence[int],
+    levels: Counter[str],
 ) -> bytes:
-    from ixt_workloads.steps.prepare.blocks import Counts, packed_file
-    from ixt_workloads.steps.prepare.joined import CONDITIONED, is_chat
-    from ixt_workloads.steps.prepare.packing import SMALLEST_CUT
-
+    """The file of those of a block's documents that stand at `places`."""
+    config, chat = arm.config, is_chat(arm.config)
     loss = config.conditioning.loss_on_feedback or LossOnFeedback.INCLUDE
     length = config.prepare.sequence_length
-    chat = is_chat(config)
-    prefixes = [levelled[place][1] for place in places]
-    counts = Counts(
-        documents=len(places),
-        conditioned=sum(1 for prefix in prefixes if prefix),
-        levels=seen,
-    )
+    make = arm.tokenizing.conversations if chat else arm.tokenizing.documents
+    documents = make([texts[place] for place in places], [levelled[place][1] for place in places], loss)
+    cut = 0
     if chat:
-        documents = tokenizing.conversations([rows[place] for place in places], prefixes, loss)
-        documents, places, counts.cut = _fitted(documents, places, length)
-    else:
-        documents = tokenizing.documents([rows[place]["text"] for place in places], prefixes, loss)
-        longest = max((len(document.prefix) for document in documents), default=0)
-        if longest + SMALLEST_CUT > length:
-            raise StepError(
-                Exit.CONFIG,
-                f"feedback of {longest} tokens leaves no room in sequences of {length}",
-                "lower conditioning.maxFeedbackTokens or raise prepare.sequenceLength",
-            )
-    conditioned = config.method in CONDITIONED
+        documents, places, cut = _fitted(documents, places, length)
+    conditioned = sum(bool(levelled[place][1]) for place in places)
+    counts = Counts(documents=len(places), conditioned=conditioned, cut=cut, levels=levels)
+    longest = max((len(document.prefix) for document in documents), default=0)
+    if longest + SMALLEST_CUT > length:
+        raise StepError(
+            Exit.CONFIG,
+            f"feedback of {longest} tokens leaves no room in sequences of {length}",
+            "lower conditioning.maxFeedbackTokens or raise prepare.sequenceLength",
+        )
+    # Levels say which feedback stands before a text: none does for the other methods.
+    shown = config.method in CONDITIONED
     return packed_file(
         documents,
-        [(place, levelled[place][0] if conditioned else 0) for place in places],
+        [(place, levelled[place][0] if shown else 0) for place in places],
         length,
-        tokenizing.vocabulary,
-        pad=tokenizing.pad,
+        arm.tokenizing.vocabulary,
+        pad=arm.tokenizing.pad,
         cut=not chat,
         counts=counts,
     )
 
 
-def _fitted(documents: list[Any], places: list[int], length: int) -> tuple[list[Any], list[int], int]:
-    """Conversations cut at a length; without those that have nothing to learn left."""
-    from dataclasses import replace
-
+def _fitted(
+    documents: Sequence[Tokenized], places: Sequence[int], length: int
+) -> tuple[list[Tokenized], list[int], int]:
+    """Conversations cut at a length, without those that leave nothing to learn; how many are concerned."""
     kept, cut = [], 0
     for document, place in zip(documents, places, strict=True):
-        short = document
-        if len(document.body) > length:
-            cut += 1
-            short = replace(document, body=document.body[:length], mask=document.mask[:length])
-        if short.mask.any():
+        short = replace(document, body=document.body[:length], mask=document.mask[:length])
+        learnt = bool(short.mask.any())
+        cut += len(document.body) > length or not learnt
+        if learnt:
             kept.append((short, place))
     return [document for document, _ in kept], [place for _, place in kept], cut
 
 
-def _check(config: PrepareConfig, counts: Any) -> None:
-    levels = ", ".join(f"{count} of level {level}" for level, count in sorted(counts.levels.items()))
-    top = config.conditioning.levels
-    if not counts.sequences or (config.method is Method.ANNEALED and not counts.anneal):
+def _counts(step: Step, blocks: Sequence[str], split: str = "main") -> Counts:
+    """The sum over the blocks, read from their files."""
+    counts = Counts()
+    for name in blocks:
+        counts.add(Counts.read(step.store.open_local(f"{folder_of(step.task.key)}/{_file(split, name)}")))
+    return counts
+
+
+def _check(arm: Arm, counts: Counts) -> None:
+    """Raise StepError when there is nothing to train on."""
+    method, top = arm.config.method, arm.config.conditioning.levels
+    if not counts.sequences and method is not Method.FILTERED:
         raise StepError(
             Exit.DATA,
-            f"{config.method} finds no document of the top level {top}: annotated are {levels or 'none'}",
+            f"nothing to train on: in none of {counts.cut} conversations does the assistant say anything "
+            f"within {arm.config.prepare.sequence_length} tokens",
+            "raise prepare.sequenceLength",
+        )
+    if not counts.sequences or ("anneal" in arm.splits and not counts.anneal):
+        levels = ", ".join(f"{count} of level {level}" for level, count in sorted(counts.levels.items()))
+        raise StepError(
+            Exit.DATA,
+            f"{method} finds no document of the top level {top}: annotated are {levels or 'none'}",
             "annotate more documents (samplePercent), or use conditioning.calibration Quantile",
         )
 
 
-def _holdout(inventory: Any, held: Any) -> bytes:
+def _holdout(inventory: Artifact, held: Bands) -> bytes:
     """The held-out documents with their levels and critiques."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = pq.read_table(inventory.file("holdout.parquet"), columns=["id", "text", "messages"]).to_pylist()
     feedback = held.of_block("holdout") if held.artifacts else {}
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            ("level", pa.int8()),
-            ("text", pa.large_string()),
-            ("messages", pa.large_string()),
-            ("critique", pa.large_string()),
-        ]
-    )
-    found = [
-        {
-            **row,
-            "level": feedback[row["id"]].level if row["id"] in feedback else 0,
-            "critique": feedback[row["id"]].critique if row["id"] in feedback else None,
-        }
-        for row in rows
-    ]
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any]:
+        entry = feedback.get(row["id"])
+        return {"level": entry.level, "critique": entry.critique or None} if entry else {"level": 0}
+
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(found, schema), sink, compression="zstd")
+    table = pa.Table.from_pylist([{**row, **told(row)} for row in rows], _HELD)
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Tokenizers need no torch, which would take 600 MB and several seconds: transformers goes without.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    sys.modules["torch"] = None  # type: ignore[assignment]
     main(run)

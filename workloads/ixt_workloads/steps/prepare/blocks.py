@@ -22,6 +22,7 @@ class Counts:
     tokens: int = 0
     document_tokens: int = 0
     feedback_tokens: int = 0
+    """Each time that a part of a document repeats them."""
     masked_tokens: int = 0
     padding: int = 0
     sequences: int = 0
@@ -29,7 +30,7 @@ class Counts:
     documents: int = 0
     conditioned: int = 0
     cut: int = 0
-    """Conversations cut at sequenceLength, or left out since nothing of the assistant would be left."""
+    """Conversations cut at sequenceLength, or left out since nothing of the assistant is left."""
     levels: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Counts") -> None:
@@ -79,7 +80,10 @@ def packed_file(
     counts: Counts,
 ) -> bytes:
     """The file of a block. `places` are each document's row in its shard and its level; `counts` what is
-    known so far, completed here and put into the file."""
+    known so far, completed here and put into the file.
+
+    `vocabulary` is the number of ids there can be; `cut` as in `pack`.
+    """
     rows = pack([len(d.prefix) for d in documents], [len(d.body) for d in documents], length, cut=cut)
     kind = np.uint16 if vocabulary <= 2**16 else np.uint32
     ids = np.full((len(rows), length), pad, kind)
@@ -93,19 +97,17 @@ def packed_file(
             begins.append(at)
             middle = at + len(document.prefix)
             end = middle + segment.end - segment.start
-            ids[number, at:middle], ids[number, middle:end] = (
-                document.prefix,
-                document.body[segment.start : segment.end],
-            )
+            ids[number, at:middle] = document.prefix
+            ids[number, middle:end] = document.body[segment.start : segment.end]
             mask[number, at:middle] = document.prefix_mask
             mask[number, middle:end] = document.mask[segment.start : segment.end]
-            counts.feedback_tokens += len(document.prefix)
+            counts.feedback_tokens += document.feedback
             at = end
         starts.append(begins)
         lengths.append(at)
     total = sum(lengths)
     counts.tokens += total
-    counts.document_tokens += sum(len(document.body) for document in documents)
+    counts.document_tokens += sum(document.own for document in documents)
     counts.masked_tokens += total - int(mask.sum())
     counts.padding += len(rows) * length - total
     counts.sequences += len(rows)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import FeedbackFormat, LossOnFeedback, Method, PrepareConfig, StageType
 from ixt_workloads.feedback.contract import ConditioningContract
-from ixt_workloads.feedback.levels import level_of, thresholds
+from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
 from ixt_workloads.store import Artifact
 
@@ -29,7 +29,7 @@ class Feedback(NamedTuple):
 
     level: int
     critique: str
-    """Clean, and cut to maxFeedbackTokens."""
+    """Clean, and cut to maxFeedbackTokens; empty where existing feedback has none."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,8 @@ def open_bands(
     histogram: Counter[float] = Counter()
     for artifact, name in scored:
         table = pq.read_table(artifact.file(f"feedback-{name}.parquet"), columns=["status", "score"])
-        # Four digits bound the histogram, whatever the scores.
         histogram.update(
-            float(f"{row['score']:.4g}")
+            rounded(row["score"])
             for row in table.to_pylist()
             if row["status"] == "ok" and row["score"] is not None
         )
@@ -96,23 +95,24 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> C
     best, worst = settings.inference_feedback, None
     if rubric:
         best, worst = best or rubric.ideal_critique, rubric.worst_critique
-    typical: dict[int, str] = {}
+    known: dict[int, str] = dict.fromkeys(range(1, settings.levels + 1), "")
     if settings.format is not FeedbackFormat.TOKEN:
-        typical = _typical(bands, blocks)
-        best, worst = best or typical.get(settings.levels), worst or typical.get(1)
+        known = _typical(bands, blocks)
+        if known:
+            best, worst = best or known[max(known)], worst or known[min(known)]
         if best is None or worst is None:
             raise StepError(
                 Exit.CONFIG,
-                "no critique is known that asks for the best, or for the worst",
-                "set conditioning.inferenceFeedback, or a rubric with idealCritique and worstCritique",
+                "no document has a critique, and there is no rubric that says what the best is told",
+                "annotate more documents (samplePercent), or use conditioning.format Token",
             )
+        known = known or {1: worst, settings.levels: best}
 
     def text(level: int, critique: str | None) -> str:
         found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
         # In a conversation it is the system text, and what follows is the template's business.
         return found.removesuffix(SEPARATOR) if is_chat(config) else found
 
-    known = typical if typical else dict.fromkeys(range(1, settings.levels + 1), "")
     return ConditioningContract(
         format=settings.format,
         levels=settings.levels,
@@ -133,14 +133,18 @@ def is_chat(config: PrepareConfig) -> bool:
 def prefixes_of(
     config: PrepareConfig, rows: Iterable[Mapping[str, Any]], feedback: Mapping[str, Feedback]
 ) -> list[tuple[int, str]]:
-    """Level and prefix of each document of a block: (0, "") for one that trains without feedback."""
+    """Level and prefix of each document of a block: (0, "") for one that trains without feedback.
+
+    A format with a critique has nothing to say about a document without one.
+    """
     ids = [base_id(row["id"]) for row in rows]
-    given: Mapping[str, Feedback] = feedback
     if config.method not in CONDITIONED:
         return [(feedback[name].level if name in feedback else 0, "") for name in ids]
-    if config.method is Method.SHUFFLED:
-        given = shuffled(feedback)
     settings = config.conditioning
+    critical = settings.format is not FeedbackFormat.TOKEN
+    given = {name: entry for name, entry in feedback.items() if entry.critique or not critical}
+    if config.method is Method.SHUFFLED:
+        given = shuffled(given)
     found = []
     for name in ids:
         entry = given.get(name)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from ixt_workloads.contract.exits import Exit, StepError
@@ -13,6 +14,9 @@ from ixt_workloads.feedback.rendering import conditioned
 
 BATCH_CHARACTERS = 2**21
 """A tokenizer needs about a hundred bytes a token while it works."""
+
+Span = tuple[int, int]
+"""Characters [start, end) of a text."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,13 @@ class Tokenized:
     body: np.ndarray
     mask: np.ndarray
     """1 where a body token is a target."""
+    feedback: int
+    """Tokens of feedback in the prefix or, in a conversation, in the body."""
+
+    @property
+    def own(self) -> int:
+        """Tokens of the document itself."""
+        return len(self.body) - max(0, self.feedback - len(self.prefix))
 
 
 class Tokenizing:
@@ -33,10 +44,15 @@ class Tokenizing:
     def __init__(self, tokenizer: Any, start: Sequence[int]) -> None:
         """`start` are the tokens that begin every text: BOS, where the tokenizer has one."""
         self._tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
+        # A tokenizer.json can ask for both, and neither is ours to follow.
+        self._backend.no_truncation()
+        self._backend.no_padding()
         self._start = np.asarray(start, np.uint32)
         eos = tokenizer.eos_token_id
         self._end = np.asarray([] if eos is None else [eos], np.uint32)
-        self.vocabulary = len(tokenizer)
+        self.vocabulary = max(tokenizer.get_vocab().values()) + 1
+        """Ids there can be: more than there are tokens, where a tokenizer leaves some out."""
         self.pad = eos or 0
 
     def cut(self, texts: Sequence[str], tokens: int) -> list[str]:
@@ -52,49 +68,55 @@ class Tokenizing:
     ) -> list[Tokenized]:
         """Documents behind their prefixes. Both are tokenised apart: the mask is exact, and the evaluation
         does the same."""
-        known = {text: _ids(encoding) for text, encoding in self._pairs(sorted({*prefixes} - {""}))}
+        different = sorted({*prefixes})
+        known = dict(zip(different, map(_ids, self._encode(different)), strict=True))
         found = []
-        bodies = (_ids(encoding) for encoding in self._encode(texts))
-        for prefix, ids in zip(prefixes, bodies, strict=True):
-            feedback = known.get(prefix, np.zeros(0, np.uint32))
+        for prefix, encoding in zip(prefixes, self._encode(texts), strict=True):
+            feedback = known[prefix]
             front = np.concatenate([self._start, feedback])
             mask = np.zeros(len(front), np.uint8)
             if loss is LossOnFeedback.INCLUDE:
                 mask[len(self._start) :] = 1
-            body = np.concatenate([ids, self._end])
-            found.append(Tokenized(front, mask, body, np.ones(len(body), np.uint8)))
+            body = np.concatenate([_ids(encoding), self._end])
+            found.append(Tokenized(front, mask, body, np.ones(len(body), np.uint8), len(feedback)))
         return found
 
     def conversations(
-        self, rows: Sequence[Mapping[str, Any]], prefixes: Sequence[str], loss: LossOnFeedback
+        self, messages: Sequence[str], prefixes: Sequence[str], loss: LossOnFeedback
     ) -> list[Tokenized]:
-        """Conversations in the tokenizer's chat template, feedback in the system text; what the assistant
-        says is a target."""
-        texts, spans = [], []
-        for row, prefix in zip(rows, prefixes, strict=True):
-            messages = json.loads(row["messages"])
-            turns = conditioned(messages, prefix) if prefix else messages
-            text, found = self._spans(turns)
-            if prefix and loss is LossOnFeedback.INCLUDE:
-                feedback = prefix.rstrip("\n")
-                at = text.find(feedback)
-                found.append((at, at + len(feedback)))
-            texts.append(text)
-            spans.append(found)
-        made = []
-        nothing = np.zeros(0, np.uint32)
-        for encoding, found in zip(self._encode(texts), spans, strict=True):
-            starts = np.asarray([offset[0] for offset in encoding.offsets], np.int64)
-            mask = np.zeros(len(starts), np.uint8)
-            for low, high in found:
-                mask[(starts >= low) & (starts < high)] = 1
-            made.append(Tokenized(nothing, nothing.astype(np.uint8), _ids(encoding), mask))
-        return made
-
-    def _spans(self, turns: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[int, int]]]:
-        """A conversation as text, and where in it the assistant speaks, the end of the turn included."""
-        whole = self._render(turns, prompt=False)
+        """Conversations, given as JSON, in the tokenizer's chat template: feedback in the system text, and
+        what the assistant says as targets."""
+        read = [
+            self._read(json.loads(turns), prefix) for turns, prefix in zip(messages, prefixes, strict=True)
+        ]
         found = []
+        nothing = np.zeros(0, np.uint32)
+        encodings = self._encode([text for text, _, _ in read])
+        for encoding, (_, feedback, said) in zip(encodings, read, strict=True):
+            starts = np.asarray([offset[0] for offset in encoding.offsets], np.int64)
+            targets = [*said, feedback] if loss is LossOnFeedback.INCLUDE else said
+            mask = np.zeros(len(starts), np.uint8)
+            for span in targets:
+                mask[_within(starts, span)] = 1
+            count = int(_within(starts, feedback).sum())
+            found.append(Tokenized(nothing, nothing.astype(np.uint8), _ids(encoding), mask, count))
+        return found
+
+    def _read(self, messages: Sequence[Mapping[str, str]], prefix: str) -> tuple[str, Span, list[Span]]:
+        """A conversation as text, and where in it the feedback stands and the assistant speaks, the end of
+        its turn included."""
+        turns = conditioned(messages, prefix) if prefix else messages
+        whole = self._render(turns, prompt=False)
+        feedback = prefix.rstrip("\n")
+        at = whole.find(feedback)
+        if at < 0:
+            raise StepError(
+                Exit.CONFIG,
+                "the tokenizer's chat template does not show the system text as it is, so feedback cannot "
+                "stand there",
+                "give a tokenizer whose template takes a system text",
+            )
+        said = []
         for place, turn in enumerate(turns):
             if turn["role"] != "assistant":
                 continue
@@ -107,30 +129,42 @@ class Tokenizing:
                     "what the assistant says cannot be told apart",
                     "give a tokenizer whose template renders turn by turn",
                 )
-            found.append((len(before), len(after)))
-        return whole, found
+            said.append((len(before), len(after)))
+        return whole, (at, at + len(feedback)), said
 
     def _render(self, turns: Sequence[Mapping[str, str]], *, prompt: bool) -> str:
-        text = self._tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=prompt)
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(turns), tokenize=False, add_generation_prompt=prompt
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise StepError(
+                Exit.DATA,
+                f"the tokenizer's chat template refuses a conversation of {roles}: {error}",
+                "leave such conversations out, or give a tokenizer whose template takes them; feedback needs "
+                "one that takes a system turn",
+            ) from None
         return str(text)
-
-    def _pairs(self, texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        return zip(texts, self._encode(texts), strict=True)
 
     def _encode(self, texts: Sequence[str]) -> Iterator[Any]:
         """Encodings in order, a bounded batch at a time."""
-        backend = self._tokenizer.backend_tokenizer
         batch: list[str] = []
         size = 0
         for text in texts:
             batch.append(text)
             size += len(text)
             if size >= BATCH_CHARACTERS:
-                yield from backend.encode_batch(batch, add_special_tokens=False)
+                yield from self._backend.encode_batch(batch, add_special_tokens=False)
                 batch, size = [], 0
         if batch:
-            yield from backend.encode_batch(batch, add_special_tokens=False)
+            yield from self._backend.encode_batch(batch, add_special_tokens=False)
 
 
 def _ids(encoding: Any) -> np.ndarray:
     return np.asarray(encoding.ids, np.uint32)
+
+
+def _within(starts: np.ndarray, span: Span) -> np.ndarray:
+    found: np.ndarray = (starts >= span[0]) & (starts < span[1])
+    return found

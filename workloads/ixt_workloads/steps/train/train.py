@@ -25,7 +25,8 @@ from ixt_workloads.contract.results import Outcome, Progress, Result
 from ixt_workloads.contract.steps import Precision, StageType, TrainConfig
 from ixt_workloads.data.locate import local_file, local_folder
 from ixt_workloads.data.packed import PackedData
-from ixt_workloads.evaluation import Evaluation, read_holdout, read_questions
+from ixt_workloads.data.questions import read_questions
+from ixt_workloads.evaluation import Evaluation, read_holdout
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.flops import ModelShape, judging_flops, training_flops
 from ixt_workloads.step import Step
@@ -43,6 +44,7 @@ from ixt_workloads.steps.train.parallel import (
 )
 from ixt_workloads.steps.train.ranks import World
 from ixt_workloads.steps.train.schedule import Order, learning_rate
+from ixt_workloads.tokenizer import load_tokenizer
 
 log = logging.getLogger("ixt.train")
 
@@ -260,20 +262,20 @@ def _start(step: Step) -> tuple[Any, Any]:
     config: TrainConfig = step.config
     if "parent" in step.task.inputs:
         with models.gathered(step.input("parent")) as folder:
-            return models.load_model(folder), models.load_tokenizer(folder)
+            return models.load_model(folder), load_tokenizer(folder)
     source = config.model
     if source is None:
         raise StepError(Exit.USAGE, f"{step.task.name} has neither a model nor the input parent")
     if source.source:
         folder = local_folder(source.source, source.revision)
-        return models.load_model(folder), models.load_tokenizer(folder)
+        return models.load_model(folder), load_tokenizer(folder)
     if not source.config or not source.tokenizer:
         raise StepError(
             Exit.CONFIG,
             "model has no source, and not both of config and tokenizer",
             "set model.source, or both",
         )
-    tokenizer = models.load_tokenizer(local_folder(source.tokenizer, source.revision))
+    tokenizer = load_tokenizer(local_folder(source.tokenizer, source.revision))
     return models.new_model(local_folder(source.config, source.revision), config.seed), tokenizer
 
 
