@@ -141,14 +141,14 @@ def test_paths_are_meant_from_the_manifest_on(tmp_path: Path) -> None:
     file.parent.mkdir()
     manifest = runs.manifest(
         storage={"uri": "../out"},
-        model={"config": "./model", "tokenizer": "/models/t"},
+        model={"config": "./my model", "tokenizer": "/models/t"},
         judge={"endpoint": {"url": "http://127.0.0.1:1/v1", "model": "/models/judge"}},
     )
     file.write_text(json.dumps(manifest))
     (run,) = load(file)
     assert isinstance(run, IXTRun)
     assert run.spec.storage.uri == f"file://{tmp_path}/out"
-    assert run.spec.model.config == f"file://{tmp_path}/runs/model"
+    assert run.spec.model.config == f"file://{tmp_path}/runs/my%20model"
     assert run.spec.model.tokenizer == "file:///models/t"
     assert run.spec.judge is not None
     assert run.spec.judge.endpoint is not None

@@ -7,9 +7,11 @@ from make import runs
 from make.observed import START, Platform, edited, flat
 
 from ixt_operator.api.status import ConditionType, Phase, Reason, StepState, StepStatus
+from ixt_operator.plan.nodes import stage_nodes
 from ixt_operator.plan.observed import ProcessPhase
 from ixt_operator.plan.plan import Plan
 from ixt_workloads.contract.exits import Exit, Fault
+from ixt_workloads.contract.steps import PrepareConfig
 
 PREPARE, TRAIN, EVALUATE = (
     "pretrain/prepare/conditioned",
@@ -134,6 +136,18 @@ RUNS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ],
     ),
 }
+
+
+def test_existing_feedback_is_levelled_on_its_own_scale_whatever_a_judge_is_asked() -> None:
+    run = runs.run(stages=[runs.stage("own", annotate=EXISTING), runs.stage("judged")])
+    rubrics = {
+        node.name: node.config.rubric
+        for position in (0, 1)
+        for node in stage_nodes(run, position)
+        if isinstance(node.config, PrepareConfig)
+    }
+    assert rubrics["own/prepare/conditioned"] is None
+    assert rubrics["judged/prepare/conditioned"] is not None
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -125,4 +125,4 @@ def _resolved(value: Any, folder: Path, parent: str = "") -> Any:
 
 def _uri(value: str, folder: Path) -> str:
     here = value in (".", "..") or value.startswith(("./", "../", "/"))
-    return f"file://{Path(folder, value).resolve()}" if here else value
+    return Path(folder, value).resolve().as_uri() if here else value

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
 from ixt_operator.plan.spec import judge_of, scaled_train
 from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
-from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.steps import (
     AnnotateConfig,
     EvaluateConfig,
@@ -66,7 +65,7 @@ def stage_nodes(run: IXTRun, position: int) -> tuple[Node, ...]:
     stage = run.spec.stages[position]
     judge = judge_of(run)
     found = [_inventory(run, stage, judge), *_annotations(run, stage, judge)]
-    found += [_prepare(run, stage, arm, judge.rubric if judge else None) for arm in run.spec.arms]
+    found += [_prepare(run, stage, arm, judge) for arm in run.spec.arms]
     for lane in lanes(run):
         found += _lane(run, position, lane)
     if position == len(run.spec.stages) - 1:
@@ -135,8 +134,10 @@ def _holdout(run: IXTRun, stage: Stage) -> str | None:
     return f"{stage.name}/annotate/holdout" if wanted else None
 
 
-def _prepare(run: IXTRun, stage: Stage, arm: Arm, rubric: RubricText | None) -> Node:
+def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
     model = run.spec.model
+    # Feedback that exists already has a scale of its own, whatever the judge of other stages is asked.
+    rubric = judge.rubric if judge and not stage.annotate.existing else None
     config = PrepareConfig(
         stage_type=stage.type,
         method=arm.method,
