@@ -179,6 +179,16 @@ def resume(name: Name) -> None:
     _suspend(name, suspended=False)
 
 
+@app.command()
+def retry(name: Name) -> None:
+    """Have a failed run start anew where it failed. What is committed is kept; failures count from zero.
+
+    Any edit of a failed run's spec does the same: mend what the status says, or only say this.
+    """
+    _suspend(name, suspended=True)
+    _suspend(name, suspended=False)
+
+
 def _suspend(name: str, *, suspended: bool) -> None:
     patch = json.dumps({"spec": {"suspend": suspended}})
     typer.echo(_kubectl("patch", "ixtrun", name, "--type=merge", "-p", patch), nl=False)
@@ -261,4 +271,16 @@ def _stop(message: str, code: int = BAD_USAGE) -> NoReturn:
 
 def main() -> None:
     """Entry point of the plugin."""
-    app(prog_name="kubectl ixt" if Path(sys.argv[0]).name.startswith("kubectl-") else None)
+    app(_flags_first(sys.argv[1:]), prog_name="kubectl ixt")
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    """kubectl's own flags may stand anywhere, as with kubectl: here they come before the verb."""
+    flags, rest, left = [], [], iter(arguments)
+    for argument in left:
+        name, equals, _ = argument.partition("=")
+        if name not in ("-n", "--namespace", "--context", "--kubeconfig"):
+            rest.append(argument)
+        else:
+            flags += [argument] if equals else [argument, *([value] if (value := next(left, None)) else [])]
+    return flags + rest
