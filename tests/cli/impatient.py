@@ -1,7 +1,9 @@
-"""`ixt` with two seconds of patience for a judge that starts, instead of half an hour."""
+"""`ixt` in a hurry: two seconds for a judge to start, not half an hour; progress is told at each look."""
 
+from ixt_operator.cli import view
 from ixt_operator.cli.main import main
 from ixt_operator.plan import children
 
 children.JUDGE_READY_SECONDS = 2
+view.PLAIN_SECONDS = 0.1
 main()

@@ -180,7 +180,7 @@ def test_why_of_an_unknown_step(desk: Desk) -> None:
 def test_status_while_it_runs_when_stopped_and_when_done(desk: Desk) -> None:
     desk.tell({"pretrain/train/plain-s0": {"0": {"hang": True}}})
     with desk.started() as process:
-        until(lambda: "▶ train/plain" in desk.ixt("status", "run.yaml").out)
+        until(lambda: "▶ train/plain     1/2 parts" in desk.ixt("status", "run.yaml").out)
         assert re.match(r"test ━[━╸ ]+ 49% Running \d+s\n└── pretrain\n", desk.ixt("status", "run.yaml").out)
         assert desk.status()["phase"] == "Running"
         report = desk.ixt("report", "run.yaml")

@@ -101,7 +101,8 @@ def test_a_dataset_that_is_not_there(desk: Desk) -> None:
     assert failures(done) == 1
     place = f"file://{desk.folder}/documents.jsonl"
     said = done.err.splitlines()
-    assert said[0].startswith(f"test failed: pretrain/inventory: {place}")
+    assert said[0].startswith("test failed: pretrain/inventory: dataset documents: ")
+    assert place in said[0]
     assert "does not exist" in said[0]
     assert said[1] == "check the URI in the manifest"
     assert log_of(done, desk)

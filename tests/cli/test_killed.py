@@ -21,8 +21,6 @@ HERE = Path(__file__).parent
 INTERRUPTED = 130
 RUN = ("run", "run.yaml", "--runtime", "stubs.yaml")
 
-STEPS = ("inventory", "prepare", "train", "evaluate", "report")
-
 Run = Callable[..., int]
 
 
@@ -76,10 +74,10 @@ def check_whole(desk: Desk, keys: dict[str, str]) -> None:
     ("kind", "how", "first", "stride"),
     [
         ("plain", signal.SIGKILL, 1, 1),
-        ("judged", signal.SIGKILL, 24, 3),
-        ("plain", "all", 2, 2),
-        ("plain", signal.SIGTERM, 1, 3),
-        ("judged", -signal.SIGINT, 2, 5),
+        ("judged", signal.SIGKILL, 24, 5),
+        ("plain", "all", 2, 3),
+        ("plain", signal.SIGTERM, 1, 4),
+        ("judged", -signal.SIGINT, 2, 7),
     ],
     ids=["killed", "killed with a judge", "everything killed at once", "SIGTERM", "Ctrl-C again and again"],
 )
@@ -111,7 +109,7 @@ def test_stopped_at_every_change_that_it_makes(
     check_whole(desk, undisturbed[kind])
 
 
-@pytest.mark.parametrize("at", [30, 49, 68, 80])
+@pytest.mark.parametrize("at", [49, 80])
 def test_killed_once(tmp_path: Path, run: Run, undisturbed: dict[str, dict[str, str]], at: int) -> None:
     """And nobody comes to clear up: what it started ends by itself."""
     desk = cli.desk(tmp_path, **PLAIN)
@@ -178,9 +176,9 @@ def test_a_step_killed_at_every_change_that_it_makes(
 ) -> None:
     """Many seeds train side by side, each is killed at another moment: before its files, between them and its
     manifest, after that and before its result."""
-    seeds = list(range(25))
+    seeds = list(range(20))
     desk = cli.desk(
-        tmp_path, judge=None, arms=[runs.arm("plain", "NextToken", seeds=seeds)], maxParallelArms=25
+        tmp_path, judge=None, arms=[runs.arm("plain", "NextToken", seeds=seeds)], maxParallelArms=20
     )
     nodes = [f"pretrain/train/plain-s{seed}" for seed in seeds]
     desk.tell({node: {"0": {"die_at": place + 1}} for place, node in enumerate(nodes)})
@@ -219,21 +217,22 @@ def test_inventory_killed_at_every_change_that_it_makes(
     assert list(desk.storage.glob("work/.tmp/*")) == []
 
 
-def test_every_supervisor_and_every_step_killed(
+def test_a_supervisor_and_a_step_killed(
     tmp_path: Path, run: Run, undisturbed: dict[str, dict[str, str]]
 ) -> None:
-    """Of every step the first attempt loses its supervisor, the second its process: the run goes on."""
+    """The first attempt loses its supervisor, the second its process: the run goes on."""
     desk = cli.desk(tmp_path, **PLAIN)
-    desk.tell({node: {"0": {"hang": True}, "1": {"hang": True}} for node in PLAIN_NODES})
+    nodes = ("pretrain/inventory", "pretrain/train/plain-s0")
+    desk.tell({node: {"0": {"hang": True}, "1": {"hang": True}} for node in nodes})
     with desk.started() as process:
-        for step in STEPS:
+        for step in ("inventory", "train"):
             for attempt, find in enumerate((supervisors, workers)):
                 kill(awaited(desk, rf"-{step}-\w+-{attempt}$", find))
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    assert out.count("AttemptFailed") == 2 * len(PLAIN_NODES)
-    assert out.count("its process is lost: it was killed from outside") == len(PLAIN_NODES)
-    assert out.count("killed by SIGKILL (perhaps the machine ran out of memory)") == len(PLAIN_NODES)
+    assert out.count("AttemptFailed") == 4
+    assert out.count("its process is lost: it was killed from outside") == 2
+    assert out.count("killed by SIGKILL (perhaps the machine ran out of memory)") == 2
     check_whole(desk, undisturbed["plain"])
 
 

@@ -3,12 +3,15 @@
 import re
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from make import cli, runs
 from make.cli import IXT, PLAIN_NODES, Desk
 from make.terminal import Screen, on_terminal
 
+IMPATIENT = Path(__file__).with_name("impatient.py")
 COMMAND = [IXT, "run", "run.yaml", "--runtime", "stubs.yaml"]
 
 
@@ -64,6 +67,14 @@ def test_two_stages_of_two_arms_and_seeds(judged: Desk) -> None:
     assert {node: judged.made(node) for node in keys} == dict.fromkeys(keys, 1)
 
 
+def test_progress_in_a_pipe(desk: Desk) -> None:
+    desk.tell({"pretrain/train/plain-s0": {"*": {"seconds": 3}}})
+    done = desk.program([sys.executable, IMPATIENT, *COMMAND[1:]])
+    assert done.code == 0
+    figures = r"\d+% pretrain/train/plain-s0  \d+/1\.0k parts  \d+/s  \ds left  loss 3\.\d+"
+    assert any(re.fullmatch(figures, line) for line in done.out.splitlines())
+
+
 def test_another_run_takes_what_is_there(judged: Desk) -> None:
     """With the same storage and judge, at once: nobody waits for a claim of the judge's."""
     assert judged.run().code == 0
@@ -104,7 +115,7 @@ def test_volume_claims_are_folders_of_the_workdir(desk: Desk) -> None:
     done = desk.run("-w", "here")
     assert done.code == 1
     volume = desk.folder / "here/volumes/results"
-    assert "pvc://results/runs is not mounted at here/volumes/results; mount the volume claim there" in done.err
+    assert "pvc://results/runs is not mounted at here/volumes/results; mount the volume claim" in done.err
     volume.mkdir(parents=True)
     assert desk.run("-w", "here").code == 0
     assert (volume / "runs/artifacts").is_dir()

@@ -71,7 +71,7 @@ def run(arguments: list[str], folder: str, env: dict[str, str], at: int, how: in
             start(*given, **options)
             countdown.step()
 
-        subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+        subprocess.Popen.__init__ = started
         sys.addaudithook(countdown.watch)
     sys.argv = ["ixt", *arguments]
     code = 0
