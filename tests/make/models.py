@@ -3,10 +3,13 @@
 import json
 import string
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 BOS, EOS = "<s>", "</s>"
 VOCABULARY = {token: number for number, token in enumerate([BOS, EOS, "<unk>", "\n", *string.printable[:95]])}
@@ -37,8 +40,11 @@ def tokenizer_folder(folder: Path, *, chat: bool = False, first: int = 0) -> Pat
     return folder
 
 
-def config(vocabulary: int = len(VOCABULARY), *, width: int = 32, layers: int = 2) -> LlamaConfig:
+def config(vocabulary: int = len(VOCABULARY), *, width: int = 32, layers: int = 2) -> "LlamaConfig":
     """A Llama of a few ten thousand parameters."""
+    # Imported here, as below: both take seconds, and most tests need a tokenizer alone.
+    from transformers import LlamaConfig
+
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -62,6 +68,9 @@ def config_folder(folder: Path, vocabulary: int = len(VOCABULARY)) -> Path:
 
 def model_folder(folder: Path, seed: int = 0, *, chat: bool = False) -> Path:
     """A checkpoint with weights and tokenizer."""
+    import torch
+    from transformers import LlamaForCausalLM
+
     torch.manual_seed(seed)
     LlamaForCausalLM(config()).save_pretrained(folder)
     return tokenizer_folder(folder, chat=chat)

@@ -48,9 +48,11 @@ class Dataset(Model):
     name: Annotated[Name, InKey]
     """Name of the dataset, unique in its stage; shown in counts and reports."""
     uri: Annotated[DataUri, NotInKey]
-    """File or folder with the data. Folders are read recursively, in name order."""
+    """File or folder with the data; a folder with all that lies below it. hf://owner/name is a dataset of the
+    Hugging Face hub, hf://owner/name@revision/path a part of it."""
     format: Annotated[DataFormat, InKey] = DataFormat.AUTO
-    """Jsonl (also .gz and .zst), Parquet, or Text (one document a file). Auto goes by the file's ending."""
+    """Jsonl (also .gz and .zst), Parquet, or Text (one document a file). Auto goes by the file's ending and
+    leaves out a README.md that describes the data."""
     text_field: Annotated[str, InKey, Field(min_length=1, max_length=128)] = "text"
     """Field or column that holds a document's text. Not used for chat data and text files."""
     messages_field: Annotated[str | None, InKey, Field(min_length=1, max_length=128)] = None
