@@ -1,6 +1,7 @@
 """Scores against what the model really does, and the step that commits them."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,8 @@ def test_the_step_commits_scores_controllability_and_samples(trained: Task, tmp_
     assert found["controllability"] == {"sums": accuracy["Best"] - accuracy["Worst"]}
     assert [sample["level"] for sample in found["samples"]] == [2, 1, 0] * 3
     assert ran.result.metrics["sums/accuracy/Best"] == accuracy["Best"]
+    best, worst = (f"{100 * accuracy[prefix]:.1f} %" for prefix in ("Best", "Worst"))
+    assert re.match(rf"accuracy best {best}, none .*, worst {worst}, random .*; loss ", ran.result.message)
     assert ran.result.flops["evaluation"] > 0
     assert artifact(wanted).summary["tasks"] == found["scores"]["tasks"]
     assert sums(1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -123,17 +124,17 @@ def _controllability(scores: Json) -> dict[str, float]:
 
 
 def _sentence(scores: Json) -> str:
-    parts = [
-        f"{name}: "
-        + ", ".join(f"{prefix} {100 * found['accuracy']:.1f} %" for prefix, found in by_prefix.items())
-        for name, by_prefix in scores["tasks"].items()
-    ]
-    parts += [
-        f"documents: {nll['nll']:.3f} nats a token without feedback"
-        for prefix, nll in scores["documents"].items()
-        if prefix == EvalPrefix.NONE
-    ]
-    return "; ".join(parts)[:1000]
+    """Accuracy by what was asked for, as the status has room for: the mean over tasks, as in the report."""
+    tasks, documents = scores["tasks"], scores["documents"]
+    parts = []
+    for prefix in (EvalPrefix.BEST, EvalPrefix.NONE, EvalPrefix.WORST, EvalPrefix.RANDOM):
+        found = [by_prefix[prefix]["accuracy"] for by_prefix in tasks.values() if prefix in by_prefix]
+        if found:
+            parts.append(f"{prefix.lower()} {100 * fmean(found):.1f} %")
+    accuracy = f"accuracy {', '.join(parts)}" if parts else ""
+    plain = documents.get(EvalPrefix.NONE)
+    loss = f"loss {plain['nll']:.3f} on held-out documents" if plain else ""
+    return "; ".join(filter(None, (accuracy, loss)))
 
 
 def _metrics(scores: Json, controllability: Mapping[str, float]) -> dict[str, float]:
