@@ -1,6 +1,6 @@
 """Write the quickstart's data: a corpus of mixed quality, conversations of mixed quality, and tasks.
 
-    python make_data.py OUT [--documents 24000] [--seed 0]
+    python make_data.py OUT [--documents 10000] [--seed 0]
 
 OUT/corpus.jsonl.gz  {"text", "truth"}       exercise sheets for pre-training
 OUT/sft.jsonl        {"messages", "truth"}   the same sums as questions and answers
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from sums import LETTERS, Truth, add, judge, problem, render, sheet
+from sums import LETTERS, NATURAL, Truth, add, judge, problem, render, sheet
 
 Problem = tuple[str, str]
 
@@ -34,7 +34,7 @@ def held_out(rng: random.Random, digits: int, count: int) -> dict[str, list[Prob
     """Problems for the tasks, `count` that need a carry and `count` that do not."""
     tasks: dict[str, dict[Problem, None]] = {"carry": {}, "plain": {}}
     while any(len(found) < count for found in tasks.values()):
-        left, right = problem(rng, digits)
+        left, right = problem(rng, digits, NATURAL)
         name = "plain" if add(left, right) == add(left, right, carries=False) else "carry"
         if len(tasks[name]) < count:
             tasks[name][left, right] = None
@@ -45,7 +45,7 @@ def fresh(rng: random.Random, digits: int, count: int, taken: set[Problem]) -> l
     """So many problems, none of them a task's."""
     found: list[Problem] = []
     while len(found) < count:
-        candidate = problem(rng, digits)
+        candidate = problem(rng, digits, NATURAL)
         if candidate not in taken:
             found.append(candidate)
     return found
@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="directory to write to")
-    parser.add_argument("--documents", type=int, default=24_000, help="sheets in the corpus (%(default)s)")
+    parser.add_argument("--documents", type=int, default=10_000, help="sheets in the corpus (%(default)s)")
     parser.add_argument("--min-sums", type=int, default=12, help="fewest sums on a sheet (%(default)s)")
     parser.add_argument(
         "--max-sums", type=int, default=18, help="most sums on a sheet, up to 26 (%(default)s)"

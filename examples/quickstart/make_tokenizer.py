@@ -20,6 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
+WIDTH = 128
 VOCABULARY = 512
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 THINK, THOUGHT = "<think>", "</think>"
@@ -78,16 +79,17 @@ def train() -> PreTrainedTokenizerFast:
     return fast
 
 
-def config(tokenizer: PreTrainedTokenizerFast, layers: int, width: int, inner: int) -> LlamaConfig:
-    """A Llama with heads of 32, the smallest that vLLM's CPU attention takes."""
+def config(tokenizer: PreTrainedTokenizerFast, layers: int, heads: int) -> LlamaConfig:
+    """A Llama of width 128. The judge's heads are of 32, the smallest that vLLM's CPU attention takes; the
+    student has more and smaller ones, since it must look at many places of a line to add."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=inner,
+        hidden_size=WIDTH,
+        intermediate_size=320,
         num_hidden_layers=layers,
-        num_attention_heads=width // 32,
-        num_key_value_heads=width // 32,
-        head_dim=32,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=WIDTH // heads,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         initializer_range=0.08,  # about 1/sqrt(width): at the usual 0.02 so small a model takes off far later
@@ -100,9 +102,9 @@ def config(tokenizer: PreTrainedTokenizerFast, layers: int, width: int, inner: i
 
 def main() -> None:
     tokenizer = train()
-    for name, layers, inner in (("judge", 5, 320), ("student", 3, 320)):
+    for name, layers, heads in (("judge", 5, 4), ("student", 2, 8)):
         tokenizer.save_pretrained(HERE / name)
-        config(tokenizer, layers, 128, inner).save_pretrained(HERE / name)
+        config(tokenizer, layers, heads).save_pretrained(HERE / name)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from statistics import correlation, mean
 from typing import Any
 
 import aiohttp
-from sums import LETTERS, Sum, judge, problem, render, sheet
+from sums import LETTERS, NATURAL, Sum, judge, problem, render, sheet
 
 RUBRIC = "Check every sum. Digits are ones first."
 SCHEMA = {
@@ -34,7 +34,7 @@ SCHEMA = {
     "required": ["critique", "score"],
     "additionalProperties": False,
 }
-STUDENT_PARAMETERS = 630_784  # matmul parameters of student/config.json, lm_head once
+STUDENT_PARAMETERS = 442_368  # matmul parameters of student/config.json, lm_head once
 
 
 @dataclass
@@ -89,7 +89,9 @@ def prose(rng: random.Random, count: int) -> list[Case]:
 
 
 def drawn(rng: random.Random, count: int, least: int, most: int) -> list[list[Sum]]:
-    return [sheet(rng, [problem(rng, 3) for _ in range(rng.randint(least, most))]) for _ in range(count)]
+    return [
+        sheet(rng, [problem(rng, 3, NATURAL) for _ in range(rng.randint(least, most))]) for _ in range(count)
+    ]
 
 
 def case(sums: list[Sum], text: str) -> Case:

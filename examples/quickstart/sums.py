@@ -11,9 +11,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+DIGITS = "0123456789"
+EVEN = (1,) * 10
+# As in numbers that people write down, small digits are more frequent. It also is what gets a model started:
+# of even digits, a sum's digit tells nothing until both of them are known.
+NATURAL = (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)
 RIGHT = "right"
 # The wrong rules, with how a critique calls them. "slip" is any other wrong result.
 RULES = {
@@ -73,10 +79,14 @@ def too_high(result: str) -> list[str]:
     return [result[:i] + str(int(d) + 1) + result[i + 1 :] for i, d in enumerate(result) if d != "9"]
 
 
-def problem(rng: random.Random, digits: int) -> tuple[str, str]:
-    """Two numbers of so many digits, written ones first."""
-    low, high = 10 ** (digits - 1), 10**digits
-    return str(rng.randrange(low, high))[::-1], str(rng.randrange(low, high))[::-1]
+def problem(rng: random.Random, digits: int, weights: Sequence[int] = EVEN) -> tuple[str, str]:
+    """Two numbers of so many digits, written ones first; `weights`: how often each digit stands in them."""
+
+    def number() -> str:
+        first = rng.choices(DIGITS[1:], weights[1:])
+        return "".join(rng.choices(DIGITS, weights, k=digits - 1) + first)
+
+    return number(), number()
 
 
 def solve(rng: random.Random, left: str, right: str, rule: str) -> Sum:
