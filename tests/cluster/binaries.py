@@ -149,7 +149,7 @@ def path(program: str) -> Path:
 def folder(program: str) -> Path:
     """The folder that a program is built into."""
     module = MODULE_OF[program]
-    return _cache() / "bin" / f"{module.folder}-{module.version}-{_fingerprint(module)}"
+    return cache() / "bin" / f"{module.folder}-{module.version}-{_fingerprint(module)}"
 
 
 def build(programs: Iterable[str] = tuple(MODULE_OF)) -> None:
@@ -189,13 +189,14 @@ def _build(program: str) -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Only one process builds at a time; the others find what it made."""
-    _cache().mkdir(parents=True, exist_ok=True)
-    with (_cache() / "build.lock").open("w") as lock:
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where what is built once is kept."""
     return Path(os.environ.get("IXT_CACHE_DIR") or Path.home() / ".cache/ixt").absolute()
 
 

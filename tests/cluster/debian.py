@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 PACKAGES = (
+    "buildah",
     "busybox-static",
+    "debootstrap",
     "gcc",
     "iproute2",
     "libc6-dev",
@@ -15,7 +17,8 @@ PACKAGES = (
     "pkg-config",
     "util-linux",
 )
-"""libseccomp-dev, gcc and pkg-config build runc; the images are made of busybox."""
+"""libseccomp-dev, gcc and pkg-config build runc; the images are made of busybox; buildah
+and debootstrap make the operator's."""
 
 
 def install() -> None:

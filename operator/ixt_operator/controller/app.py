@@ -72,6 +72,8 @@ class Operator:
             registry=self.registry(),
             settings=settings,
             standalone=True,
+            # Left to itself kopf asks for the user's name, and in a pod the user id may have none.
+            identity=MANAGER,  # type: ignore[arg-type]  # its NewType of str is not public
             clusterwide=not self.namespaces,
             namespaces=self.namespaces,
         )

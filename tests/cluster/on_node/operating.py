@@ -1,0 +1,176 @@
+"""A namespace on the node in which runs are carried out: the operator is the chart's, pods really run.
+
+Pods run the virtual environment and this checkout, mounted read-only (cluster/python.py), on the restricted
+Pod Security level; their volume is a folder of this machine.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster import python
+from cluster.kubectl import Kubectl
+from make import cli, runs
+from make.chart import NAMESPACE
+from make.processes import until
+
+from ixt_operator.api.meta import API_VERSION
+from ixt_operator.api.runtime import Role
+from ixt_operator.api.runtimes import cpu
+
+CLAIM = "ixt-quickstart"
+"""The one that the quickstart's manifest names."""
+SCRIPT = "script.json"
+IMAGE = python.IMAGE
+OPERATOR = "app.kubernetes.io/name=ixt-operator"
+"""Picks the operator's pods."""
+PATIENCE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a test works. Its runtimes are called `NAMESPACE-stubs` and `NAMESPACE-engines`."""
+
+    kubectl: Kubectl
+    volume: Path
+    """What the claim CLAIM holds; its parent is an IXT_PVC_ROOT."""
+
+    @property
+    def name(self) -> str:
+        return self.kubectl.namespace
+
+    def apply(self, *, name: str = "test", **spec: Any) -> str:
+        """Apply a run, over stubs unless told otherwise; its name."""
+        given = {
+            "storage": {"uri": f"pvc://{CLAIM}/runs"},
+            "runtimeRef": {"name": f"{self.name}-stubs"},
+            **spec,
+        }
+        self.kubectl.apply(runs.applied(name=name, **given))
+        return name
+
+    def misbehave(self, script: dict[str, Any]) -> None:
+        """Tell the stubs what to do wrong (see ixt_workloads.stub)."""
+        new = self.volume / "script.new"
+        new.write_text(json.dumps(script))
+        new.rename(self.volume / SCRIPT)
+
+    def wait(self, condition: str, what: str = "ixtrun/test", seconds: int = PATIENCE_SECONDS) -> None:
+        """`kubectl wait --for=condition=...`; what the run says instead is in the error."""
+        done = self.kubectl.run("wait", f"--for=condition={condition}", what, f"--timeout={seconds}s")
+        assert not done.returncode, (done.stderr, self.story())
+
+    def status(self, name: str = "test") -> dict[str, Any]:
+        found: dict[str, Any] = self.kubectl.json("get", "ixtrun", name).get("status", {})
+        return found
+
+    def step(self, node: str, name: str = "test") -> dict[str, Any]:
+        """A step's status; {} before there is one. `node` is `stage/step`."""
+        stage, _, wanted = node.partition("/")
+        for found in self.status(name).get("stages", ()):
+            for step in found["steps"]:
+                if (found["name"], step["name"]) == (stage, wanted):
+                    return dict(step)
+        return {}
+
+    def until_state(self, node: str, state: str, name: str = "test") -> None:
+        until(lambda: self.step(node, name).get("state") == state)
+
+    def pods(self, node: str, attempt: int | None = None) -> list[dict[str, Any]]:
+        """The pods of a node of the graph."""
+        label = node.replace("/", ".") + (f",ixt.dev/attempt={attempt}" if attempt is not None else "")
+        return list(self.kubectl.json("get", "pods", "-l", f"ixt.dev/node={label}")["items"])
+
+    def children(self) -> list[str]:
+        """All that a run's steps have in the cluster, with their uids."""
+        kinds = "jobs,deployments,services,configmaps,pods"
+        found = self.kubectl.json("get", kinds, "-l", "ixt.dev/run")["items"]
+        return sorted(
+            f"{each['kind']} {each['metadata']['name']} {each['metadata']['uid']}" for each in found
+        )
+
+    def story(self) -> str:
+        """What there is, for whoever reads why a test failed."""
+        commands = (
+            ("get", "ixtruns", "-o", "jsonpath={.items[*].status}"),
+            ("get", "pods", "-o", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", "-l", "ixt.dev/run", "--tail=15", "--prefix"),
+            ("logs", f"--namespace={NAMESPACE}", "-l", OPERATOR, "--tail=20", "--prefix"),
+        )
+        return "\n".join(self.kubectl.run(*command).stdout[-6000:] for command in commands)
+
+    def ixt(self, *arguments: str, code: int = 0) -> str:
+        """`kubectl ixt` as a user starts it; what it prints."""
+        kubectl = self.kubectl.command()[0]
+        plugin = Path(sys.executable).with_name("kubectl-ixt")
+        path = f"{Path(kubectl).parent}:{plugin.parent}:/usr/bin:/bin"
+        env = {"PATH": path, "KUBECONFIG": str(self.kubectl.kubeconfig), "HOME": str(self.volume.parent)}
+        command = [kubectl, "ixt", *arguments, "-n", self.name]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == code, (done.stderr, done.stdout)
+        return done.stdout if code == 0 else done.stderr
+
+
+@contextmanager
+def site(kubectl: Kubectl, folder: Path) -> Iterator[Site]:
+    """A site in kubectl's namespace."""
+    volume = folder / "volumes" / CLAIM
+    volume.mkdir(parents=True)
+    volume.chmod(0o777)  # Pods are not root.
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl.apply(*_volume(kubectl.namespace, volume))
+    with python.mounted(kubectl) as mounted:
+        for kind, command in (("stubs", cli.STUB), ("engines", ())):
+            kubectl.apply(runtime(f"{kubectl.namespace}-{kind}", mounted, command))
+        found = Site(kubectl, volume)
+        found.misbehave({})
+        try:
+            yield found
+        finally:
+            kubectl("delete", "ixtruns", "--all", "--wait=false")
+            kubectl("delete", "ixtruntime", *(f"{kubectl.namespace}-{kind}" for kind in ("stubs", "engines")))
+            kubectl("delete", "pv", f"{kubectl.namespace}-{CLAIM}", "--wait=false")
+
+
+def runtime(name: str, mounted: python.Mounted, command: tuple[str, ...]) -> dict[str, Any]:
+    """The chart's runtime `cpu` for pods that mount their Python. They ask for little: two cores are all."""
+    found = cpu(IMAGE).model_dump(mode="json", exclude_defaults=True)
+    for role in found["spec"]["roles"]:
+        spec = role["template"]["spec"]
+        (main,) = spec["containers"]
+        main["resources"] = {"requests": {"cpu": "50m", "memory": "64Mi"}}
+        main["imagePullPolicy"] = "Never"
+        main["env"] += [
+            {"name": "PATH", "value": f"{Path(python.EXECUTABLE).parent}:/usr/bin:/bin"},
+            {"name": "OMP_NUM_THREADS", "value": "1"},
+            {"name": "IXT_STUB_SCRIPT", "value": f"/ixt/volumes/{CLAIM}/{SCRIPT}"},
+        ]
+        main["volumeMounts"] += mounted.mounts
+        spec["volumes"] += mounted.volumes
+        role["command"] = list(command)
+    roles = found["spec"]["roles"]
+    assert {role["name"] for role in roles} == {role.value for role in Role}
+    return {**found, "apiVersion": API_VERSION, "kind": "IXTRuntime", "metadata": {"name": name}}
+
+
+def _volume(namespace: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A volume by hand, as an administrator makes one."""
+    unique = f"{namespace}-{CLAIM}"
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": "by-hand"}
+    volume = {
+        **common,
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": str(folder), "type": "Directory"},
+        "claimRef": {"namespace": namespace, "name": CLAIM},
+    }
+    claim = {**common, "volumeName": unique, "resources": {"requests": {"storage": "1Gi"}}}
+    return (
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": unique}, "spec": volume},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": claim},
+    )
