@@ -1,0 +1,144 @@
+"""What goes wrong in real pods, over stub steps: the run goes on, or says what to do."""
+
+import json
+from typing import Any
+
+from cluster.kubectl import Kubectl
+from cluster.node import NAME, NodeCluster
+from cluster.on_node.operating import CLAIM, Site
+from make.chart import CHART, RELEASE, helm
+from make.processes import until
+
+TRAIN = "pretrain/train/conditioned-s0"
+GO = f"/ixt/volumes/{CLAIM}/go"
+
+
+def hold(site: Site, node: str = TRAIN) -> None:
+    """Have a step wait until `go` is called."""
+    site.misbehave({node: {"*": {"wait_for": GO}}})
+
+
+def go(site: Site) -> None:
+    (site.volume / "go").touch()
+
+
+def held(site: Site, count: int = 1, node: str = TRAIN) -> list[dict[str, Any]]:
+    """The running pods of a step that waits."""
+
+    def running() -> list[dict[str, Any]]:
+        return [pod for pod in site.pods(node) if pod["status"]["phase"] == "Running"]
+
+    until(lambda: len(running()) == count)
+    return running()
+
+
+def leader(release: Kubectl) -> str:
+    holder = release("get", "lease", RELEASE, "-o", "jsonpath={.spec.holderIdentity}")
+    return holder.partition("_")[0]
+
+
+def attempts(site: Site) -> dict[str, int]:
+    """How many Jobs there were of each node, with what the run's status says of the newest."""
+    found: dict[str, int] = {}
+    for job in site.kubectl.json("get", "jobs", "-l", "ixt.dev/run")["items"]:
+        node = job["metadata"]["annotations"]["ixt.dev/node"]
+        found[node] = found.get(node, 0) + 1
+    return found
+
+
+def message(site: Site) -> str:
+    return str(site.status().get("summary", {}).get("message", ""))
+
+
+def test_the_leader_is_killed_in_mid_step(site: Site, release: Kubectl) -> None:
+    hold(site)
+    site.apply()
+    held(site)
+    old = leader(release)
+    release("delete", "pod", old, "--grace-period=0", "--force")
+    until(lambda: leader(release) not in ("", old))
+    go(site)
+    site.wait("Complete")
+    assert set(attempts(site).values()) == {1}
+
+
+def test_a_training_pod_is_killed(site: Site) -> None:
+    hold(site)
+    site.apply()
+    (pod,) = held(site)
+    site.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+    go(site)
+    site.wait("Complete")
+    assert attempts(site)[TRAIN] == 2
+
+
+def test_too_little_memory(site: Site) -> None:
+    site.misbehave({TRAIN: {"*": {"wait_for": GO}}})
+    limited = {"resources": {"requests": {"memory": "8Mi"}, "limits": {"memory": "8Mi"}}}
+    site.apply(pods={"trainer": limited}, failurePolicy={"outOfMemory": 0})
+    site.wait("Failed")
+    assert "OOMKilled" in message(site)
+
+
+def test_an_image_that_cannot_be_pulled(site: Site) -> None:
+    site.apply(pods={"worker": {"image": "ixt.test/nowhere:1"}})
+    until(lambda: "ErrImageNeverPull" in message(site))
+
+
+def test_a_claim_that_is_missing(site: Site) -> None:
+    site.apply(storage={"uri": "pvc://nothing/runs"})
+    until(lambda: 'persistentvolumeclaim "nothing" not found' in message(site))
+
+
+def test_suspend_and_resume(site: Site) -> None:
+    hold(site)
+    site.apply()
+    held(site)
+    assert "patched" in site.ixt("suspend", "test")
+    site.wait("Suspended")
+    until(lambda: not [pod for pod in site.pods(TRAIN) if pod["status"]["phase"] == "Running"])
+    go(site)
+    assert "patched" in site.ixt("resume", "test")
+    site.wait("Complete")
+
+
+def test_delete_in_mid_run(site: Site) -> None:
+    hold(site)
+    site.apply()
+    held(site)
+    site.kubectl("delete", "ixtrun", "test", "--cascade=foreground", "--timeout=90s")
+    until(lambda: site.children() == [])
+
+
+def test_an_upgrade_of_the_chart_touches_no_child(site: Site, cluster: NodeCluster, release: Kubectl) -> None:
+    hold(site)
+    site.apply()
+    held(site)
+    before, old = site.children(), leader(release)
+    settings = ("--reuse-values", "--set=podAnnotations.upgrade=second")
+    helm("upgrade", RELEASE, str(CHART), *settings, kubeconfig=cluster.kubeconfig)
+    release("rollout", "status", f"deployment/{RELEASE}", "--timeout=90s")
+    until(lambda: leader(release) not in ("", old))
+    assert site.children() == before
+    go(site)
+    site.wait("Complete")
+    assert set(attempts(site).values()) == {1}
+
+
+def test_training_asks_for_its_gpus_when_the_judge_is_gone(site: Site) -> None:
+    """Two devices, two for the judge and two for the trainer: the scheduler gives none out twice."""
+    device = "example.com/gpu"
+    patch = json.dumps({"status": {"capacity": {device: "2"}}})
+    site.kubectl("patch", "node", NAME, "--subresource=status", "--type=merge", "-p", patch)
+    site.kubectl(
+        "wait", r"--for=jsonpath={.status.allocatable.example\.com/gpu}=2", f"node/{NAME}", "--timeout=60s"
+    )
+    both = {"resources": {"limits": {device: "2"}}}
+    hold(site)
+    site.apply(pods={"judge": both, "trainer": both})
+    held(site)
+    assert site.pods("pretrain/judge") == []
+    go(site)
+    site.wait("Complete")
+    events = site.kubectl("get", "events", "--field-selector=reason=FailedScheduling")
+    assert "Insufficient" not in events
