@@ -68,7 +68,9 @@ def control_plane(folder: Path, *apiserver: str, crds: Path | None = None) -> It
             if crds:
                 kubectl = plane.kubectl()
                 kubectl("apply", "--server-side", "-f", str(crds))
-                kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
+                # kubectl gives up on CRDs that have no conditions at all yet.
+                established = ("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
+                plane.until(lambda: kubectl.run(*established).returncode == 0, "CRDs")
             plane.run("kube-controller-manager", components.kube_controller_manager("--secure-port=0"))
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             plane.until(lambda: plane.answers(account), "controllers")

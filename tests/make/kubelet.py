@@ -41,24 +41,33 @@ class Kubelet:
         """Names of the pods that were started, in order."""
         self._pods: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Event] = {}
+        self._disruptions: dict[str, str] = {}
         self._number = 0
+        self._left = False
 
     async def __aenter__(self) -> "Kubelet":
         self._loop = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._loop.cancel()
+        self._left = True  # not cancelled: a connection that is being made would be left open
+        await self._loop
         for task in self._pods.values():
             task.cancel()
-        await asyncio.gather(self._loop, *self._pods.values(), return_exceptions=True)
+        await asyncio.gather(*self._pods.values(), return_exceptions=True)
 
     def alive(self) -> list[str]:
         """Uids of the pods whose process runs."""
         return [uid for uid, task in self._pods.items() if not task.done()]
 
+    def disrupt(self, pod: Object, reason: str) -> None:
+        """End a pod from outside, and tell why as the condition DisruptionTarget."""
+        uid = pod["metadata"]["uid"]
+        self._disruptions[uid] = reason
+        self._stops[uid].set()
+
     async def _watch(self) -> None:
-        while True:
+        while not self._left:
             with suppress(ApiError):
                 for pod in await self.client.list(PODS, self.namespace):
                     self._see(pod)
@@ -101,6 +110,8 @@ class Kubelet:
             await asyncio.sleep(min(2.0**restarts, 10) / 10)
         phase = "Succeeded" if ended["exitCode"] == 0 else "Failed"
         state = {"state": {"terminated": ended}, "restartCount": restarts}
+        if pod["metadata"]["uid"] in self._disruptions:
+            stop.clear()  # its remains are left until they are deleted
         await self._tell(pod, phase, address, state, ready=False)
         await stop.wait()
         await self._remove(pod)
@@ -176,6 +187,15 @@ class Kubelet:
             {"type": type_, "status": status, "lastTransitionTime": _now()}
             for type_, status in (("PodScheduled", "True"), ("Ready", "True" if ready else "False"))
         ]
+        if reason := self._disruptions.get(pod["metadata"]["uid"]):
+            conditions.append(
+                {
+                    "type": "DisruptionTarget",
+                    "status": "True",
+                    "reason": reason,
+                    "lastTransitionTime": _now(),
+                }
+            )
         status = {
             "phase": phase,
             "podIP": address,

@@ -23,6 +23,8 @@ class Call:
     body: bytes
     pass_on: Callable[[], Awaitable[web.StreamResponse]]
     """Ask the API server; its answer."""
+    reset: Callable[[], None]
+    """Cut the connection; what is answered then is lost."""
 
     @property
     def is_write(self) -> bool:
@@ -73,7 +75,11 @@ async def proxied(server: str, pki: Path, folder: Path) -> AsyncIterator[Proxy]:
             async def pass_on() -> web.StreamResponse:
                 return await _forward(upstream, server, request, body)
 
-            call = Call(request.method, str(request.rel_url), body, pass_on)
+            def reset() -> None:
+                assert request.transport
+                request.transport.abort()
+
+            call = Call(request.method, str(request.rel_url), body, pass_on, reset)
             proxy.calls.append((call.method, call.path))
             found = await proxy.handler(call) if proxy.handler else None
             return await pass_on() if found is None else found

@@ -11,6 +11,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ixt_workloads.contract import metrics as names
 from ixt_workloads.contract.results import Progress
 
 WINDOW_SECONDS = 30.0
@@ -25,17 +26,11 @@ class Reporter:
         self._progress = Progress()
         self._window: deque[tuple[float, float]] = deque()
         self._registry = CollectorRegistry()
-        self._done = Gauge("ixt_step_done", "Units of work done", ["unit"], registry=self._registry)
-        self._total = Gauge("ixt_step_total", "Units of work in all", ["unit"], registry=self._registry)
-        self._metric = Gauge(
-            "ixt_step_metric", "Latest figures of the step", ["name"], registry=self._registry
-        )
-        self._tokens = Counter(
-            "ixt_step_tokens", "Tokens processed by kind", ["kind"], registry=self._registry
-        )
-        self._flops = Counter(
-            "ixt_step_flops", "FLOPs spent by purpose", ["purpose"], registry=self._registry
-        )
+        self._done = Gauge(*names.STEP_DONE, registry=self._registry)
+        self._total = Gauge(*names.STEP_TOTAL, registry=self._registry)
+        self._metric = Gauge(*names.STEP_METRIC, registry=self._registry)
+        self._tokens = Counter(*names.STEP_TOKENS, registry=self._registry)
+        self._flops = Counter(*names.STEP_FLOPS, registry=self._registry)
         self._server = None if port is None else _serve(self, host, port)
 
     @classmethod

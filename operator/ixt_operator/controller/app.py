@@ -5,6 +5,7 @@ and runs into the queue, and the workers that look at runs. Whoever loses the Le
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
 from ixt_operator.controller import metrics
 from ixt_operator.controller.cluster import Key, Runs
 from ixt_operator.controller.poll import Progresses
-from ixt_operator.controller.queue import Queue
+from ixt_operator.controller.queue import Queue, backoff
 from ixt_operator.render.names import MANAGER
 
 log = logging.getLogger("ixt")
@@ -42,8 +43,9 @@ OURS = f"app.kubernetes.io/managed-by={MANAGER}"
 class Operator:
     """What one leader holds."""
 
-    def __init__(self, client: Client, namespaces: tuple[str, ...]) -> None:
+    def __init__(self, client: Client, namespaces: tuple[str, ...], resync_seconds: float) -> None:
         self.client = client
+        self.resync_seconds = resync_seconds
         self.namespaces = namespaces
         self.cache = Cache()
         self.queue: Queue[Key] = Queue()
@@ -52,7 +54,7 @@ class Operator:
 
     async def work(self) -> None:
         """List what there is, then look at runs until kopf hears a signal, which it answers itself."""
-        await self.resync()
+        await self.first_sync()
         await _first(
             self.watch(),
             self.progress.keep(self.cache, self.enqueue_owner),
@@ -119,10 +121,21 @@ class Operator:
             if run["spec"].get("runtimeRef", {}).get("name", "cpu") == runtime["metadata"]["name"]:
                 self.enqueue(run)
 
+    async def first_sync(self) -> None:
+        """List everything, however often it takes: nothing is decided on a part of it."""
+        for failures in itertools.count():
+            try:
+                await self.resync()
+            except ApiError as error:
+                log.warning("cannot list what there is: %s", error)
+                await asyncio.sleep(max(error.retry_after, backoff(failures)))
+            else:
+                return
+
     async def keep_in_sync(self) -> None:
         """List everything now and then."""
         while True:
-            await asyncio.sleep(RESYNC_SECONDS)
+            await asyncio.sleep(self.resync_seconds)
             try:
                 await self.resync()
             except ApiError as error:
@@ -142,15 +155,16 @@ class Operator:
             self.enqueue(run)
 
 
-async def lead(namespaces: tuple[str, ...], lease: Key, port: int) -> int:
+async def lead(namespaces: tuple[str, ...], lease: Key, port: int, resync_seconds: float) -> int:
     """Compete for the Lease, then work until a signal or its loss; the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with ApiClient(await _configuration()) as api:
-        elector = Elector(Client(api), *lease, f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
-        operator = Operator(Client(api, elector.fence), namespaces)
+        name = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        elector = Elector(Client(api, seen=metrics.count_request), *lease, name)
+        operator = Operator(Client(api, elector.fence, metrics.count_request), namespaces, resync_seconds)
         metrics.registry.register(metrics.Runs(lambda: operator.cache.all(RUNS)))
         metrics.queue_depth.set_function(lambda: len(operator.queue))
         metrics.leader.set_function(lambda: elector.leading)
@@ -238,6 +252,9 @@ def main(
         str, typer.Option(help="Name of the Lease that replicas compete for.")
     ] = "ixt-operator",
     port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8080,
+    resync_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds between two listings of everything there is.")
+    ] = RESYNC_SECONDS,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Carry IXTRuns out on the cluster that the kubeconfig or the pod's service account names."""
@@ -246,7 +263,9 @@ def main(
     )
     for noisy in ("kopf", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.exit(asyncio.run(lead(tuple(namespace or ()), Key(lease_namespace, lease_name), port)))
+    sys.exit(
+        asyncio.run(lead(tuple(namespace or ()), Key(lease_namespace, lease_name), port, resync_seconds))
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ from ixt_workloads.contract.rubrics import RubricText
 
 log = logging.getLogger("ixt.run")
 
+CONFIG_MAP_SECONDS = 10.0
+"""ConfigMaps are not watched: one that a run waits for is asked for this often."""
+
 
 class Key(NamedTuple):
     """A run."""
@@ -44,11 +47,13 @@ class Key(NamedTuple):
 
 
 class NotAccepted(Exception):  # noqa: N818 - a finding
-    """The run cannot be carried out as it stands."""
+    """The run cannot be carried out as it stands. `again`: seconds after which to look again, for what no
+    watch tells of."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, again: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.again = again
 
 
 class Runs:
@@ -100,7 +105,7 @@ class Runs:
             await self._write(
                 manifest, previous, unaccepted(previous, found.reason, str(found), generation, now)
             )
-            return None
+            return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
@@ -115,7 +120,9 @@ class Runs:
         await self._write(manifest, previous, status)
         if refused:
             raise Retry(str(refused))
-        return await self._expire(run, status, now) if moves.finished else moves.requeue_after
+        if moves.finished:
+            return await self._expire(run, status, now)
+        return min((s for s in (moves.requeue_after, platform.again()) if s is not None), default=None)
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name
@@ -143,14 +150,17 @@ class Runs:
         if text is None:
             what = f"has no key {reference.key}" if found else "does not exist"
             raise NotAccepted(
-                Reason.REFERENCE_NOT_FOUND, f"{place} {what} in namespace {run.metadata.namespace}"
+                Reason.REFERENCE_NOT_FOUND,
+                f"{place} {what} in namespace {run.metadata.namespace}",
+                CONFIG_MAP_SECONDS,
             )
         try:
             value = next((document.value for document in documents(text)), None)
             rubric = RubricSpec(inline=RubricText.model_validate(value))
         except (ValidationError, yaml.YAMLError) as error:
             said = _said(error) if isinstance(error, ValidationError) else syntax_error(error)[1]
-            raise NotAccepted(Reason.INVALID_SPEC, f"{place}, key {reference.key}: {said}") from None
+            message = f"{place}, key {reference.key}: {said}"
+            raise NotAccepted(Reason.INVALID_SPEC, message, CONFIG_MAP_SECONDS) from None
         spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
         return run.model_copy(update={"spec": spec})
 

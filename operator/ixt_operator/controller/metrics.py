@@ -11,17 +11,16 @@ from ixt_operator.adapters.kubernetes.client import Object
 from ixt_workloads.contract import metrics as names
 
 registry = CollectorRegistry()
+leader = Gauge(*names.LEADER, registry=registry)
+reconciles = Counter(*names.RECONCILES, registry=registry)
+reconcile_seconds = Histogram(*names.RECONCILE_SECONDS, registry=registry)
+queue_depth = Gauge(*names.QUEUE_DEPTH, registry=registry)
+requests = Counter(*names.REQUESTS, registry=registry)
 
 
-def _of(metric: names.Metric) -> tuple[str, str, tuple[str, ...]]:
-    return metric.name, metric.help, metric.labels
-
-
-leader = Gauge(*_of(names.LEADER), registry=registry)
-reconciles = Counter(*_of(names.RECONCILES), registry=registry)
-reconcile_seconds = Histogram(*_of(names.RECONCILE_SECONDS), registry=registry)
-queue_depth = Gauge(*_of(names.QUEUE_DEPTH), registry=registry)
-requests = Counter(*_of(names.REQUESTS), registry=registry)
+def count_request(method: str, status: int) -> None:
+    """Count a request to the API server. `status` is HTTP's, 0 when no answer came."""
+    requests.labels(method, status).inc()
 
 
 def _family(metric: names.Metric) -> tuple[str, str, None, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.on_control_plane.operating import Field
 from cluster.on_control_plane.operating import field as opened_field
+from make.proxy import Proxy, proxied
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +24,11 @@ async def field(cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> Asyn
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     async with opened_field(cluster, kubectl, tmp_path, port) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def proxy(cluster: ControlPlane, tmp_path: Path) -> AsyncIterator[Proxy]:
+    """Between an operator and the API server; a test makes requests fail."""
+    async with proxied(cluster.server, cluster.pki, tmp_path) as opened:
         yield opened

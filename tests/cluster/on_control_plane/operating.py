@@ -1,6 +1,7 @@
 """An operator, a kubelet's double and a namespace: what most tests of the operator stand on."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from make import cli, runs
 from make.kubelet import Kubelet
 from make.operator import connected, eventually, operator
 
-from ixt_operator.adapters.kubernetes.client import RUNS, Client, Object
+from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, RUNS, SERVICES, Client, Object
 
 MAIN = {"spec": {"containers": [{"name": "main", "image": "stub:1"}]}}
 
@@ -82,6 +83,24 @@ def keys(status: Object) -> dict[str, str]:
         for stage in status["stages"]
         for step in stage["steps"]
     }
+
+
+async def jobs_made(field: Field, name: str) -> Counter[tuple[str, str]]:
+    """Jobs of a run by node and attempt."""
+    jobs = await field.client.list(JOBS, field.kubectl.namespace, labels=f"ixt.dev/run={name}")
+    return Counter(
+        (job["metadata"]["annotations"]["ixt.dev/node"], job["metadata"]["labels"]["ixt.dev/attempt"])
+        for job in jobs
+    )
+
+
+async def left_behind(field: Field, name: str) -> list[str]:
+    """Deployments of a run and Services without a Job: what should be gone when it is complete."""
+    space, labels = field.kubectl.namespace, f"ixt.dev/run={name}"
+    jobs = {job["metadata"]["name"] for job in await field.client.list(JOBS, space, labels=labels)}
+    found = await field.client.list(DEPLOYMENTS, space, labels=labels)
+    found += await field.client.list(SERVICES, space, labels=labels)
+    return [entry["metadata"]["name"] for entry in found if entry["metadata"]["name"] not in jobs]
 
 
 @asynccontextmanager

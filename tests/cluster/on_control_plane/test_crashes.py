@@ -3,45 +3,15 @@
 import json
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import web
-from cluster.control_plane import ControlPlane
-from cluster.on_control_plane.operating import Field, keys
+from cluster.on_control_plane.operating import Field, jobs_made, keys, left_behind
 from make import runs
 from make.operator import Operator, eventually
-from make.proxy import Call, Proxy, failure, proxied
-
-from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, SERVICES
+from make.proxy import Call, Proxy, failure
 
 BOTH: dict[str, Any] = {"arms": [runs.arm("conditioned"), runs.arm("plain", "NextToken")]}
-
-
-@pytest.fixture
-async def proxy(cluster: ControlPlane, tmp_path: Path) -> AsyncIterator[Proxy]:
-    async with proxied(cluster.server, cluster.pki, tmp_path) as opened:
-        yield opened
-
-
-async def made(field: Field, name: str) -> Counter[tuple[str, str]]:
-    """Jobs of a run by node and attempt."""
-    jobs = await field.client.list(JOBS, field.kubectl.namespace, labels=f"ixt.dev/run={name}")
-    return Counter(
-        (job["metadata"]["annotations"]["ixt.dev/node"], job["metadata"]["labels"]["ixt.dev/attempt"])
-        for job in jobs
-    )
-
-
-async def left(field: Field, name: str) -> list[str]:
-    """Deployments of a run and Services without a Job: what should be gone when it is complete."""
-    space, labels = field.kubectl.namespace, f"ixt.dev/run={name}"
-    jobs = {job["metadata"]["name"] for job in await field.client.list(JOBS, space, labels=labels)}
-    found = await field.client.list(DEPLOYMENTS, space, labels=labels)
-    found += await field.client.list(SERVICES, space, labels=labels)
-    return [entry["metadata"]["name"] for entry in found if entry["metadata"]["name"] not in jobs]
 
 
 def what(call: Call) -> str:
@@ -58,7 +28,7 @@ async def test_killed_before_and_after_every_write(field: Field, proxy: Proxy) -
     field.apply(name="undisturbed", **BOTH)
     async with field.operator(kubeconfig=proxy.kubeconfig):
         wanted = keys(await field.until_phase("undisturbed", "Complete"))
-    children = await made(field, "undisturbed")
+    children = await jobs_made(field, "undisturbed")
 
     field.apply(name="disturbed", storage={"uri": "pvc://claim/other"}, **BOTH)
     living: list[Operator] = []
@@ -83,8 +53,8 @@ async def test_killed_before_and_after_every_write(field: Field, proxy: Proxy) -
             await eventually(lambda: not living[-1].process.is_alive() or complete(field))
     status = await field.until_phase("disturbed", "Complete", seconds=1)
     assert keys(status) == wanted
-    assert await made(field, "disturbed") == children
-    assert await left(field, "disturbed") == []
+    assert await jobs_made(field, "disturbed") == children
+    assert await left_behind(field, "disturbed") == []
     assert len(living) > len(disturbed), "every write killed an operator, most of them two"
 
 

@@ -83,12 +83,19 @@ class ApiError(Exception):
 class Client:
     """The verbs. Objects are plain JSON values.
 
-    `fence` is called before every write; it raises when this process may not write any more.
+    `fence` is called before every write; it raises when this process may not write any more. `seen` is told
+    the method and the HTTP status of every request, 0 when no answer came.
     """
 
-    def __init__(self, api: ApiClient, fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        fence: Callable[[], None] = lambda: None,
+        seen: Callable[[str, int], None] = lambda method, status: None,
+    ) -> None:
         self._api = api
         self._fence = fence
+        self._seen = seen
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """An object; None when there is none."""
@@ -172,7 +179,11 @@ class Client:
         try:
             await self.request("DELETE", resource.path(namespace, name), options)
         except ApiError as error:
-            if error.status not in (404, 409):
+            if error.status == 409:
+                found = await self.get(resource, namespace, name)
+                if found and found["metadata"]["uid"] == uid:
+                    raise  # it is still there: the conflict was another one
+            elif error.status != 404:
                 raise
 
     async def request(
@@ -190,6 +201,7 @@ class Client:
             self._fence()
         parameters = [(name, value) for name, value in (query or {}).items() if value]
         headers = {"Accept": "application/json", "Content-Type": content_type}
+        status = 0
         try:
             async with asyncio.timeout(timeout):
                 request = await self._api.param_serialize(
@@ -199,6 +211,7 @@ class Client:
                 limit = aiohttp.ClientTimeout(total=timeout)
                 answer = await self._api.call_api(*request, _request_timeout=limit)
                 text: bytes = await answer.read()  # type: ignore[no-untyped-call]
+            status = answer.status
         except ApiException as error:
             raise ApiError(error.status or 0, error.reason or "", str(error.reason)) from None
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
@@ -206,7 +219,9 @@ class Client:
             raise ApiError(
                 0, "Unreachable", f"{method} {path}: no answer from the API server ({said})"
             ) from None
-        return _answer(method, path, answer.status, answer.headers, text)
+        finally:
+            self._seen(method, status)
+        return _answer(method, path, status, answer.headers, text)
 
 
 def _answer(method: str, path: str, status: int, headers: Mapping[str, str], text: bytes) -> Object:

@@ -100,8 +100,12 @@ def lost(seen: Seen, now: float) -> Lost:
     return found
 
 
-def podless(seen: Seen, now: float) -> list[Object]:
-    """Jobs whose pods cannot even be made: quota, admission, Pod Security. (A Deployment says so itself.)"""
+PODLESS_SECONDS = 5.0
+"""A Job that has no pod after this long is asked why."""
+
+
+def podless(seen: Seen) -> list[Object]:
+    """Jobs that want pods and have none. (A Deployment says itself why it has none.)"""
     have = {_label(pod, CHILD) for pod in seen.pods}
     return [
         job
@@ -110,11 +114,7 @@ def podless(seen: Seen, now: float) -> list[Object]:
         and _ended_at(job) is None
         and "deletionTimestamp" not in job["metadata"]
         and not job["spec"].get("suspend")
-        and now >= unix(job["metadata"]["creationTimestamp"]) + PODLESS_SECONDS
     ]
-
-
-PODLESS_SECONDS = 5.0
 
 
 def unix(time: str) -> float:

@@ -20,7 +20,7 @@ from ixt_operator.adapters.kubernetes.client import (
     owned_by,
     resource_of,
 )
-from ixt_operator.adapters.kubernetes.observe import Seen, lost, observed, podless
+from ixt_operator.adapters.kubernetes.observe import PODLESS_SECONDS, Seen, lost, observed, podless, unix
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child
@@ -63,8 +63,16 @@ class KubernetesPlatform:
         seen = self._cache.of_run(uid)
         now = time.time()
         await self._tend(seen, now)
-        why = {job["metadata"]["name"]: await self._failed_create(job) for job in podless(seen, now)}
+        why = {
+            job["metadata"]["name"]: await self._failed_create(job)
+            for job in podless(seen)
+            if now >= unix(job["metadata"]["creationTimestamp"]) + PODLESS_SECONDS
+        }
         return observed(seen, self._progress, why)
+
+    def again(self) -> float | None:
+        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made."""
+        return PODLESS_SECONDS if podless(self._cache.of_run(self._run.metadata.uid)) else None
 
     async def create(self, child: Child) -> None:
         """Create a child's objects, its pods' needs first. Raises Refused."""
