@@ -1,0 +1,70 @@
+"""What people and machines read: kubectl's columns, conditions, Events, progress, metrics."""
+
+from cluster.on_control_plane.operating import Field
+from make import cli
+from make.operator import eventually
+from make.proxy import Proxy
+from prometheus_client.parser import text_string_to_metric_families
+
+from ixt_workloads.contract import metrics as names
+
+TRAIN = "pretrain/train/plain-s0"
+
+
+async def test_kubectl_shows_a_run_waits_for_it_and_tells_its_events(field: Field) -> None:
+    async with field.operator():
+        name = field.apply(**cli.PLAIN)
+        await field.until_phase(name, "Complete")
+    field.kubectl("wait", "--for=condition=Complete", f"ixtrun/{name}", "--timeout=5s")
+    header, line = field.kubectl("get", "ixt").splitlines()
+    assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "AGE"]
+    assert line.split()[:2] == [name, "Complete"]
+    told = field.kubectl("describe", "ixtrun", name).partition("Events:")[2]
+    for word in ("StepStarted", "StepComplete", "RunComplete", "ixt-operator"):
+        assert word in told
+
+
+async def test_progress_of_a_pod_reaches_the_status_with_its_eta(field: Field) -> None:
+    field.misbehave({TRAIN: {"*": {"seconds": 60}}})
+    async with field.operator():
+        name = field.apply(**cli.PLAIN)
+        status = await field.until(name, lambda status: bool(status.get("summary", {}).get("eta")))
+        step = next(each for each in status["stages"][0]["steps"] if each["name"] == "train/plain")
+        assert step["done"] > 0
+        assert step["unit"] == "parts"
+
+
+async def test_an_idle_operator_writes_its_lease_and_nothing_else(field: Field, proxy: Proxy) -> None:
+    async with field.operator(kubeconfig=proxy.kubeconfig):
+        name = field.apply(**cli.PLAIN)
+        await field.until_phase(name, "Complete")
+
+        def renewals() -> int:
+            return sum(method == "PUT" and "/leases/" in path for method, path in proxy.calls)
+
+        now = renewals()
+        await eventually(lambda: renewals() > now)  # what followed the last status is over
+        start = len(proxy.calls)
+        now = renewals()
+        await eventually(lambda: renewals() > now + 1)
+        writes = [path for method, path in proxy.calls[start:] if method != "GET"]
+    assert all("/leases/" in path for path in writes)
+
+
+async def test_metrics_bear_the_names_of_the_registry(field: Field) -> None:
+    known = {entry.name for entry in vars(names).values() if isinstance(entry, names.Metric)}
+    async with field.operator() as operator:
+        name = field.apply(**cli.PLAIN)
+        await field.until_phase(name, "Complete")
+        families = {each.name: each for each in text_string_to_metric_families(operator.metrics())}
+    assert {name.removesuffix("_created") for name in families} <= known
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    space = field.kubectl.namespace
+    assert samples["ixt_runs", space, "Complete"] == 1
+    assert samples["ixt_run_progress_ratio", space, name] == 1
+    assert samples["ixt_operator_api_requests_total", "201", "POST"] >= 5
+    assert samples["ixt_operator_leader",] == 1
