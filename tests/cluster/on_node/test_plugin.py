@@ -1,0 +1,13 @@
+"""`kubectl ixt` as a user starts it."""
+
+from cluster.on_node.operating import Site
+
+
+def test_the_plugin_tells_of_a_run(site: Site) -> None:
+    site.apply()
+    site.wait("Complete")
+    assert "Complete" in site.ixt("status", "test")
+    logs = site.ixt("logs", "test", "train/conditioned")
+    assert all(line.startswith("[pod/") for line in logs.splitlines())
+    assert "Committed" in logs
+    assert "pretrain/prepare/conditioned" in site.ixt("why", "test", "pretrain/prepare/conditioned")
