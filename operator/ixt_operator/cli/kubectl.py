@@ -161,7 +161,7 @@ def report(
     run = IXTRun.model_validate(_without_status(manifest))
     runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
     command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), steps[-1].key, "report.html")
-    child = tool_child(run, runtime, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
+    child = tool_child(run, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
     page = _output_of(run, runtime, child)
     output.write_bytes(gzip.decompress(base64.b64decode(page)))
     typer.echo(output)
@@ -207,10 +207,24 @@ def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
         container["volumeMounts"] = [mount for mount in mounts if mount["name"] != "ixt-task"]
     try:
         _kubectl("create", "-f", "-", stdin=dump(job))
-        _kubectl("wait", f"job/{child.name}", "--for=condition=Complete", f"--timeout={FETCH_SECONDS}s")
+        if not _ended_well(child.name):
+            said = _kubectl("logs", f"job/{child.name}", "--tail=5")
+            _stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
         return _kubectl("logs", f"job/{child.name}")
     finally:
         _kubectl("delete", "job", child.name, "--ignore-not-found", "--wait=false")
+
+
+def _ended_well(job: str) -> bool:
+    """Wait for a Job's end; whether it completed."""
+    deadline = time.monotonic() + FETCH_SECONDS
+    while time.monotonic() < deadline:
+        conditions = _json("get", "job", job).get("status", {}).get("conditions", [])
+        ended = {entry["type"] for entry in conditions if entry["status"] == "True"}
+        if ended & {"Complete", "Failed"}:
+            return "Complete" in ended
+        time.sleep(1)
+    return False
 
 
 def _history(configs: list[Any]) -> list[Entry]:

@@ -132,9 +132,8 @@ def judge_child(
     )
 
 
-def tool_child(run: IXTRun, runtime: IXTRuntime, name: str, command: tuple[str, ...]) -> Child:
+def tool_child(run: IXTRun, name: str, command: tuple[str, ...]) -> Child:
     """A child that is no step: a command beside the run's storage, with the run's credentials."""
-    entry = runtime.spec.role(Role.WORKER)
     return Child(
         name=name,
         kind=ChildKind.TASKS,
@@ -142,7 +141,7 @@ def tool_child(run: IXTRun, runtime: IXTRuntime, name: str, command: tuple[str, 
         node="tool",
         key="",
         attempt=0,
-        argv=(*(entry.command if entry else ()), *command),
+        argv=command,
         secrets=_secrets(run),
         claims=claims(run),
         overrides=_overrides(run, Role.WORKER),
