@@ -7,8 +7,8 @@ Prepare step on what Inventory and Annotate made of it (15 % of the documents wi
 front), from its first line to the commit: join, tokens, masks, packing, Arrow files, hashes. The peer counts
 the tokens of the same documents in batches of 1,000. Each round is a process that has imported all it needs
 when the time starts; rounds alternate. Only tokens of documents count, for both.
-`--memory GB` then makes a jsonl of that size and says the largest resident memory that a process of Inventory
-and Prepare had, and their seconds.
+`--memory GB` (with `--rounds 0`: nothing else) makes a jsonl of that size and says the largest resident
+memory that a process of Inventory and Prepare had, and their seconds.
 The last line is JSON: tokens a second of both by round and the median of their ratios, beside it the same by
 seconds of processor time, which a busy machine disturbs less, and the packing's padding.
 """
@@ -67,7 +67,7 @@ def main() -> None:
         texts = _texts()
         print(f"{len(texts)} documents, {sum(map(len, texts)) / 1e6:.1f} million characters", flush=True)
         _train_tokenizer(folder / "tokenizer", texts)
-        found = _rates(folder, texts, arguments.rounds, arguments.length)
+        found = _rates(folder, texts, arguments.rounds, arguments.length) if arguments.rounds else {}
         if arguments.memory:
             found["memory"] = _memory(folder / "large", texts, arguments.memory, arguments.length)
     print(json.dumps({"benchmark": "prepare", **found}))
@@ -149,12 +149,11 @@ def _rates(folder: Path, texts: Sequence[str], rounds: int, length: int) -> dict
 
 
 def _ours(file: Path) -> dict[str, float]:
-    import transformers.models.auto.tokenization_auto  # noqa: F401 - what the step would import
-
+    sys.modules["torch"] = None  # type: ignore[assignment] # as the step itself does: it needs none
+    import ixt_workloads.tokenizer  # noqa: F401 - what the step imports later
     from ixt_workloads.progress import Reporter
     from ixt_workloads.step import Step
     from ixt_workloads.steps.prepare import __main__ as prepare
-    from ixt_workloads.steps.prepare import blocks, joined, tokens  # noqa: F401
     from ixt_workloads.store import Artifact, open_store
 
     task = Task.model_validate_json(file.read_bytes())

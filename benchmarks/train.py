@@ -240,7 +240,7 @@ def _write_data(folder: Path, size: Size) -> None:
     while sum(len(document.body) for document in documents) < SEQUENCES * size.length:
         length = round(dice.lognormvariate(5.3, 0.8))  # half of them longer than 200 tokens
         body = ids.integers(0, size.vocabulary, length, dtype=np.uint32)
-        documents.append(Tokenized(nothing, nothing.astype(np.uint8), body, np.ones(length, np.uint8)))
+        documents.append(Tokenized(nothing, nothing.astype(np.uint8), body, np.ones(length, np.uint8), 0))
     counts = Counts(documents=len(documents))
     places = [(number, 0) for number in range(len(documents))]
     data = packed_file(documents, places, size.length, size.vocabulary, pad=0, cut=True, counts=counts)

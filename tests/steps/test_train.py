@@ -1,5 +1,6 @@
 """Training as a user sees it: what comes out, what survives, and what is said when it fails."""
 
+import copy
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from ixt_workloads.contract.steps import (
     StageType,
 )
 from ixt_workloads.feedback.rendering import conditioned
-from ixt_workloads.steps.train import exchange
+from ixt_workloads.steps.train import exchange, onednn
 from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Layout, make_batch
 from ixt_workloads.steps.train.schedule import Order, learning_rate
 from ixt_workloads.store import Artifact
@@ -99,8 +100,9 @@ class Row:
         self.starts = [sum(map(len, segments[:place])) for place in range(len(segments))]
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("layout", list(Layout))
-def test_packed_documents_do_not_see_each_other(layout: Layout) -> None:
+def test_packed_documents_do_not_see_each_other(layout: Layout, bf16: bool) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config()).eval()
     rows = [
@@ -113,21 +115,39 @@ def test_packed_documents_do_not_see_each_other(layout: Layout) -> None:
         for row in rows
         for segment in row
     ]  # fmt: skip
-    model.set_attn_implementation(ATTENTION if layout is Layout.FLAT else "sdpa")
+    model.set_attn_implementation(ATTENTION)
     batch = make_batch([Row(row) for row in rows], layout, torch.device("cpu"))
-    packed = model(**batch.inputs).logits.reshape(2, LENGTH, -1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        packed = model(**batch.inputs).logits.float().reshape(2, LENGTH, -1)
     together = [
         packed[number, row.starts[place] : row.starts[place] + len(segment)]
         for number, (row, segments) in enumerate(zip(map(Row, rows), rows, strict=True))
         for place, segment in enumerate(segments)
     ]
     for left, right in zip(together, alone, strict=True):
-        torch.testing.assert_close(left, right, atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(left, right, atol=5e-3 if bf16 else 2e-6, rtol=2e-2 if bf16 else 1e-5)
     labels = batch.labels.reshape(2, LENGTH)
     assert labels[0, :8].tolist() == [6, 7, 8, 9, IGNORED, 11, 12, IGNORED]
     assert batch.tokens == 38 + 64
     assert batch.targets == 102 - 5
     assert batch.squares == 25 + 9 + 900 + 400 + 44**2
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_layers_by_onednn_are_linear_layers(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "_pays", lambda: True)
+    torch.manual_seed(0)
+    plain, values = torch.nn.Linear(24, 40, bias=bias), torch.randn(3, 16, 24)
+    other = copy.deepcopy(plain)
+    onednn.use_onednn(other)
+    found = []
+    for layer in (plain, other):
+        given = values.clone().requires_grad_()
+        output = layer(given)
+        output.square().sum().backward()
+        found.append([output, given.grad, *(value.grad for value in layer.parameters())])
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
 
 
 # --- What comes out ---

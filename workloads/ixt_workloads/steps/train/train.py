@@ -30,8 +30,9 @@ from ixt_workloads.evaluation import Evaluation, read_holdout
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.flops import ModelShape, judging_flops, training_flops
 from ixt_workloads.step import Step
-from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Batch, Layout, layout_for, make_batch
+from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Batch, layout_for, make_batch
 from ixt_workloads.steps.train.checkpoint import Checkpoints, named_tensors
+from ixt_workloads.steps.train.onednn import use_onednn
 from ixt_workloads.steps.train.parallel import (
     Plan,
     adamw,
@@ -82,10 +83,12 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
     _check_context(model.config, length)
     parameters = sum(value.numel() for value in model.parameters())
     plan = decide(settings, shape, parameters, length, place)
-    layout = layout_for(length, place.device, compiled=plan.compiled, bf16=bf16)
+    layout = layout_for(place.device, compiled=plan.compiled, bf16=bf16)
     model.config.use_cache = False
-    model.set_attn_implementation(ATTENTION if layout is Layout.FLAT else "sdpa")
+    model.set_attn_implementation(ATTENTION)
     model.to(place.device).train()
+    if place.device.type == "cpu" and not bf16:
+        use_onednn(model)
     if plan.compiled:
         for layer in decoder_layers(model):
             layer.compile()
