@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--max-sums", type=int, default=18, help="most sums on a sheet, up to 26 (%(default)s)"
     )
-    parser.add_argument("--conversations", type=int, default=2_000, help="in sft.jsonl (%(default)s)")
+    parser.add_argument("--conversations", type=int, default=4_000, help="in sft.jsonl (%(default)s)")
     parser.add_argument("--min-turns", type=int, default=6, help="fewest questions in one (%(default)s)")
     parser.add_argument("--max-turns", type=int, default=10, help="most questions in one (%(default)s)")
     parser.add_argument("--tasks", type=int, default=200, help="problems a task file (%(default)s)")
