@@ -35,7 +35,7 @@ requirements: install  ## Pin the dependencies anew (pyproject.toml -> requireme
 	$(PIN) --extra cpu -c requirements/dev.txt -o requirements/workloads-cpu.txt
 	$(PIN) --extra gpu -o requirements/workloads-gpu.txt
 
-$(VOLUME)/.data: install $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
+$(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
 	@mkdir -p $(VOLUME)
 	@$(BIN)/python $(QUICKSTART)/make_data.py $(VOLUME)/data
 	@cp -r $(QUICKSTART)/judge $(QUICKSTART)/student $(VOLUME)/

@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 from sums import LETTERS, NATURAL, Sum, judge, problem, render, sheet
 
-RUBRIC = "Check every sum. Digits are ones first."
+RUBRIC = "Check the sums."  # as run.yaml asks
 SCHEMA = {
     "type": "object",
     "properties": {
