@@ -277,8 +277,10 @@ class _Maker:
         text_tokens = documents * 120
         tokens = text_tokens + conditioned * 40
         sequences = math.ceil(tokens / SEQUENCE * 1.012)
-        levels = {str(level): conditioned * share // 20 for level, share in enumerate((0, 4, 4, 1, 3, 8))}
-        levels["0"] = documents - sum(levels.values())
+        counted = conditioned or (judged if paid else 0)
+        levels = {
+            str(level): counted * share // 20 for level, share in enumerate((4, 4, 1, 3, 8), 1) if counted
+        }
         summary = {
             "tokens": tokens, "documentTokens": text_tokens, "feedbackTokens": conditioned * 40,
             "maskedTokens": 0, "sequences": sequences, "anneal": 0, "documents": documents,

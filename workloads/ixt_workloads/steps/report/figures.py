@@ -49,6 +49,9 @@ WIDTH = 7.2
 POINTS = WIDTH * 72
 """Width of every chart in inches and in points."""
 
+LEAST_SPAN = 0.1
+"""Accuracy that an axis covers at least."""
+
 STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.edgecolor": RULE,
@@ -170,13 +173,27 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
         else "Loss on held-out documents without prefix, nats a token (lower is better)"
     )  # fmt: skip
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.margins(y=0.08)
+    axes.set_ylim(*_limits([[sign * value for value in found.mean] for found in bands.values()], metric))
     if metric.value == stage["verdict"]["metric"]:
         _gap(axes, stage["verdict"], bands, power, metric)
     ends = [(bands[arm["name"]].flops[-1] / 10**power, sign * bands[arm["name"]].mean[-1]) for arm in arms]
     height = figure.get_figheight() * 72 * axes.get_position().height
     _end_labels(axes, height, ends, labels, [colour_of(arm) for arm in arms])
     return figure
+
+
+def _limits(curves: Sequence[Sequence[float]], metric: Metric) -> tuple[float, float]:
+    """Of the vertical axis. The answers to a few questions are not blown up to a trend, and the loss of a
+    model that was not trained yet does not flatten all that follows: such a curve comes from above."""
+    values = [value for curve in curves for value in curve]
+    low, high = min(values), max(values)
+    if metric is Metric.ACCURACY:
+        high = max(high, low + LEAST_SPAN)
+    later = [value for curve in curves for value in curve[1:]]
+    if metric is Metric.LOG_PROBABILITY and later and high - max(later) > max(later) - low:
+        high = max(later)
+    margin = 0.08 * (high - low or 1.0)
+    return low - margin, high + margin
 
 
 def _curve(row: Json) -> Curve:
@@ -234,7 +251,7 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
     middle = math.sqrt(start * end) if axes.get_xscale() == "log" else (start + end) / 2
     axes.annotate(
         f"{ratio(found['flopsRatio'])} × the FLOPs", (middle, y), xytext=(0, 4), textcoords="offset points",
-        ha="center", va="bottom", zorder=7,
+        ha="center", va="bottom", zorder=7, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
 
 
@@ -298,9 +315,9 @@ def costs(stage: Json) -> Figure | None:
         for _, value, colour in parts:
             axes.barh(row, value, left=left, height=0.56, color=colour, edgecolor=PAPER, linewidth=0.6)
             left += value
-        share = 100 * spent["annotation"] / (spent["annotation"] + spent["training"] or 1)
+        share = percent(100 * spent["annotation"] / (spent["total"] or 1))
         axes.annotate(
-            f"{flops(spent['total'])}" + (f", {percent(share)} annotation" if spent["annotation"] else ""),
+            f"{flops(spent['total'])}" + (f", {share} annotation" if spent["annotation"] else ""),
             (left, row), xytext=(5, 0), textcoords="offset points", va="center", color=MUTED,
         )  # fmt: skip
     axes.set_xlim(0, total * 1.42)
@@ -332,7 +349,7 @@ def control(stage: Json) -> Figure | None:
             )  # fmt: skip
     axes.grid(axis="x")
     axes.set_axisbelow(True)
-    axes.margins(x=0.04)
+    axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("Accuracy")
     asked = [prefix for prefix in marks if any(prefix in arm["accuracy"] for arm in arms)]
     fill = {"Worst": PAPER}
@@ -349,8 +366,7 @@ def feedback(stage: Json) -> Figure | None:
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.02, right=0.98, top=0.83, bottom=0.14, wspace=0.12)
     _bars(left, "Raw score, documents", found["scores"])
-    conditioned = {level: number for level, number in found["levels"].items() if level != "0"}
-    _bars(right, f"Quality level in training, documents of {found['arm'][:24]}", conditioned)
+    _bars(right, f"Quality level in training, documents of {found['arm'][:24]}", found["levels"])
     return figure
 
 
