@@ -18,7 +18,7 @@ from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
 from ixt_workloads.steps.report.__main__ import run
 from ixt_workloads.steps.report.curves import Curve, band, compare, flops_to, quality_at
-from ixt_workloads.steps.report.figures import spread
+from ixt_workloads.steps.report.figures import limits, spread
 from ixt_workloads.steps.report.numbers import flops, percent, ratio
 from ixt_workloads.steps.report.verdict import Contender, Metric, Verdict, judge
 from ixt_workloads.store import Artifact, open_store
@@ -114,6 +114,18 @@ def test_labels_keep_their_order_and_their_distance(wanted: list[float]) -> None
     assert max(placed) < 100 + 1e-9
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     assert [placed[index] for index in order] == sorted(placed)
+
+
+def test_an_axis_makes_no_trend_of_a_few_right_answers() -> None:
+    low, high = limits([[0.0, 0.0025, 0.0], [0.0, 0.005]], Metric.ACCURACY)
+    assert low <= 0 and high >= 0.1
+
+
+def test_the_loss_before_training_does_not_flatten_what_follows() -> None:
+    low, high = limits([[6.5, 1.5, 1.0], [6.5, 1.4, 1.1]], Metric.LOG_PROBABILITY)
+    assert 0.9 < low < 1.0 and 1.5 < high < 1.6
+    low, high = limits([[1.2, 1.1, 0.9]], Metric.LOG_PROBABILITY)
+    assert low < 0.9 and high > 1.2
 
 
 def test_numbers_read_as_people_write_them() -> None:

@@ -49,6 +49,9 @@ WIDTH = 7.2
 POINTS = WIDTH * 72
 """Width of every chart in inches and in points."""
 
+LABEL = 90
+"""Points that the label of a gap needs."""
+
 LEAST_SPAN = 0.1
 """Accuracy that an axis covers at least."""
 
@@ -173,7 +176,7 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
         else "Loss on held-out documents without prefix, nats a token (lower is better)"
     )  # fmt: skip
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylim(*_limits([[sign * value for value in found.mean] for found in bands.values()], metric))
+    axes.set_ylim(*limits([[sign * value for value in found.mean] for found in bands.values()], metric))
     if metric.value == stage["verdict"]["metric"]:
         _gap(axes, stage["verdict"], bands, power, metric)
     ends = [(bands[arm["name"]].flops[-1] / 10**power, sign * bands[arm["name"]].mean[-1]) for arm in arms]
@@ -182,7 +185,7 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
     return figure
 
 
-def _limits(curves: Sequence[Sequence[float]], metric: Metric) -> tuple[float, float]:
+def limits(curves: Sequence[Sequence[float]], metric: Metric) -> tuple[float, float]:
     """Of the vertical axis. The answers to a few questions are not blown up to a trend, and the loss of a
     model that was not trained yet does not flatten all that follows: such a curve comes from above."""
     values = [value for curve in curves for value in curve]
@@ -248,10 +251,13 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
         "", xy=(end, y), xytext=(start, y), zorder=6,
         arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 2},
     )  # fmt: skip
-    middle = math.sqrt(start * end) if axes.get_xscale() == "log" else (start + end) / 2
+    # Before the first of them reaches the target, both curves lie below it: there the label hides neither.
+    first = min(start, end)
+    place = axes.transAxes.inverted().transform(axes.transData.transform((first, y)))[0]
+    room = place * axes.get_position().width * POINTS
     axes.annotate(
-        f"{ratio(found['flopsRatio'])} × the FLOPs", (middle, y), xytext=(0, 4), textcoords="offset points",
-        ha="center", va="bottom", zorder=7, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
+        f"{ratio(found['flopsRatio'])} × the FLOPs", (first, y), xytext=(0, 4), textcoords="offset points",
+        ha="right" if room > LABEL else "left", va="bottom", zorder=7,
     )  # fmt: skip
 
 
