@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,10 @@ _HELD = pa.schema(
         ("critique", pa.large_string()),
     ]
 )
+
+
+ROWS_READ = 64
+"""Documents that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -129,29 +133,39 @@ def _file(split: str, block: str) -> str:
 def _block(arm: Arm, name: str) -> dict[str, bytes]:
     """The files of a block by split."""
     config = arm.config
-    text = "messages" if is_chat(config) else "text"
-    rows = pq.read_table(arm.inventory.file(f"docs-{name}.parquet"), columns=["id", text]).to_pylist()
+    docs = pq.ParquetFile(arm.inventory.file(f"docs-{name}.parquet"))
+    rows = docs.read(columns=["id"]).to_pylist()
     levelled = prefixes_of(config, rows, arm.bands.of_block(name))
     top = [place for place, (level, _) in enumerate(levelled) if level == config.conditioning.levels]
     chosen = {"main": top if config.method is Method.FILTERED else list(range(len(rows))), "anneal": top}
     levels = Counter(str(level) for level, _ in levelled if level)
-    texts = [row[text] for row in rows]
-    return {split: _packed(arm, texts, levelled, chosen[split], levels) for split in arm.splits}
+    return {
+        split: _packed(arm, _texts(arm, docs, set(chosen[split])), levelled, chosen[split], levels)
+        for split in arm.splits
+    }
+
+
+def _texts(arm: Arm, docs: pq.ParquetFile, places: Set[int]) -> Iterator[str]:
+    """The documents or conversations at these places, in order. They are never all in memory."""
+    column = "messages" if is_chat(arm.config) else "text"
+    batches = docs.iter_batches(ROWS_READ, columns=[column])
+    texts = (text for batch in batches for text in batch.column(0).to_pylist())
+    return (text for place, text in enumerate(texts) if place in places)
 
 
 def _packed(
     arm: Arm,
-    texts: Sequence[str],
+    texts: Iterable[str],
     levelled: Sequence[tuple[int, str]],
     places: Sequence[int],
     levels: Counter[str],
 ) -> bytes:
-    """The file of those of a block's documents that stand at `places`."""
+    """The file of those of a block's documents that stand at `places`, where `texts` are."""
     config, chat = arm.config, is_chat(arm.config)
     loss = config.conditioning.loss_on_feedback or LossOnFeedback.INCLUDE
     length = config.prepare.sequence_length
     make = arm.tokenizing.conversations if chat else arm.tokenizing.documents
-    documents = make([texts[place] for place in places], [levelled[place][1] for place in places], loss)
+    documents = make(texts, [levelled[place][1] for place in places], loss)
     cut = 0
     if chat:
         documents, places, cut = _fitted(documents, places, length)

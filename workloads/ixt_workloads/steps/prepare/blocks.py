@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ixt_workloads.steps.prepare.packing import pack
-from ixt_workloads.steps.prepare.tokens import Tokenized
+from ixt_workloads.steps.prepare.tokens import Tokenized, kind_of
 
 _COUNTS = b"ixt.counts"
 
@@ -85,8 +85,7 @@ def packed_file(
     `vocabulary` is the number of ids there can be; `cut` as in `pack`.
     """
     rows = pack([len(d.prefix) for d in documents], [len(d.body) for d in documents], length, cut=cut)
-    kind = np.uint16 if vocabulary <= 2**16 else np.uint32
-    ids = np.full((len(rows), length), pad, kind)
+    ids = np.full((len(rows), length), pad, kind_of(vocabulary))
     mask = np.zeros((len(rows), length), np.uint8)
     starts: list[list[int]] = []
     lengths = []

@@ -1,7 +1,7 @@
 """Documents and conversations to tokens, in batches that bound the memory."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import LossOnFeedback
 from ixt_workloads.feedback.rendering import conditioned
 
-BATCH_CHARACTERS = 2**21
+BATCH_CHARACTERS = 2**20
 """A tokenizer needs about a hundred bytes a token while it works."""
 
 Span = tuple[int, int]
@@ -48,11 +48,12 @@ class Tokenizing:
         # A tokenizer.json can ask for both, and neither is ours to follow.
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._start = np.asarray(start, np.uint32)
-        eos = tokenizer.eos_token_id
-        self._end = np.asarray([] if eos is None else [eos], np.uint32)
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
         """Ids there can be: more than there are tokens, where a tokenizer leaves some out."""
+        self._kind = kind_of(self.vocabulary)
+        self._start = np.asarray(start, self._kind)
+        eos = tokenizer.eos_token_id
+        self._end = np.asarray([] if eos is None else [eos], self._kind)
         self.pad = eos or 0
 
     def cut(self, texts: Sequence[str], tokens: int) -> list[str]:
@@ -64,12 +65,12 @@ class Tokenizing:
         return found
 
     def documents(
-        self, texts: Sequence[str], prefixes: Sequence[str], loss: LossOnFeedback
+        self, texts: Iterable[str], prefixes: Sequence[str], loss: LossOnFeedback
     ) -> list[Tokenized]:
         """Documents behind their prefixes. Both are tokenised apart: the mask is exact, and the evaluation
         does the same."""
         different = sorted({*prefixes})
-        known = dict(zip(different, map(_ids, self._encode(different)), strict=True))
+        known = dict(zip(different, map(self._ids, self._encode(different)), strict=True))
         found = []
         for prefix, encoding in zip(prefixes, self._encode(texts), strict=True):
             feedback = known[prefix]
@@ -77,12 +78,12 @@ class Tokenizing:
             mask = np.zeros(len(front), np.uint8)
             if loss is LossOnFeedback.INCLUDE:
                 mask[len(self._start) :] = 1
-            body = np.concatenate([_ids(encoding), self._end])
+            body = np.concatenate([self._ids(encoding), self._end])
             found.append(Tokenized(front, mask, body, np.ones(len(body), np.uint8), len(feedback)))
         return found
 
     def conversations(
-        self, messages: Sequence[str], prefixes: Sequence[str], loss: LossOnFeedback
+        self, messages: Iterable[str], prefixes: Sequence[str], loss: LossOnFeedback
     ) -> list[Tokenized]:
         """Conversations, given as JSON, in the tokenizer's chat template: feedback in the system text, and
         what the assistant says as targets."""
@@ -90,7 +91,7 @@ class Tokenizing:
             self._read(json.loads(turns), prefix) for turns, prefix in zip(messages, prefixes, strict=True)
         ]
         found = []
-        nothing = np.zeros(0, np.uint32)
+        nothing = np.zeros(0, self._kind)
         encodings = self._encode([text for text, _, _ in read])
         for encoding, (_, feedback, said) in zip(encodings, read, strict=True):
             starts = np.asarray([offset[0] for offset in encoding.offsets], np.int64)
@@ -99,7 +100,7 @@ class Tokenizing:
             for span in targets:
                 mask[_within(starts, span)] = 1
             count = int(_within(starts, feedback).sum())
-            found.append(Tokenized(nothing, nothing.astype(np.uint8), _ids(encoding), mask, count))
+            found.append(Tokenized(nothing, nothing.astype(np.uint8), self._ids(encoding), mask, count))
         return found
 
     def _read(self, messages: Sequence[Mapping[str, str]], prefix: str) -> tuple[str, Span, list[Span]]:
@@ -147,7 +148,7 @@ class Tokenizing:
             ) from None
         return str(text)
 
-    def _encode(self, texts: Sequence[str]) -> Iterator[Any]:
+    def _encode(self, texts: Iterable[str]) -> Iterator[Any]:
         """Encodings in order, a bounded batch at a time."""
         batch: list[str] = []
         size = 0
@@ -160,9 +161,13 @@ class Tokenizing:
         if batch:
             yield from self._backend.encode_batch(batch, add_special_tokens=False)
 
+    def _ids(self, encoding: Any) -> np.ndarray:
+        return np.asarray(encoding.ids, self._kind)
 
-def _ids(encoding: Any) -> np.ndarray:
-    return np.asarray(encoding.ids, np.uint32)
+
+def kind_of(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
+    """The type of tokens, given the number of ids there can be."""
+    return np.uint16 if vocabulary <= 2**16 else np.uint32
 
 
 def _within(starts: np.ndarray, span: Span) -> np.ndarray:
