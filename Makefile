@@ -37,8 +37,7 @@ requirements: install  ## Pin the dependencies anew (pyproject.toml -> requireme
 
 $(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
 	@mkdir -p $(VOLUME)
-	@$(BIN)/python $(QUICKSTART)/make_data.py $(VOLUME)/data
-	@cp -r $(QUICKSTART)/judge $(QUICKSTART)/student $(VOLUME)/
+	@$(BIN)/python $(QUICKSTART)/make_data.py $(VOLUME)
 	@touch $@
 
 .PHONY: quickstart
@@ -57,6 +56,10 @@ stdlib: $(VOLUME)/.data  ## A run over real text: sources of Python's standard l
 .PHONY: judge
 judge: install  ## Train the quickstart's judge again.
 	$(BIN)/python $(QUICKSTART)/train_judge.py --out $(QUICKSTART)/judge
+
+.PHONY: judge-agreement
+judge-agreement: install  ## Serve the judge and measure how far it agrees with the truth.
+	$(BIN)/python benchmarks/judge.py
 
 .PHONY: lint
 lint: install  ## ruff, mypy --strict, import contracts.

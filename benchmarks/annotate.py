@@ -66,7 +66,7 @@ def main() -> None:
         print(json.dumps({"documentsPerSecond": len(texts) / seconds}))
         return
     found: dict[str, list[float]] = {"ours": [], "vllm": []}
-    with tempfile.TemporaryDirectory() as place, _server(folder, Path(place)) as url:
+    with tempfile.TemporaryDirectory() as place, served(_judge(folder), Path(place)) as url:
         for turn in range(-1, arguments.rounds):
             # Whoever starts changes; the round before the first warms both the server and the page cache.
             for who in sorted(found, reverse=turn % 2 == 1):
@@ -115,19 +115,20 @@ def _texts(number: int, seed: str) -> list[str]:
     ]
 
 
-def _task(folder: Path, storage: str) -> Task:
-    config = AnnotateConfig(judge=_judge(folder), gates=Gates(max_invalid_percent=100))
+def _task(judge: Judge, storage: str) -> Task:
+    config = AnnotateConfig(judge=judge, gates=Gates(max_invalid_percent=100))
     names = {"name": "bench/annotate", "key": "1" * 32, "run": "bench", "run_uid": "bench"}
     inputs = {"inventory": "0" * 32}
     return Task(config=config, storage=storage, inputs=inputs, attempt=0, indexes=1, **names)
 
 
 @contextlib.contextmanager
-def _server(folder: Path, place: Path) -> Iterator[str]:
+def served(judge: Judge, place: Path) -> Iterator[str]:
+    """The address of vLLM serving a judge as a run's server does; its log lies in `place`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (place / "task.json").write_text(_task(folder, f"file://{place}").model_dump_json())
+    (place / "task.json").write_text(_task(judge, f"file://{place}").model_dump_json())
     env = {"IXT_TASK": str(place / "task.json"), "IXT_PORT_HTTP": str(port), "IXT_HOST": "127.0.0.1"}
     with (place / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -167,7 +168,7 @@ def _ours(folder: Path, url: str, texts: list[str]) -> float:
             names.append(f"docs-{len(names):05d}.parquet")
             writer.add(names[-1], sink.getvalue().to_pybytes())
         writer.commit({"documents": len(texts)}, names)
-        task = _task(folder, f"file://{place}")
+        task = _task(_judge(folder), f"file://{place}")
         step = Step(task=task, index=0, store=storage, reporter=Reporter())
         shards = Shards(step)
         work = Work(step, shards, step.config, ModelShape.from_folder(folder))

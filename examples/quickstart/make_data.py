@@ -1,11 +1,13 @@
-"""Write the quickstart's data: a corpus of mixed quality, conversations of mixed quality, and tasks.
+"""Fill the quickstart's volume: a corpus of mixed quality, conversations of mixed quality, tasks, and models.
 
-    python make_data.py OUT [--documents 10000] [--seed 0]
+    python make_data.py VOLUME [--documents 10000] [--seed 0]
 
-OUT/corpus.jsonl.gz  {"text", "truth"}       exercise sheets for pre-training
-OUT/sft.jsonl        {"messages", "truth"}   the same sums as questions and answers
-OUT/tasks/*.jsonl    {"prompt", "answer"}    sums that no document and no conversation contains: `carry`
-                                             needs at least one carry, `plain` needs none
+data/corpus.jsonl.gz  {"text", "truth"}       exercise sheets for pre-training
+data/sft.jsonl        {"messages", "truth"}   the same sums as questions and answers
+data/tasks/*.jsonl    {"prompt", "answer"}    sums that no document and no conversation contains: `carry`
+                                              needs at least one carry, `plain` needs none
+judge, student        copies of the folders beside this script
+
 Three sheets in ten are right throughout, most others drop every carry, a few follow other wrong rules; rates
 vary, so quality comes in grades. `truth` is for measuring the judge: training on it would be cheating.
 The same arguments write the same bytes.
@@ -17,6 +19,7 @@ import argparse
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -84,7 +87,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="directory to write to")
+    parser.add_argument("volume", type=Path, help="folder that the run's claim holds")
     parser.add_argument("--documents", type=int, default=10_000, help="sheets in the corpus (%(default)s)")
     parser.add_argument("--min-sums", type=int, default=12, help="fewest sums on a sheet (%(default)s)")
     parser.add_argument(
@@ -106,12 +109,21 @@ def main() -> None:
     rng = random.Random(args.seed)
     tasks = held_out(rng, args.digits, args.tasks)
     taken = {found for problems in tasks.values() for found in problems}
-    write(args.out / "corpus.jsonl.gz", corpus(rng, args, taken))
-    write(args.out / "sft.jsonl", conversations(rng, args, taken))
+    data = args.volume / "data"
+    write(data / "corpus.jsonl.gz", corpus(rng, args, taken))
+    write(data / "sft.jsonl", conversations(rng, args, taken))
     for name, problems in tasks.items():
         rows = ({"prompt": f"a) {a}+{b}=", "answer": add(a, b)} for a, b in problems)
-        write(args.out / "tasks" / f"{name}.jsonl", rows)
-    print(f"{args.documents} documents, {args.conversations} conversations, {len(taken)} tasks in {args.out}")
+        write(data / "tasks" / f"{name}.jsonl", rows)
+    for model in ("judge", "student"):
+        # Contents alone: a volume may allow neither modes nor times to be set.
+        shutil.copytree(
+            Path(__file__).with_name(model),
+            args.volume / model,
+            copy_function=shutil.copyfile,
+            dirs_exist_ok=True,
+        )
+    print(f"{args.documents} documents, {args.conversations} conversations, {len(taken)} tasks in {data}")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def mounted(kubectl: Kubectl) -> Iterator[Mounted]:
 def _folders() -> list[str]:
     """What the interpreter reads: the system's libraries, itself, its packages, and this checkout's."""
     wanted = {Path("/usr"), *(Path(folder).resolve() for folder in (sys.base_prefix, sys.prefix))}
-    wanted |= {ROOT / "workloads", ROOT / "operator"}
+    wanted |= {ROOT / "workloads", ROOT / "operator", ROOT / "examples"}
     return [
         str(folder)
         for folder in sorted(wanted)

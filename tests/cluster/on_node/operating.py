@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster import python
+from cluster import python, quickstart
 from cluster.kubectl import Kubectl
 from make import cli, runs
 from make.chart import NAMESPACE
@@ -37,12 +37,25 @@ class Site:
     """Where a test works. Its runtimes are called `NAMESPACE-stubs` and `NAMESPACE-engines`."""
 
     kubectl: Kubectl
-    volume: Path
-    """What the claim CLAIM holds; its parent is an IXT_PVC_ROOT."""
+    folder: Path
+    mounted: python.Mounted
 
     @property
     def name(self) -> str:
         return self.kubectl.namespace
+
+    @property
+    def volume(self) -> Path:
+        """What the claim CLAIM holds; its parent is an IXT_PVC_ROOT."""
+        return self.folder / "volumes" / CLAIM
+
+    def adapt(self, pod: dict[str, Any]) -> None:
+        """Have a pod run this checkout's Python instead of that of an image."""
+        (main,) = pod["containers"]
+        _with_python(main, self.mounted)
+        pod["volumes"] += self.mounted.volumes
+        image = "/opt/ixt/quickstart"
+        main["command"] = [word.replace(image, str(quickstart.FOLDER)) for word in main["command"]]
 
     def apply(self, *, name: str = "test", **spec: Any) -> str:
         """Apply a run, over stubs unless told otherwise; its name."""
@@ -124,11 +137,11 @@ def site(kubectl: Kubectl, folder: Path) -> Iterator[Site]:
     volume.mkdir(parents=True)
     volume.chmod(0o777)  # Pods are not root.
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl.apply(*_volume(kubectl.namespace, volume))
+    kubectl.apply(_volume(kubectl.namespace, volume), quickstart.claim())
     with python.mounted(kubectl) as mounted:
         for kind, command in (("stubs", cli.STUB), ("engines", ())):
             kubectl.apply(runtime(f"{kubectl.namespace}-{kind}", mounted, command))
-        found = Site(kubectl, volume)
+        found = Site(kubectl, folder, mounted)
         found.misbehave({})
         try:
             yield found
@@ -144,14 +157,8 @@ def runtime(name: str, mounted: python.Mounted, command: tuple[str, ...]) -> dic
     for role in found["spec"]["roles"]:
         spec = role["template"]["spec"]
         (main,) = spec["containers"]
-        main["resources"] = {"requests": {"cpu": "50m", "memory": "64Mi"}}
-        main["imagePullPolicy"] = "Never"
-        main["env"] += [
-            {"name": "PATH", "value": f"{Path(python.EXECUTABLE).parent}:/usr/bin:/bin"},
-            {"name": "OMP_NUM_THREADS", "value": "1"},
-            {"name": "IXT_STUB_SCRIPT", "value": f"/ixt/volumes/{CLAIM}/{SCRIPT}"},
-        ]
-        main["volumeMounts"] += mounted.mounts
+        _with_python(main, mounted)
+        main["env"].append({"name": "IXT_STUB_SCRIPT", "value": f"/ixt/volumes/{CLAIM}/{SCRIPT}"})
         spec["volumes"] += mounted.volumes
         role["command"] = list(command)
     roles = found["spec"]["roles"]
@@ -159,18 +166,26 @@ def runtime(name: str, mounted: python.Mounted, command: tuple[str, ...]) -> dic
     return {**found, "apiVersion": API_VERSION, "kind": "IXTRuntime", "metadata": {"name": name}}
 
 
-def _volume(namespace: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A volume by hand, as an administrator makes one."""
-    unique = f"{namespace}-{CLAIM}"
-    common = {"accessModes": ["ReadWriteMany"], "storageClassName": "by-hand"}
-    volume = {
-        **common,
-        "capacity": {"storage": "1Gi"},
+def _with_python(main: dict[str, Any], mounted: python.Mounted) -> None:
+    main["image"] = IMAGE
+    main["imagePullPolicy"] = "Never"
+    main["resources"] = {"requests": {"cpu": "50m", "memory": "64Mi"}}
+    main.setdefault("env", []).extend(
+        [
+            {"name": "PATH", "value": f"{Path(python.EXECUTABLE).parent}:/usr/bin:/bin"},
+            {"name": "OMP_NUM_THREADS", "value": "1"},
+        ]
+    )
+    main["volumeMounts"] += mounted.mounts
+
+
+def _volume(namespace: str, folder: Path) -> dict[str, Any]:
+    """A volume by hand, as an administrator makes one, for the claim that has no storage class."""
+    spec = {
+        "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+        "capacity": {"storage": "2Gi"},
         "hostPath": {"path": str(folder), "type": "Directory"},
         "claimRef": {"namespace": namespace, "name": CLAIM},
     }
-    claim = {**common, "volumeName": unique, "resources": {"requests": {"storage": "1Gi"}}}
-    return (
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": unique}, "spec": volume},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": claim},
-    )
+    name = f"{namespace}-{CLAIM}"
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from cluster.kubectl import Kubectl
 from cluster.node import NAME, NodeCluster
 from cluster.on_node.operating import CLAIM, Site
@@ -10,6 +11,7 @@ from make.chart import CHART, RELEASE, helm
 from make.processes import until
 
 TRAIN = "pretrain/train/conditioned-s0"
+PREPARE = "pretrain/prepare/conditioned"
 GO = f"/ixt/volumes/{CLAIM}/go"
 
 
@@ -72,6 +74,27 @@ def test_a_training_pod_is_killed(site: Site) -> None:
     assert attempts(site)[TRAIN] == 2
 
 
+@pytest.mark.timeout(400)
+def test_the_kubelet_is_stopped_and_comes_back(site: Site, cluster: NodeCluster, release: Kubectl) -> None:
+    hold(site, PREPARE)
+    site.apply()
+    (pod,) = held(site, node=PREPARE)
+    name = f"pod/{pod['metadata']['name']}"
+    cluster.stop("kubelet")
+    try:
+        # Not ready after 50 s; evicted 30 s later; gone after its grace of 30 s, or so it should be; and 30 s
+        # after that nobody is waited for any more.
+        lost = ("wait", "--for=jsonpath={.status.reason}=NodeLost", name, "--timeout=240s")
+        site.kubectl(*lost)
+    finally:
+        cluster.start("kubelet")
+    go(site)
+    site.wait("Complete", seconds=240)
+    assert attempts(site)[PREPARE] == 2
+    site.wait("Ready", f"node/{NAME}")
+    release("rollout", "status", f"deployment/{RELEASE}", "--timeout=90s")
+
+
 def test_too_little_memory(site: Site) -> None:
     site.misbehave({TRAIN: {"*": {"wait_for": GO}}})
     limited = {"resources": {"requests": {"memory": "8Mi"}, "limits": {"memory": "8Mi"}}}
@@ -85,9 +108,27 @@ def test_an_image_that_cannot_be_pulled(site: Site) -> None:
     until(lambda: "ErrImageNeverPull" in message(site))
 
 
+def test_a_secret_that_is_missing(site: Site) -> None:
+    site.apply(storage={"uri": f"pvc://{CLAIM}/runs", "credentialsSecretName": "keys"})
+    until(lambda: 'secret "keys" not found' in message(site))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"A": "b"}}
+    site.kubectl.apply(secret)
+    site.wait("Complete")
+
+
 def test_a_claim_that_is_missing(site: Site) -> None:
     site.apply(storage={"uri": "pvc://nothing/runs"})
     until(lambda: 'persistentvolumeclaim "nothing" not found' in message(site))
+
+
+def test_a_quota_that_is_exceeded(site: Site) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+    site.kubectl.apply({**quota, "spec": {"hard": {"pods": "0"}}})
+    site.kubectl("wait", "--for=jsonpath={.status.hard}", "quota/none", "--timeout=30s")
+    site.apply()
+    until(lambda: "exceeded quota" in message(site))
+    site.kubectl("delete", "quota", "none")
+    site.wait("Complete")
 
 
 def test_suspend_and_resume(site: Site) -> None:

@@ -1,9 +1,11 @@
 """`kubectl ixt` as a user starts it."""
 
+from pathlib import Path
+
 from cluster.on_node.operating import Site
 
 
-def test_the_plugin_tells_of_a_run(site: Site) -> None:
+def test_the_plugin_tells_of_a_run(site: Site, tmp_path: Path) -> None:
     site.apply()
     site.wait("Complete")
     assert "Complete" in site.ixt("status", "test")
@@ -11,3 +13,5 @@ def test_the_plugin_tells_of_a_run(site: Site) -> None:
     assert all(line.startswith("[pod/") for line in logs.splitlines())
     assert "Committed" in logs
     assert "pretrain/prepare/conditioned" in site.ixt("why", "test", "pretrain/prepare/conditioned")
+    site.ixt("report", "test", "-o", str(tmp_path / "report.html"))
+    assert (tmp_path / "report.html").read_text() == "<p>a stub wrote it</p>"
