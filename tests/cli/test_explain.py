@@ -249,6 +249,20 @@ def test_gc_deletes_when_told_what_no_run_needs(desk: Desk) -> None:
     assert started(desk.run().out) == ["pretrain/inventory"]
 
 
+def test_gc_keeps_what_a_stage_needs_that_a_later_run_did_not_get_to(desk: Desk) -> None:
+    """The first stage's Inventory has named what the edited run needs, the second's has not."""
+    desk.write(**cli.PLAIN, stages=[cli.stage(), cli.stage("midtrain", type="Midtrain")])
+    assert desk.run().code == 0
+    done = desk.node_keys()
+    desk.tell({"midtrain/inventory": {"*": {"exit": 65}}})
+    edited = cli.stage(train={"optimizer": {"learningRate": "1e-3"}})
+    desk.write(**cli.PLAIN, stages=[edited, cli.stage("midtrain", type="Midtrain")])
+    assert desk.run().code == 1
+    assert desk.node_keys()["pretrain/train/plain-s0"] != done["pretrain/train/plain-s0"]
+    desk.ixt("gc", "run.yaml", "--older-than-days", "0", "--delete")
+    assert desk.manifests().keys() >= set(done.values())
+
+
 def test_gc_keeps_what_another_run_needs(desk: Desk) -> None:
     assert desk.run().code == 0
     desk.write(file="other.yaml", name="other", judge=None, arms=[runs.arm("b", "NextToken", seeds=[7])])
@@ -256,9 +270,9 @@ def test_gc_keeps_what_another_run_needs(desk: Desk) -> None:
     before = desk.committed()
     assert "deleted" in desk.ixt("gc", "other.yaml", "--older-than-days", "0", "--delete").out
     assert desk.committed() == before
-    # A run is given up by deleting its file.
+    # A run is given up by deleting its folder.
     uid = json.loads((desk.workdir / "run.json").read_text())["metadata"]["uid"]
-    (desk.storage / "runs" / f"{uid}.json").unlink()
+    shutil.rmtree(desk.storage / "runs" / uid)
     desk.ixt("gc", "other.yaml", "--older-than-days", "0", "--delete")
     assert len(desk.manifests()) == 5
     assert marked(desk.workdir) == []

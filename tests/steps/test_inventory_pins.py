@@ -69,7 +69,7 @@ def test_it_says_which_steps_of_its_stage_are_committed(tmp_path: Path) -> None:
     assert first.code == 0, first.log
     keyed = resolve(nodes, first.result.pins, {})
     assert (first.result.committed, first.result.key) == ((0,), keyed["s/inventory"].key)
-    marks = json.loads(open_store(f"file://{storage}").get("runs/uid-1.json"))
+    marks = json.loads(open_store(f"file://{storage}").get("runs/uid-1/stage.json"))
     assert marks["keys"] == sorted(["e" * 32, *(node.key for node in keyed.values())])
 
     for name in ("s/annotate/10-50", "s/annotate/holdout"):

@@ -18,7 +18,9 @@ def artifact(store: Store, key: str) -> None:
 
 
 def mark(store: Store, uid: str, *keys: str) -> None:
-    store.put(f"runs/{uid}.json", json.dumps({"keys": keys, "name": "x"}).encode())
+    """Under one uid each key in a file of its own, as stages of a run have."""
+    for stage, key in enumerate(keys):
+        store.put(f"runs/{uid}/stage-{stage}.json", json.dumps({"keys": [key], "name": "x"}).encode())
 
 
 def found(store: Store, now: datetime = LATER) -> list[tuple[str, str]]:
@@ -71,7 +73,7 @@ def test_sweep(store: Store) -> None:
     plan = plan_gc(store, WEEK, LATER)
     assert sum(item.size for item in plan if item.kind == "Work") == 1
     assert list(sweep(store, plan)) == plan
-    assert {info.path.split("/")[1] for info in store.list("")} == {"k1", "u1.json"}
+    assert {info.path.split("/")[1] for info in store.list("")} == {"k1", "u1"}
     assert list(sweep(store, plan)) == plan
 
 
@@ -102,12 +104,13 @@ def test_a_sweep_cut_short_leaves_no_artifact_that_looks_whole(
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"keys": 3}'])
 def test_nothing_is_planned_with_unreadable_marks(store: Store, content: bytes) -> None:
     artifact(store, "k1")
-    store.put("runs/u1.json", content)
-    with pytest.raises(StoreError, match=r"runs/u1\.json does not say which artifacts its run needs"):
+    mark(store, "u1", "k1")
+    store.put("runs/u1/stage-1.json", content)
+    with pytest.raises(StoreError, match=r"runs/u1/stage-1\.json does not say which artifacts its run needs"):
         plan_gc(store, WEEK, LATER)
 
 
 def test_an_empty_store(store: Store) -> None:
     assert found(store) == []
     with pytest.raises(NotFound):
-        store.get("runs/u1.json")
+        store.get("runs/u1/stage-0.json")

@@ -75,7 +75,7 @@ def _inventory(step: Step, config: InventoryConfig) -> Result:
     if probe is None:
         raise StepError(Exit.USAGE, "an Inventory's task needs a probe")
     keyed = resolve(probe.nodes, {**step.task.pins, **pins}, probe.known)
-    mark(step.store, step.task.run_uid, {*probe.known.values(), *(entry.key for entry in keyed.values())})
+    mark(step.store, step.task, {*probe.known.values(), *(entry.key for entry in keyed.values())})
     cached = committed(step.store, key_of(image))
     if not cached:
         writer = step.writer(key_of(image), image)

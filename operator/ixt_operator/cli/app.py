@@ -253,7 +253,7 @@ def gc(
     """Delete what no run needs any more from the manifest's storage.
 
     That is: artifacts that no run refers to, unfinished work that no run continues, and claims that nobody
-    holds. What a run refers to is in the storage's runs/ folder: delete a run's file there to give it up.
+    holds. What a run refers to is in the storage's runs/ folder: delete a run's folder there to give it up.
     """
     from ixt_operator.cli import artifacts
 

@@ -1,7 +1,8 @@
 """Garbage: artifacts that no run needs, unfinished work that nobody continues, claims that nobody holds.
 
-Marks are runs/<uid>.json, {"keys": [...], ...}: a run's file must be there before its steps look for
-artifacts, and goes when the run is deleted. Age protects what a run that is just starting may reuse.
+Marks are runs/<uid>/<stage>.json, {"keys": [...], ...}: a stage's file must be there before its steps look
+for artifacts, and the folder goes when the run is deleted. A run needs what any of its stages names. Age
+protects what a run that is just starting may reuse.
 """
 
 import json
@@ -69,7 +70,7 @@ def sweep(store: Store, garbage: Iterable[Garbage]) -> Iterator[Garbage]:
 
 def _marks(store: Store) -> dict[str, set[str]]:
     """Keys that each run needs, by the run's uid."""
-    marks = {}
+    marks: dict[str, set[str]] = defaultdict(set)
     for info in store.list("runs"):
         try:
             keys = set(json.loads(store.get(info.path))["keys"])
@@ -78,7 +79,7 @@ def _marks(store: Store) -> dict[str, set[str]]:
                 f"{store.uri}/{info.path} does not say which artifacts its run needs",
                 "delete it if that run is gone; nothing is swept before",
             ) from error
-        marks[info.path.removeprefix("runs/").removesuffix(".json")] = keys
+        marks[info.path.split("/")[1]] |= keys
     return marks
 
 

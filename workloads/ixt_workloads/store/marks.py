@@ -1,14 +1,17 @@
-"""What a run needs: runs/<uid>.json, from which `gc` knows what it must keep."""
+"""What a run needs: runs/<uid>/<stage>.json, from which `gc` knows what it must keep."""
 
 import json
 from collections.abc import Collection
 
+from ixt_workloads.contract.graph import Task
 from ixt_workloads.store.base import Store
 
 
-def mark(store: Store, run_uid: str, keys: Collection[str]) -> None:
-    """Say that a run needs these artifacts, and of those it named before none but these.
+def mark(store: Store, task: Task, keys: Collection[str]) -> None:
+    """Say that a stage of the task's run needs these artifacts, and of those it named before none but these.
 
-    Written by Inventory before it looks for artifacts, so that none is swept between look and use.
+    Written by Inventory before it looks for artifacts, so that none is swept between look and use. A file for
+    each stage: what later stages named stays needed when the run goes no further this time.
     """
-    store.put(f"runs/{run_uid}.json", json.dumps({"keys": sorted(keys)}).encode())
+    stage = task.name.partition("/")[0]
+    store.put(f"runs/{task.run_uid}/{stage}.json", json.dumps({"keys": sorted(keys)}).encode())

@@ -34,7 +34,7 @@ def run(step: Step) -> Result:
     probe = step.task.probe or Probe(nodes=())
     keyed = resolve(probe.nodes, {**step.task.pins, **pins}, probe.known)
     keys = [keyed[node.name].key for node in probe.nodes]
-    mark(step.store, step.task.run_uid, {key, *keys, *probe.known.values()})
+    mark(step.store, step.task, {key, *keys, *probe.known.values()})
     cached = committed(step.store, key)
     if not cached:
         _lay_out(step, config, files, key, image)
