@@ -88,6 +88,10 @@ test-control-plane: install  ## Tests on a real API server; needs Go.
 test-cluster: test-control-plane cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
 	$(BIN)/python -m pytest tests/cluster/on_node
 
+.PHONY: e2e
+e2e: install  ## The quickstart on a cluster of yours: KUBECONFIG=... [IMAGES=registry/folder] [RUNTIME=nvidia].
+	KUBECONFIG=$(KUBECONFIG) IMAGES=$(IMAGES) RUNTIME=$(RUNTIME) $(BIN)/python -m pytest tests/cluster/e2e
+
 .PHONY: cluster-binaries
 cluster-binaries: install
 	@$(CLUSTER) packages
