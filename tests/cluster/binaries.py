@@ -8,6 +8,7 @@ standard library.
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,7 @@ class Module:
 KUBERNETES = "k8s.io/kubernetes/cmd/"
 CONTAINERD = "github.com/containerd/containerd/v2"
 CNI = "github.com/containernetworking/plugins"
+KUEUE = "sigs.k8s.io/kueue"
 
 MODULES = (
     Module("etcd", "go.etcd.io/etcd/server/v3", {"etcd": (".", 1)}),
@@ -122,10 +124,16 @@ MODULES = (
         "github.com/versity/versitygw",
         {"versitygw": ("github.com/versity/versitygw/cmd/versitygw", 2)},
     ),
+    Module(
+        "kueue",
+        KUEUE,
+        {"kueue": (f"{KUEUE}/cmd/kueue", 3)},
+        version_variables=(f"{KUEUE}/pkg/version.GitVersion",),
+    ),
 )
 
 MODULE_OF = {program: module for module in MODULES for program in module.programs}
-GROUPS = {"control-plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")}
+GROUPS = {"control-plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kueue")}
 """Names of several programs at once."""
 
 
@@ -150,6 +158,22 @@ def folder(program: str) -> Path:
     """The folder that a program is built into."""
     module = MODULE_OF[program]
     return cache() / "bin" / f"{module.folder}-{module.version}-{_fingerprint(module)}"
+
+
+def sources(program: str) -> Path:
+    """The folder of a program's module in Go's module cache, with the manifests of its release. Raises
+    BinaryError."""
+    module = MODULE_OF[program]
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", module.path],
+        cwd=GO / module.folder,
+        env={**os.environ, "GOWORK": "off"},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        raise BinaryError(f"the module of {program} cannot be had: go's own words are above")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def build(programs: Iterable[str] = tuple(MODULE_OF)) -> None:
