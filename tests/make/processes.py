@@ -50,12 +50,12 @@ def lives(pid: int) -> bool:
         return False
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def until(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS, every: float = 0.01) -> None:
+    """Wait until something holds, asking `every` so many seconds."""
+    deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"waited {seconds} s"
+        time.sleep(every)
 
 
 def kill(pid: int) -> None:

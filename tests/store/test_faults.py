@@ -217,6 +217,15 @@ def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
             act()
 
 
+def test_a_machine_without_certificates_of_authorities(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.crt"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with pytest.raises(StoreError, match="no certificates of authorities are installed here"):
+        open_store("s3://bucket/runs")
+
+
 def test_a_bucket_that_is_not_there(s3: Server) -> None:
     store = open_store("s3://no-such-bucket/x")
     for act in (store.probe, lambda: list(store.list(""))):

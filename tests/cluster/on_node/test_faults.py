@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from cluster.kubectl import Kubectl
 from cluster.node import NAME, NodeCluster
-from cluster.on_node.operating import CLAIM, Site
+from cluster.on_node.operating import CLAIM, Site, until
 from make.chart import CHART, RELEASE, helm
-from make.processes import until
 
 TRAIN = "pretrain/train/conditioned-s0"
 PREPARE = "pretrain/prepare/conditioned"
@@ -91,7 +90,7 @@ def test_the_kubelet_is_stopped_and_comes_back(site: Site, cluster: NodeCluster,
     go(site)
     site.wait("Complete", seconds=240)
     assert attempts(site)[PREPARE] == 2
-    site.wait("Ready", f"node/{NAME}")
+    site.kubectl("wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=60s")
     release("rollout", "status", f"deployment/{RELEASE}", "--timeout=90s")
 
 

@@ -9,8 +9,8 @@ from threading import Thread
 import pytest
 from cluster.kubectl import Kubectl
 from cluster.node import NAME, NodeCluster
+from cluster.on_node.operating import until
 from make import pods
-from make.processes import until
 
 SERVE = """
 mkdir /tmp/site

@@ -40,7 +40,7 @@ def open_store(uri: str) -> Store:
             cache = Path(os.environ.get("IXT_CACHE") or Path.home() / ".cache/ixt/objects")
             if parts.scheme == "s3":
                 return ObjectStore(uri, remote.open_s3(uri, bucket, prefix), cache)
-            return ObjectStore(uri, remote.open_gcs(bucket, prefix), cache)
+            return ObjectStore(uri, remote.open_gcs(uri, bucket, prefix), cache)
     raise StoreError(
         f"storage URI {uri!r} is not understood",
         "use file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix",

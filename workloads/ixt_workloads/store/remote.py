@@ -5,11 +5,13 @@ Bodies of answers can hold access keys and strings to sign: only the status, cod
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import GCSStore, S3Store
 
 from ixt_workloads.store.errors import (
@@ -39,6 +41,7 @@ _TRY_AGAIN = {408, 409, 429}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _METADATA_SERVICE = "169.254.169.254"
+_NO_AUTHORITIES = "No CA certificates were loaded"
 
 
 def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
@@ -52,12 +55,22 @@ def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
             "use an https endpoint, or set AWS_ALLOW_HTTP=true",
         )
     client: ClientConfig = {**_CLIENT, "allow_http": plain}
-    return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=RETRY)
+    with _explained(uri):
+        return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=RETRY)
 
 
-def open_gcs(bucket: str, prefix: str) -> GCSStore:
+def open_gcs(uri: str, bucket: str, prefix: str) -> GCSStore:
     """A bucket of Google Cloud Storage."""
-    return GCSStore(bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=RETRY)
+    with _explained(uri):
+        return GCSStore(bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=RETRY)
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseError as error:
+        raise from_remote_error(error, place) from None
 
 
 def from_remote_error(error: Exception, place: str) -> StoreError:
@@ -77,6 +90,11 @@ def from_remote_error(error: Exception, place: str) -> StoreError:
         )
     if isinstance(error, FileNotFoundError):
         return NotFound(f"{place} is not there", "check the name and the storage URI")
+    if _NO_AUTHORITIES in text:
+        return StoreError(
+            f"{place} cannot be reached: no certificates of authorities are installed here",
+            "install ca-certificates, or name a file of them in SSL_CERT_FILE",
+        )
     if _METADATA_SERVICE in text:
         return StoreNotWritable(
             f"no credentials for {place}",
