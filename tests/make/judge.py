@@ -112,8 +112,9 @@ def _chain() -> Mapping[str, Mapping[str, float]]:
 class Double:
     """A server that speaks the judge's API from a thread of this process, and does what a test asks for.
 
-    `mode` may change at any time: Good, Garbage (no JSON), Error (500), Throttle (429), Unready (health
-    check fails), Forbidden (401). With `hold_after` set, requests beyond that number wait until `release`.
+    `mode` may change at any time: Good, Garbage (no JSON), Free (JSON when asked for feedback, whatever
+    response_format says), Thoughtless (no reasoning), Error (500), Throttle (429), Unready (health check
+    fails), Forbidden (401). With `hold_after` set, requests beyond that number wait until `release`.
     Answers follow from the document alone; a token is a byte.
     """
 
@@ -203,9 +204,11 @@ class Double:
         if tokens + body["max_completion_tokens"] > self.context:
             message = f"This model's maximum context length is {self.context} tokens."
             return web.json_response({"error": {"message": message}}, status=400)
-        answer = "I like it." if self.mode == "Garbage" else answer_to(document, body)
+        prose = self.mode == "Garbage" or (self.mode == "Free" and not document)
+        answer = "I like it." if prose else answer_to(document, body)
         usage = {"prompt_tokens": tokens, "completion_tokens": 10 + len(answer)}
-        message = {"role": "assistant", "content": answer, "reasoning": "Thinking."}
+        thought = "" if self.mode == "Thoughtless" else "Thinking."
+        message = {"role": "assistant", "content": answer, "reasoning": thought}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return web.json_response({"choices": [choice], "usage": usage})
 

@@ -46,6 +46,8 @@ RUBRIC = RubricText(
     worst_critique="Poor work.",
 )
 INVENTORY = "0" * 32
+TRIALS = 5
+"""Questions before the first document."""
 
 
 def document(place: int) -> str:
@@ -235,7 +237,33 @@ def test_a_judge_that_answers_no_json_is_found_out_by_the_first_questions(
     assert (ran.code, ran.result.fault) == (Exit.DATA, Fault.USER)
     assert "none of 4 trial answers" in ran.result.message and "I like it." in ran.result.message
     assert "chat template" in ran.result.hint
-    assert sum(double.asked.values()) == 4
+    assert sum(double.asked.values()) == TRIALS
+
+
+def test_an_engine_that_ignores_response_format_is_found_out_by_the_first_questions(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    """Though the judge itself answers in JSON when the rubric asks for it."""
+    double.mode = "Free"
+    ran = run_step(annotate(storage, endpoint()), tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.fault) == (Exit.CONFIG, Fault.USER)
+    assert "takes no notice of response_format" in ran.result.message and "I like it." in ran.result.message
+    assert "take an engine with structured outputs" in ran.result.hint
+    assert sum(double.asked.values()) == TRIALS
+
+
+def test_a_judge_without_the_reasoning_that_it_is_said_to_have_is_found_out_by_the_first_questions(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    double.mode = "Thoughtless"
+    thinker = endpoint(reasoning_parser="deepseek_r1")
+    ran = run_step(annotate(storage, thinker), tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.fault) == (Exit.CONFIG, Fault.USER)
+    assert "judge.reasoningParser is deepseek_r1, but none of 5 trial answers" in ran.result.message
+    assert "leave judge.reasoningParser out" in ran.result.hint
+    assert sum(double.asked.values()) == TRIALS
+    plain = annotate(storage, endpoint())
+    assert run_step(plain, tmp_path / "run", env=at(double)).code == 0
 
 
 def test_a_judge_that_turns_bad_fails_the_gate_early_and_leaves_no_bad_shard(
@@ -243,7 +271,7 @@ def test_a_judge_that_turns_bad_fails_the_gate_early_and_leaves_no_bad_shard(
 ) -> None:
     storage = tmp_path / "storage"
     inventory(storage, shards=3, each=100)
-    double.hold_after = 4
+    double.hold_after = TRIALS
     process = start(annotate(storage, endpoint(sampling=Sampling(retries=0))), tmp_path / "run", at(double))
     assert double.held.wait(60)
     double.mode = "Garbage"
@@ -259,7 +287,7 @@ def test_a_judge_that_turns_bad_fails_the_gate_early_and_leaves_no_bad_shard(
 def test_invalid_answers_are_asked_again_at_another_temperature_and_counted_as_wasted(
     storage: Path, double: Double, tmp_path: Path
 ) -> None:
-    double.hold_after = 4
+    double.hold_after = TRIALS
     process = start(
         annotate(storage, endpoint(), gates=Gates(max_invalid_percent=100)), tmp_path / "run", at(double)
     )
@@ -324,7 +352,7 @@ def test_a_refused_key_names_the_secret_and_is_not_retried(
     assert "apiKeySecretName" in ran.result.hint and "s3cret-key" not in ran.log
 
 
-@pytest.mark.parametrize("answered", [4, 30, 55])
+@pytest.mark.parametrize("answered", [TRIALS, 30, 55])
 def test_killed_at_any_point_and_run_again_no_row_is_lost_or_twice(
     storage: Path, tmp_path: Path, answered: int
 ) -> None:

@@ -27,6 +27,9 @@ MARGIN = 8
 LEAST = 16
 """Characters of a document that are still worth asking about."""
 
+FREE_QUESTION = "Just say hello, without JSON."
+"""A trial question that no judge answers in JSON unless its engine makes it."""
+
 CHARACTERS_PER_TOKEN = 64
 """No tokenizer packs more than this many characters into a token on average."""
 
@@ -94,7 +97,7 @@ class Reader:
 
 
 def request(judge: Judge, text: str, *, again: bool = False) -> dict[str, Any]:
-    """A chat completion about a text. Never with a seed: vLLM's CPU engine dies of it."""
+    """A chat completion that asks for feedback on a text. Never with a seed: vLLM's CPU engine dies of it."""
     temperature = float(judge.sampling.temperature)
     form = {"name": "feedback", "schema": schema(judge.rubric), "strict": True}
     return {
@@ -126,12 +129,14 @@ async def prove(
 ) -> Reader:
     """Ask a few questions whose answers show that grammar and reasoning work, and measure the prompt.
 
-    Raises StepError when no answer at all is valid, or instructions and answer fill the judge's context.
+    Raises StepError when no answer at all is valid, the engine takes no notice of response_format, no answer
+    has the reasoning that judge.reasoning_parser promises, or instructions and answer fill the context.
     """
     texts = (judge.rubric.ideal_critique, judge.rubric.worst_critique)
     bodies = [request(judge, text, again=again) for again in (False, True) for text in texts]
+    free_body = {**bodies[0], "messages": [{"role": "user", "content": FREE_QUESTION}]}
     try:
-        replies = await asyncio.gather(*map(chat, bodies))
+        *replies, free = await asyncio.gather(*map(chat, [*bodies, free_body]))
     except TooLong as error:
         raise StepError(
             Exit.CONFIG,
@@ -152,6 +157,23 @@ async def prove(
             f"none of {len(answers)} trial answers of the judge is valid: {rejected[0].reason}. It said "
             f"{(reply.content or '')[:200]!r} after reasoning {reply.reasoning[:200]!r}",
             "check the judge's chat template, judge.reasoningParser, judge.sampling.maxTokens and the rubric",
+        )
+    # Without content it proves nothing: such a question may keep a judge thinking until it is cut off.
+    if free.content and not free.content.lstrip().startswith("{"):
+        raise StepError(
+            Exit.CONFIG,
+            "the judge's engine takes no notice of response_format: asked for a greeting under the rubric's "
+            f"JSON schema it said {free.content[:200]!r}",
+            "take an engine with structured outputs (response_format of type json_schema), such as vLLM with "
+            "a structured-outputs backend, and check that no proxy before it drops the field",
+        )
+    if judge.reasoning_parser and not any(reply.reasoning.strip() for reply in (*replies, free)):
+        raise StepError(
+            Exit.CONFIG,
+            f"judge.reasoningParser is {judge.reasoning_parser}, but none of {len(bodies) + 1} trial answers "
+            f"has reasoning; one is {(replies[0].content or '')[:200]!r}",
+            "name the parser of this judge's kind of reasoning and check its chat template; for a judge that "
+            "does not reason leave judge.reasoningParser out",
         )
     room = None
     if tokenizer is not None and model.context is not None:
