@@ -89,11 +89,11 @@ def test_named_lists_are_maps_by_name() -> None:
             "spec.stages",
             "spec.stages[].datasets",
             "spec.stages[].evaluate.tasks",
-            "status.stages",
         ),
         *("status.stages[].steps", "spec.pods.trainer.env"),
     }
     assert named["status.conditions"] == ["type"]
+    assert "status.stages" not in named, "written as a whole"
 
 
 def test_what_kubectl_shows() -> None:

@@ -48,7 +48,8 @@ def failure(plan: Plan) -> str:
 def test_the_first_look_asks_inventory_and_sets_every_condition() -> None:
     moves = platform().look()
     assert [child.node for child in moves.create] == ["pretrain/inventory"]
-    assert moves.status.phase is Phase.PENDING
+    assert moves.status.phase is Phase.RUNNING
+    assert [step.state for step in moves.status.stages[0].steps[:2]] == [StepState.RUNNING, StepState.WAITING]
     assert {c.type: (c.status.value, c.reason) for c in moves.status.conditions} == {
         ConditionType.ACCEPTED: ("True", Reason.VALID),
         ConditionType.PROGRESSING: ("True", Reason.STEPS_WAITING),

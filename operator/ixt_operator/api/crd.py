@@ -142,7 +142,8 @@ def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
             schema["additionalProperties"] = _structural(source["additionalProperties"], defs, f"{path}.*")
         case "array":
             schema["items"] = _structural(source["items"], defs, f"{path}[]")
-            schema |= _list_type(schema["items"], unique=source.get("uniqueItems", False))
+            whole = source.get("x-kubernetes-list-type") == "atomic"
+            schema |= _list_type(schema["items"], unique=source.get("uniqueItems", False), whole=whole)
         case "integer":
             schema["format"] = "int32" if source.get("maximum", 2**63) < 2**31 else "int64"
     if missing := _unbounded(schema):
@@ -172,7 +173,9 @@ def _property(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
     return schema
 
 
-def _list_type(items: Schema, *, unique: bool) -> Schema:
+def _list_type(items: Schema, *, unique: bool, whole: bool) -> Schema:
+    if whole:
+        return {"x-kubernetes-list-type": "atomic"}
     if "properties" not in items:
         return {"x-kubernetes-list-type": "set" if unique else "atomic"}
     keys = [name for name in ("name", "type") if name in items.get("required", [])]

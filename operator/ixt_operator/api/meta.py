@@ -31,6 +31,10 @@ def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
 Distinct = (AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True}))
 """Marks of a list of scalars without repetitions (x-kubernetes-list-type: set)."""
 
+Whole = Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})
+"""Marks a named list that one program writes as a whole: the API server keeps no account of who owns which
+field of which item, which for a status would take more room than the status."""
+
 
 class ObjectMeta(Model):
     """The metadata that the operator reads; what else an object carries is ignored."""

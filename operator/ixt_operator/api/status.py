@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from ixt_workloads.contract.base import Model, Percent
 from ixt_workloads.contract.exits import Fault
+from ixt_operator.api.meta import Whole
 
 MAX_BYTES = 64_000
 """No status is larger as JSON (see `fitted`)."""
@@ -196,7 +197,7 @@ class RunStatus(StatusModel):
     """Accepted, Progressing, Suspended, Complete and Failed."""
     summary: Summary = Summary()
     """The run in one line."""
-    stages: Annotated[tuple[StageStatus, ...], Field(max_length=16)] = ()
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=16), Whole] = ()
     """The stages with their steps."""
     cost: Cost = Cost()
     """What the run has paid."""

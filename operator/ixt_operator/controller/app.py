@@ -5,6 +5,7 @@ and runs into the queue, and the workers that look at runs. Whoever loses the Le
 """
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -67,6 +68,8 @@ class Operator:
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
         settings.scanning.disabled = True
+        settings.persistence.diffbase_storage = _NoDiffs()
+        settings.queueing.idle_timeout = 1.0  # kopf keeps an object's last event that long
         settings.watching.label_selectors["pods"] = OURS
         settings.watching.label_selectors["jobs.batch"] = OURS
         settings.watching.label_selectors["deployments.apps"] = OURS
@@ -100,7 +103,10 @@ class Operator:
     ) -> Callable[..., Awaitable[None]]:
         async def take(event: Any, **_: Any) -> None:
             manifest = event["object"]
-            (self.cache.drop if event["type"] == "DELETED" else self.cache.put)(resource, manifest)
+            if event["type"] == "DELETED":
+                self.cache.drop(resource, manifest)
+            elif not self.cache.put(resource, manifest):
+                return  # an echo of what this operator wrote or listed itself
             enqueue(manifest)
 
         take.__name__ = take.__qualname__ = f"take_{resource.plural}"
@@ -153,6 +159,20 @@ class Operator:
             self.cache.replace(resource, found)
         for run in self.cache.all(RUNS):
             self.enqueue(run)
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf tells its handlers what changed in an object, for which it copies all of it at every event. None
+    of ours asks."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
 
 
 async def lead(namespaces: tuple[str, ...], lease: Key, port: int, resync_seconds: float) -> int:
@@ -221,6 +241,8 @@ async def _serve(port: int) -> web.AppRunner:
 async def _configuration() -> Configuration:
     """In a pod: its service account. Elsewhere: the kubeconfig."""
     found, file = Configuration(), os.environ.get("KUBECONFIG")
+    # Else ~/.netrc is looked for at each request, in a thread.
+    found.client_session_kwargs = {"trust_env": False}
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and not file:
             config.load_incluster_config(found)  # type: ignore[no-untyped-call]
@@ -263,9 +285,12 @@ def main(
     )
     for noisy in ("kopf", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.exit(
-        asyncio.run(lead(tuple(namespace or ()), Key(lease_namespace, lease_name), port, resync_seconds))
-    )
+    # Most objects here are JSON, which has no cycles. By default every 700 new ones are searched for cycles,
+    # which takes longer than to parse them.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    lease = Key(lease_namespace, lease_name)
+    sys.exit(asyncio.run(lead(tuple(namespace or ()), lease, port, resync_seconds)))
 
 
 if __name__ == "__main__":

@@ -168,8 +168,12 @@ class Runs:
         """Write the status if it says something new, then the events that tell of it."""
         if status == previous:
             return
+        # A write of the status leaves the rest of the object as it is: the spec need not travel.
         value = status.model_dump(mode="json", exclude_none=True)
-        written = await self._client.replace({**manifest, "status": value}, "status")
+        written = await self._client.replace(
+            {**{name: manifest[name] for name in ("apiVersion", "kind", "metadata")}, "status": value},
+            "status",
+        )
         self._cache.put(RUNS, written)
         for event in events(previous, status):
             await self._post(manifest, event)

@@ -1,7 +1,7 @@
 """What a run's status says, and which events its changes make. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -58,18 +58,19 @@ def describe(
     now: float,
 ) -> RunStatus:
     """The whole status. Equal to the previous one when nothing shown has changed. `created` are the children
-    that this look starts: their attempts are begun even if they are never seen."""
+    that this look starts: their attempts are begun even if they are never seen, and their steps run."""
     summary = _summary(run, stages, observed, previous, ending)
     begun = {name: children[-1].attempt + 1 for name, children in observed.by_node().items()}
-    begun |= {child.node: child.attempt + 1 for child in created}
+    started = {child.node: child.attempt + 1 for child in created}
+    begun |= started
     conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
     done = ending is not None
     status = RunStatus(
         observed_generation=run.metadata.generation,
-        phase=_phase(run, observed, ending),
+        phase=_phase(run, bool(observed.children or started), ending),
         conditions=conditions,
         summary=summary,
-        stages=tuple(_stage(run, stage, begun, previous, ending) for stage in stages),
+        stages=tuple(_stage(run, stage, begun, started, previous, ending) for stage in stages),
         cost=_cost(observed, previous),
         start_time=(previous.start_time if previous else None) or _time(now),
         completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
@@ -114,15 +115,16 @@ def held_up(
     the next look tries the same ones again."""
     nodes = [child.node for child in unmade]
     noted = {
-        (stage.name, step.name): step.attempt
+        (stage.name, step.name): {"attempt": step.attempt, "state": step.state}
         for stage in (previous.stages if previous else ())
         for step in stage.steps
     }
+    never = {"attempt": 0, "state": StepState.WAITING}
     stages = tuple(
         stage.model_copy(
             update={
                 "steps": tuple(
-                    step.model_copy(update={"attempt": noted.get((stage.name, step.name), 0)})
+                    step.model_copy(update=noted.get((stage.name, step.name), never))
                     if any(step_covers(stage.name, step.name, node) for node in nodes)
                     else step
                     for step in stage.steps
@@ -138,7 +140,9 @@ def held_up(
         for condition in status.conditions
     )
     summary = status.summary.model_copy(update={"message": message[:MAX_MESSAGE]})
-    return status.model_copy(update={"conditions": conditions, "summary": summary, "stages": stages})
+    phase = previous.phase if previous else Phase.PENDING
+    shown = {"phase": phase, "conditions": conditions, "summary": summary, "stages": stages}
+    return status.model_copy(update=shown)
 
 
 def step_covers(stage: str, step: str, node: str) -> bool:
@@ -186,12 +190,12 @@ def _failures(step: StepStatus) -> int:
     return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)
 
 
-def _phase(run: IXTRun, observed: Observed, ending: Ending | None) -> Phase:
+def _phase(run: IXTRun, begun: bool, ending: Ending | None) -> Phase:
     if ending:
         return Phase.FAILED if ending.failed else Phase.COMPLETE
     if run.spec.suspend:
         return Phase.SUSPENDED
-    return Phase.RUNNING if observed.children else Phase.PENDING
+    return Phase.RUNNING if begun else Phase.PENDING
 
 
 def _conditions(
@@ -259,6 +263,7 @@ def _stage(
     run: IXTRun,
     stage: StageView,
     begun: Mapping[str, int],
+    started: Container[str],
     previous: RunStatus | None,
     ending: Ending | None,
 ) -> StageStatus:
@@ -279,7 +284,8 @@ def _stage(
         name=name,
         pins=own,
         steps=tuple(
-            _step(short, views, begun, before.get(short), ending) for short, views in grouped.items()
+            _step(short, views, begun, started, before.get(short), ending)
+            for short, views in grouped.items()
         ),
     )
 
@@ -288,6 +294,7 @@ def _step(
     name: str,
     views: list[View],
     begun: Mapping[str, int],
+    started: Container[str],
     was: StepStatus | None,
     ending: Ending | None,
 ) -> StepStatus:
@@ -303,7 +310,7 @@ def _step(
         name=name,
         kind=kind,
         arm=name.partition("/")[2] if kind in ("Prepare", "Train", "Evaluate") else "",
-        state=_state(views, ending),
+        state=_state(views, started, ending),
         done=round(done),
         total=None if total is None else round(total),
         unit=unit[:12],
@@ -315,13 +322,14 @@ def _step(
     )
 
 
-def _state(views: list[View], ending: Ending | None) -> StepState:
+def _state(views: list[View], started: Container[str], ending: Ending | None) -> StepState:
     states = {view.state for view in views}
     if NodeState.GIVEN_UP in states:
         return StepState.FAILED
     if states == {NodeState.COMPLETE}:
         return StepState.COMPLETE
-    if not ending and states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}:
+    begun = states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}
+    if not ending and (begun or any(view.node.name in started for view in views)):
         return StepState.RUNNING
     return StepState.WAITING
 

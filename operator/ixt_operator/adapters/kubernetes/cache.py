@@ -24,14 +24,19 @@ class Cache:
         self._of_run: dict[tuple[Resource, str], set[str]] = defaultdict(set)
         self._named: dict[tuple[Resource, str, str], str] = {}
 
-    def put(self, resource: Resource, manifest: Object) -> None:
-        """Take an object, unless a newer version of it is there."""
+    def put(self, resource: Resource, manifest: Object) -> bool:
+        """Take an object, unless a newer version of it is there; whether it was news."""
         uid = manifest["metadata"]["uid"]
         old = self._objects[resource].get(uid)
-        if old is None or _version(old) <= _version(manifest):
-            self._objects[resource][uid] = _slim(resource, manifest)
-            self._of_run[resource, run_uid(manifest)].add(uid)
-            self._named[_place(resource, manifest)] = uid
+        if old is not None and _version(old) > _version(manifest):
+            return False
+        news = old is None or _version(old) < _version(manifest)
+        if old:
+            self.drop(resource, old)  # its labels may have been others
+        self._objects[resource][uid] = _slim(resource, manifest)
+        self._of_run[resource, run_uid(manifest)].add(uid)
+        self._named[_place(resource, manifest)] = uid
+        return news
 
     def drop(self, resource: Resource, manifest: Object) -> None:
         """Forget an object that is gone."""

@@ -60,9 +60,9 @@ class KubernetesPlatform:
             for resource in CHILDREN:
                 found = await self._client.list(resource, self._namespace, labels=f"{RUN_UID}={uid}")
                 self._cache.replace(resource, found, run=uid)
-        seen = self._cache.of_run(uid)
         now = time.time()
-        await self._tend(seen, now)
+        await self._tend(self._cache.of_run(uid), now)
+        seen = self._cache.of_run(uid)
         why = {
             job["metadata"]["name"]: await self._failed_create(job)
             for job in podless(seen)
@@ -85,8 +85,8 @@ class KubernetesPlatform:
                     return
             made = await self._client.create(workload)
             if made is None:
-                self._own(await self._get(workload), workload)
-            else:
+                made = self._own(await self._get(workload), workload)
+            if made:
                 self._cache.put(resource_of(workload), made)
         except ApiError as error:
             if error.refused:
