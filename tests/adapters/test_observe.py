@@ -7,7 +7,14 @@ import pytest
 from make.children import SUCCEED, server, tasks
 from make.objects import NOW, Object, condition, container, pod, terminated, workload
 
-from ixt_operator.adapters.kubernetes.observe import STUCK_SECONDS, Seen, lost, observed, podless
+from ixt_operator.adapters.kubernetes.observe import (
+    STUCK_SECONDS,
+    Seen,
+    lost,
+    observed,
+    podless,
+    wanted_since,
+)
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
 from ixt_operator.plan.retry import bad_hosts, cause_of
@@ -167,6 +174,42 @@ def test_a_quota_is_told_by_the_jobs_events() -> None:
     seen = Seen(jobs=(workload(ONE),))
     assert [job["metadata"]["name"] for job in podless(seen)] == ["one"]
     assert podless(Seen(seen.jobs, (), (pod(ONE),))) == []
+
+
+def test_a_job_that_waited_in_a_queue_wants_pods_since_it_goes_on() -> None:
+    assert wanted_since(workload(ONE)) == NOW
+    admitted = workload(ONE, startTime="2099-01-01T00:00:00Z")
+    (waits,) = observed(Seen(jobs=(admitted,)), why={"one": "exceeded quota"}).children["one"].processes
+    assert waits.blocked_since == wanted_since(admitted) > NOW
+
+
+def queued(**status: Any) -> Object:
+    job = workload(ONE, **status)
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
+    job["spec"]["suspend"] = True
+    return job
+
+
+def test_a_job_in_a_queue_waits_and_says_for_what() -> None:
+    state = observed(Seen(jobs=(queued(),))).children["one"]
+    assert (state.live, state.processes[0].blocked_since) == (True, None)
+    assert "waits for queue gpus" in state.processes[0].reason
+    assert podless(Seen(jobs=(queued(),))) == []
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_a_pod_that_the_queue_put_out_failed_at_nothing(suspended: bool) -> None:
+    job = queued()
+    job["spec"]["suspend"] = suspended
+    state = observed(Seen(jobs=(job,), pods=(failed(143, deleted=30),))).children["one"]
+    assert [p.phase for p in state.processes] == [ProcessPhase.PENDING]
+    assert state.live
+
+
+@pytest.mark.parametrize("ends", ["FailureTarget", "Failed"])
+def test_a_pod_that_somebody_deletes_ends_its_job(ends: str) -> None:
+    state = child_of(ONE, failed(143, deleted=30), owner={"conditions": [condition(ends, after=90)]})
+    assert cause_of(state).fault is Fault.INFRASTRUCTURE
 
 
 # --- Judges.

@@ -37,6 +37,8 @@ class Kubelet:
         self.env = env
         self.silent = False
         """Nothing is told any more, and nothing is started or ended, as when the node is lost."""
+        self.lingering = False
+        """Pods that ended stay, although they are deleted, as while their volumes are torn down."""
         self.started: list[str] = []
         """Names of the pods that were started, in order."""
         self._pods: dict[str, asyncio.Task[None]] = {}
@@ -218,6 +220,8 @@ class Kubelet:
 
     async def _remove(self, pod: Object) -> None:
         metadata = pod["metadata"]
+        while self.lingering and not self._left:
+            await asyncio.sleep(POLL_SECONDS)
         while not self.silent:
             try:
                 await self.client.delete(

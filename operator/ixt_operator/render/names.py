@@ -11,6 +11,8 @@ CONFIG_FOLDER = "/ixt/task"
 TASK_FILE = "task.json"
 VOLUMES_FOLDER = "/ixt/volumes"
 MANAGER = "ixt-operator"
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Label of what Kueue admits: its LocalQueue."""
 
 
 def labels(run: IXTRun, child: Child) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.render.names import TASK_FILE, metadata, selector
+from ixt_operator.render.names import QUEUE, TASK_FILE, labels, metadata, selector
 from ixt_operator.render.pods import pod_template
 
 Manifest = dict[str, Any]
@@ -88,12 +88,8 @@ def _job(run: IXTRun, child: Child, template: Manifest) -> Manifest:
         "podReplacementPolicy": "Failed",
         "template": template,
     }
-    labels: dict[str, str] = {}
+    found = metadata(run, child)
     if run.spec.queue_name:
         spec["suspend"] = True
-        labels["kueue.x-k8s.io/queue-name"] = run.spec.queue_name
-    found = metadata(run, child)
-    own = found["labels"]
-    assert isinstance(own, dict)
-    found["labels"] = {**own, **labels}
+        found["labels"] = {**labels(run, child), QUEUE: run.spec.queue_name}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": found, "spec": spec}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ixt_operator.api.runtimes import MAIN
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.render.names import QUEUE
 from ixt_workloads.contract.results import Progress, Result
 
 Object = Mapping[str, Any]
@@ -117,6 +118,11 @@ def podless(seen: Seen) -> list[Object]:
     ]
 
 
+def wanted_since(job: Object) -> float:
+    """Since when a Job wants pods, in Unix seconds: one that was suspended does since it goes on."""
+    return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
+
+
 def unix(time: str) -> float:
     """Unix seconds of a time of the API."""
     return datetime.fromisoformat(time).timestamp()
@@ -141,7 +147,8 @@ def _tasks(
     """A process an index. One whose pod is gone ended with its Job, or is yet to come."""
     by_index: dict[int, Object] = {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
-        by_index[_index(pod)] = pod
+        if not _put_out(pod, job):
+            by_index[_index(pod)] = pod
     ended = _ended_at(job)
     found = []
     for index in range(int(job["spec"].get("completions") or 1)):
@@ -154,12 +161,30 @@ def _tasks(
                 ProcessState(index=index, phase=phase, where=where, reason="Stopped", ended_at=ended)
             )
         else:
-            since = unix(job["metadata"]["creationTimestamp"]) if why else None
-            reason = why or ("waits for its queue" if job["spec"].get("suspend") else "")
+            since = wanted_since(job) if why else None
+            reason = why or (_waits(job) if job["spec"].get("suspend") else "")
             found.append(
                 ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
             )
     return tuple(found)
+
+
+def _put_out(pod: Object, job: Object) -> bool:
+    """Whether a pod was stopped for its Job to go on later: a queue that takes its admission back suspends
+    the Job, which deletes its pods and counts none of them. A pod that is deleted otherwise ends its Job."""
+    over = ("Failed", "FailureTarget", "Complete", "SuccessCriteriaMet")
+    conditions = job.get("status", {}).get("conditions", ())
+    ends = any(entry["type"] in over and entry["status"] == "True" for entry in conditions)
+    return _phase(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not ends
+
+
+def _waits(queued: Object) -> str:
+    """For what a suspended Job or a gated pod waits."""
+    queue = _label(queued, QUEUE)
+    if not queue:
+        return "it is suspended, and not by ixt"
+    namespace = queued["metadata"].get("namespace", "default")
+    return f"waits for queue {queue}, kubectl describe workloads -n {namespace} says what for"
 
 
 def _ended_at(job: Object) -> float | None:
@@ -274,7 +299,7 @@ def _blocked(pod: Object) -> tuple[str, float | None]:
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             if condition.get("reason") == "SchedulingGated":
-                return "waits for its queue", None
+                return _waits(pod), None
             said = f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
             return said, unix(condition["lastTransitionTime"])
     waiting = _container(pod).get("state", {}).get("waiting", {})

@@ -20,7 +20,14 @@ from ixt_operator.adapters.kubernetes.client import (
     owned_by,
     resource_of,
 )
-from ixt_operator.adapters.kubernetes.observe import PODLESS_SECONDS, Seen, lost, observed, podless, unix
+from ixt_operator.adapters.kubernetes.observe import (
+    PODLESS_SECONDS,
+    Seen,
+    lost,
+    observed,
+    podless,
+    wanted_since,
+)
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child
@@ -66,7 +73,7 @@ class KubernetesPlatform:
         why = {
             job["metadata"]["name"]: await self._failed_create(job)
             for job in podless(seen)
-            if now >= unix(job["metadata"]["creationTimestamp"]) + PODLESS_SECONDS
+            if now >= wanted_since(job) + PODLESS_SECONDS
         }
         return observed(seen, self._progress, why)
 
