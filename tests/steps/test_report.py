@@ -100,6 +100,38 @@ def test_the_mean_of_seeds_lies_in_their_range(seeds: list[Curve]) -> None:
         assert low - 1e-9 <= mean <= high + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("seeds", "spread"),
+    [
+        ([(0.1, 0.3, 0.5, 0.7, 0.9)], 0),  # a rise is no noise
+        ([(0.3, 0.1, 0.6, 0.6, 0.6)], 0),  # nor is what happens in the first half
+        ([(0.6, 0.6, 0.7, 0.6, 0.7)], 0.1 / 3),
+        ([(0.6,)], 0),
+        ([(0.1, 0.5), (0.3, 0.7)], 0.02**0.5),
+        ([(0.1, 0.3, 0.5), (0.9, 0.3, 0.5)], 0),
+    ],
+)
+def test_the_spread_is_that_of_later_evaluations(seeds: list[tuple[float, ...]], spread: float) -> None:
+    found = band([Curve(tuple(range(1, len(values) + 1)), values) for values in seeds])
+    assert found.spread == pytest.approx(spread)
+
+
+@pytest.mark.parametrize(
+    "values", [(0.2, 0.5, 0.6, 0.7, 0.6), (0.2, 0.5, 0.7, 0.6, 0.7), (0.2, 0.7, 0.6, 0.7, 0.6)]
+)
+def test_a_lucky_evaluation_of_the_baseline_does_not_decide_what_the_target_costs(
+    values: tuple[float, ...],
+) -> None:
+    """The same level with noise of the same size, wherever its peaks are."""
+    plain = band([Curve((1, 2, 3, 4, 5), values)])
+    arm = Curve((1, 2, 3, 4, 5), (0.2, 0.65, 0.68, 0.65, 0.66))
+    assert not compare(arm, plain.curve).reached
+    found = compare(arm, plain.curve, plain.spread)
+    assert found.target == pytest.approx(0.7 - plain.spread)
+    assert 0.63 < found.target < 0.67
+    assert found.flops_ratio == pytest.approx(1, rel=0.5)
+
+
 @given(curves())
 def test_the_mean_of_one_seed_is_that_seed(curve: Curve) -> None:
     assert band([curve]).curve == curve
@@ -157,19 +189,24 @@ PLAIN = contender("plain", Method.NEXT_TOKEN, (0.2, 0.4, 0.6))
 def test_a_gain_is_told_with_its_price() -> None:
     found = verdict(PLAIN, contender("ixt", Method.CONDITIONED, (0.3, 0.9, 0.9)))
     assert "ixt (asked for the best) reaches 0.90 accuracy against 0.60" in found.headline
-    assert "it reaches plain’s best, 0.60, with 0.50 of the FLOPs, annotation included" in found.headline
+    reached = "it reaches plain’s best within its spread, 0.60, with 0.50 of the FLOPs, annotation included"
+    assert reached in found.headline
     assert found.seeds == "One seed: no spread, so no claim."
 
 
 def test_a_loss_is_told_as_plainly() -> None:
     found = verdict(PLAIN, contender("ixt", Method.CONDITIONED, (0.1, 0.2, 0.3)))
-    assert "reaches 0.30 accuracy against 0.60; it does not reach plain’s best, 0.60." in found.headline
+    assert (
+        "reaches 0.30 accuracy against 0.60; it does not reach plain’s best within its spread, 0.60."
+        in found.headline
+    )
     assert found.headline.endswith("ixt does worse here.")
 
 
 def test_a_gain_that_costs_more_than_it_saves_is_told() -> None:
     late = contender("ixt", Method.CONDITIONED, (0.2, 0.3, 0.5, 0.7))
-    assert "to reach plain’s best, 0.60, it needs 1.2 times the FLOPs" in verdict(PLAIN, late).headline
+    needed = "to reach plain’s best within its spread, 0.60, it needs 1.2 times the FLOPs"
+    assert needed in verdict(PLAIN, late).headline
 
 
 def test_a_difference_within_the_noise_of_the_questions_is_called_so() -> None:
@@ -182,6 +219,21 @@ def test_annotation_that_costs_more_than_the_whole_baseline_is_told() -> None:
     dear = contender("ixt", Method.CONDITIONED, (0.9, 0.9), start=50)
     found = verdict(PLAIN, dear).headline
     assert "ixt spends 5.0\u00a0×\u00a010¹ FLOPs before it trains, more than plain in all" in found
+
+
+def test_the_price_is_that_of_the_best_less_its_spread() -> None:
+    plain = contender("plain", Method.NEXT_TOKEN, (0.2, 0.6, 0.6, 0.66, 0.6))
+    ixt = contender("ixt", Method.CONDITIONED, (0.3, 0.65, 0.65, 0.65, 0.65))
+    found = verdict(plain, ixt)
+    assert "it reaches plain’s best within its spread, 0.64" in found.headline
+    assert "plain’s best, 0.66, given way by its spread, 0.02," in found.equal_quality
+    assert "how far its evaluations fall short of the best before them" in found.equal_quality
+    plain = contender("plain", Method.NEXT_TOKEN, (0.2, 0.5), (0.2, 0.6))
+    ixt = contender("ixt", Method.CONDITIONED, (0.3, 0.5), (0.3, 0.5))
+    found = verdict(plain, ixt)
+    assert "to reach plain’s best within its spread, 0.48, it needs" in found.headline
+    assert "plain’s best, 0.55, given way by its spread, 0.07," in found.equal_quality
+    assert "the standard deviation among its 2 seeds" in found.equal_quality
 
 
 @pytest.mark.parametrize(
@@ -340,12 +392,18 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def test_later_stages_add_to_the_flops_of_earlier_ones(tmp_path: Path) -> None:
     stages = {"pretrain": StageType.PRETRAIN, "sft": StageType.SFT}
-    found = reported(invent(tmp_path, stages=stages, points=3)).read_json("report.json")
+    report = reported(invent(tmp_path, stages=stages, points=3))
+    found = report.read_json("report.json")
     first, second = ({arm["name"]: arm for arm in stage["arms"]} for stage in found["stages"])
     for name, arm in second.items():
         assert arm["flops"]["before"] == first[name]["flops"]["total"]
         assert arm["curves"]["Accuracy"][0]["flops"][0] > arm["flops"]["before"] + arm["flops"]["annotation"]
     assert found["verdictOf"] == "sft"
+    assert found["headline"].startswith("Stage sft: At ")
+    page = page_of(report)
+    assert " ".join(found["headline"].split()) in page.text
+    assert "sft is the last stage that was evaluated" in page.text
+    assert report.summary["verdict"].startswith("Stage sft: At ")
 
 
 def test_a_run_without_judge_tasks_or_evaluations_has_a_page(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def run(step: Step) -> Result:
     for name, data in files.items():
         writer.add(name, data)
     verdict = next(stage["verdict"] for stage in report["stages"] if stage["name"] == report["verdictOf"])
-    message = f"{verdict['headline']} {verdict['seeds']}".strip()
+    message = f"{report['headline']} {verdict['seeds']}".strip()
     committed = writer.commit({"verdict": message, "lanes": len(lanes)}, files)
     return Result(outcome=Outcome.COMMITTED, key=committed.key, message=message[:2048])
 

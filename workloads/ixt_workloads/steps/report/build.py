@@ -38,10 +38,13 @@ def build(title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact]) -> J
     stages = []
     for name, group in groupby(lanes, key=lambda lane: lane.spec.stage):
         stages.append(_stage(name, [_account(lane, spent, paid) for lane in group]))
-    evaluated = [stage["name"] for stage in stages if stage["verdict"]["metric"]]
+    evaluated = [stage for stage in stages if stage["verdict"]["metric"]]
+    main = evaluated[-1] if evaluated else stages[-1]
+    about = f"Stage {main['name']}: " if evaluated and len(stages) > 1 else ""
     return {
         "title": title,
-        "verdictOf": evaluated[-1] if evaluated else stages[-1]["name"],
+        "headline": about + main["verdict"]["headline"],
+        "verdictOf": main["name"],
         "stages": stages,
         "lineage": _lineage(nodes),
     }

@@ -1,10 +1,11 @@
 """Curves of quality against FLOPs, and the ratio between two of them. Pure."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import fmean
+from itertools import accumulate, pairwise
+from statistics import fmean, variance
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Comparison:
     gain: float | None
     """The difference."""
     target: float
-    """The baseline's best quality."""
+    """The baseline's best quality less its spread: the best of many evaluations is partly luck."""
     flops_ratio: float | None
     """FLOPs the arm needs for `target` over those the baseline needed. None: the arm never reaches it, or a
     curve is a single point, which does not say when it was reached."""
@@ -73,15 +74,15 @@ def flops_to(curve: Curve, quality: float) -> float | None:
     return None
 
 
-def compare(arm: Curve, baseline: Curve) -> Comparison:
-    """Quality at equal FLOPs, and FLOPs for equal quality."""
+def compare(arm: Curve, baseline: Curve, spread: float = 0.0) -> Comparison:
+    """Quality at equal FLOPs, and FLOPs for equal quality: the baseline's best less its `spread`."""
     flops = min(arm.flops[-1], baseline.flops[-1])
     quality, baseline_quality = quality_at(arm, flops), quality_at(baseline, flops)
     if quality is None or baseline_quality is None:
         quality = baseline_quality = gain = None
     else:
         gain = quality - baseline_quality
-    target = max(baseline.quality)
+    target = max(baseline.quality) - spread
     needed, spent = flops_to(arm, target), flops_to(baseline, target)
     timed = min(len(arm.flops), len(baseline.flops)) > 1
     return Comparison(
@@ -105,6 +106,9 @@ class Band:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    spread: float
+    """Of the qualities in the second half of the curve. Among seeds their standard deviation; of one seed how
+    far they fall short of the best before them, on average: a curve that only rises has none."""
 
     @property
     def curve(self) -> Curve:
@@ -127,4 +131,16 @@ def band(curves: Sequence[Curve]) -> Band:
         mean=tuple(fmean(column) for column in columns),
         low=tuple(min(column) for column in columns),
         high=tuple(max(column) for column in columns),
+        spread=_deviation(columns) if len(curves) > 1 else _fall(curves[0].quality),
     )
+
+
+def _fall(quality: Sequence[float]) -> float:
+    """How far each quality falls short of the best up to it, on average over the second half."""
+    falls = [best - value for best, value in zip(accumulate(quality, max), quality, strict=True)]
+    return fmean(falls[len(falls) // 2 :])
+
+
+def _deviation(columns: Sequence[Sequence[float]]) -> float:
+    """Standard deviation within a column, over the second half of them."""
+    return math.sqrt(fmean(variance(column) for column in columns[len(columns) // 2 :]))

@@ -236,7 +236,8 @@ def _axis_of_flops(axes: Axes, arms: Sequence[Json], bands: Any, power: int) -> 
 
 
 def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Metric) -> None:
-    """An arrow at the baseline's best quality, from where the baseline reached it to where the arm did."""
+    """An arrow at the quality that both are timed to, from where the baseline reached it to where the arm
+    did."""
     found = verdict["comparisons"].get(verdict["subject"])
     if not found or found["flopsRatio"] is None or abs(found["flopsRatio"] - 1) < 0.05:
         return

@@ -59,6 +59,8 @@ class Verdict:
     """Of every other arm with the baseline."""
     gains: tuple[float, ...] = ()
     """At equal FLOPs, of each seed that both arms have."""
+    equal_quality: str = ""
+    """How the quality was taken that arms are timed to."""
 
 
 def judge(
@@ -75,7 +77,8 @@ def judge(
     baseline = _first(contenders, Method.NEXT_TOKEN) or _other(contenders)
     rest = [contender for contender in contenders if contender is not baseline]
     subject = _first(rest, Method.CONDITIONED) or rest[0]
-    comparisons = {arm.name: compare(arm.band.curve, baseline.band.curve) for arm in rest}
+    measure = baseline.band
+    comparisons = {arm.name: compare(arm.band.curve, measure.curve, measure.spread) for arm in rest}
     found = comparisons[subject.name]
     gains = _gains(subject, baseline)
     return Verdict(
@@ -86,6 +89,7 @@ def judge(
         baseline=baseline.name,
         comparisons=comparisons,
         gains=gains,
+        equal_quality=_equal_quality(baseline, metric),
     )
 
 
@@ -164,14 +168,28 @@ def _apart(subject: Contender, baseline: Contender, asked: str, metric: Metric) 
 
 def _cost(baseline: Contender, found: Comparison, metric: Metric, costs_known: bool) -> str:
     included = f"annotation {'included' if costs_known else 'not included, as its cost is not known'}"
-    best = f"{baseline.name}’s best, {shown(found.target, metric)},"
+    best = f"{baseline.name}’s best within its spread, {shown(found.target, metric)}"
     if not found.reached:
-        return f"; it does not reach {best.removesuffix(',')}"
+        return f"; it does not reach {best}"
     if found.flops_ratio is None:
         return ""
     if found.flops_ratio < 1:
-        return f"; it reaches {best} with {ratio(found.flops_ratio)} of the FLOPs, {included}"
-    return f"; to reach {best} it needs {ratio(found.flops_ratio)} times the FLOPs, {included}"
+        return f"; it reaches {best}, with {ratio(found.flops_ratio)} of the FLOPs, {included}"
+    return f"; to reach {best}, it needs {ratio(found.flops_ratio)} times the FLOPs, {included}"
+
+
+def _equal_quality(baseline: Contender, metric: Metric) -> str:
+    found, seeds = baseline.band, len(baseline.curves)
+    digits = 2 if metric is Metric.ACCURACY else 3
+    how = (
+        f"the standard deviation among its {seeds} seeds" if seeds > 1
+        else "how far its evaluations fall short of the best before them, on average"
+    )  # fmt: skip
+    return (
+        f"Equal quality: {baseline.name}’s best, {shown(max(found.mean), metric)}, given way by its spread, "
+        f"{decimal(found.spread, digits)}, since the best of many evaluations is partly luck. The spread is "
+        f"{how}, over the second half of its curve."
+    )
 
 
 def _size(subject: Contender, found: Comparison, metric: Metric, items: int) -> str:
