@@ -137,9 +137,13 @@ def test_runtimes(desk: Desk) -> None:
 
 def test_a_run_that_needs_a_cluster(desk: Desk) -> None:
     desk.write(judge={"model": "./judge", "rubric": {"configMapKeyRef": {"name": "rubrics"}}})
-    done = desk.ixt("run", "run.yaml")
-    assert done.code == 2
-    assert "configMapKeyRef needs a cluster: write the rubric out under inline" in done.err
+    for verb, *rest in (("run",), ("diff",), ("status",), ("why", "train"), ("report",), ("gc",)):
+        done = desk.ixt(verb, "run.yaml", *rest)
+        assert done.code == 2
+        assert "configMapKeyRef needs a cluster: write the rubric out under inline" in done.err
+    done = desk.ixt("render", "run.yaml")
+    assert (done.code, done.err) == (0, "")
+    assert "rubric in ConfigMap rubrics, key rubric.yaml." in done.out
 
 
 def test_a_suspended_run(desk: Desk) -> None:

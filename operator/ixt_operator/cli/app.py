@@ -147,7 +147,8 @@ def render(
 ) -> None:
     """Print the Kubernetes manifests that a run would create.
 
-    Example pins stand in place of what Inventory finds, so names and keys differ from those of a real run.
+    Example pins stand in place of what Inventory finds, and an example in place of a rubric that lies in a
+    ConfigMap, so names and keys differ from those of a real run.
     """
     from ixt_operator.api.documents import dump
     from ixt_operator.cli import load
@@ -290,7 +291,7 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
     from ixt_operator.cli import load
     from ixt_operator.controller.workdir import identified, workdir_of
 
-    loaded = load.run_of(file)
+    loaded = load.local_run_of(file)
     folder = workdir or workdir_of(loaded)
     # For steps and for what looks into the storage.
     os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))

@@ -18,10 +18,16 @@ def run_of(file: Path) -> IXTRun:
     if len(runs) != 1:
         named = f" ({', '.join(run.metadata.name for run in runs)})" if runs else ""
         _bad(f"{file}: has {len(runs)} IXTRuns{named}, needs exactly one: give each run a file of its own")
-    judge = runs[0].spec.judge
+    return runs[0]
+
+
+def local_run_of(file: Path) -> IXTRun:
+    """The one IXTRun of a file, which needs nothing that only a cluster has."""
+    run = run_of(file)
+    judge = run.spec.judge
     if judge and judge.rubric.config_map_key_ref:
         _bad(f"{file}: spec.judge.rubric.configMapKeyRef needs a cluster: write the rubric out under inline")
-    return runs[0]
+    return run
 
 
 def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child
@@ -10,6 +11,7 @@ from ixt_operator.plan.children import inventory_child, judge_child, step_child
 from ixt_operator.plan.nodes import resolve_run, stage_nodes
 from ixt_operator.render.render import render
 from ixt_workloads.contract.graph import Probe
+from ixt_workloads.contract.rubrics import BUILTIN
 from ixt_workloads.contract.steps import AnnotateConfig
 
 EXAMPLE_PIN = "0" * 64
@@ -22,6 +24,7 @@ def preview(run: IXTRun, runtime: IXTRuntime) -> list[dict[str, Any]]:
 
 
 def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
+    run = _with_rubric(run)
     names = ("datasets", "tasks", "judge", "model", "tokenizer")
     pins = dict.fromkeys(names, EXAMPLE_PIN)
     keyed = resolve_run(run, {stage.name: pins for stage in run.spec.stages})
@@ -37,3 +40,15 @@ def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
                 yield judge
             name = judge.name if own_judge and judge else None
             yield step_child(run, runtime, stage, keyed[node.name], pins, 0, name)
+
+
+def _with_rubric(run: IXTRun) -> IXTRun:
+    """The run with an example in place of a rubric that lies in a ConfigMap, which is not read here."""
+    judge = run.spec.judge
+    reference = judge.rubric.config_map_key_ref if judge else None
+    if judge is None or reference is None:
+        return run
+    instructions = f"The rubric in ConfigMap {reference.name}, key {reference.key}."
+    rubric = RubricSpec(inline=BUILTIN["quality"].model_copy(update={"instructions": instructions}))
+    spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
+    return run.model_copy(update={"spec": spec})
