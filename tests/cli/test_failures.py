@@ -263,9 +263,11 @@ def test_a_workdir_without_room(desk: Desk, disk: Path) -> None:
         filler = fill(disk)
         (desk.folder / "go").touch()
         _, err = process.communicate()
-    assert process.returncode == 2
+    assert process.returncode == 1
     assert re.fullmatch(
-        r"disk/work\S*: No space left on device; make room, or choose another --workdir\n", err
+        r"disk/work\S*: No space left on device; make room, then go on with: "
+        r"ixt run run.yaml -w \S*disk/work --runtime stubs.yaml\n",
+        err,
     )
     filler.unlink()
     assert desk.run("-w", disk / "work").code == 0
@@ -274,14 +276,27 @@ def test_a_workdir_without_room(desk: Desk, disk: Path) -> None:
 def test_a_workdir_that_cannot_be_written(desk: Desk, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     done = desk.run("-w", disk / "work")
-    assert done.code == 2
+    assert done.code == 1
     assert done.err == "disk/work: Read-only file system; choose another --workdir\n"
 
 
-def test_a_workdir_that_is_a_file(desk: Desk) -> None:
-    done = desk.run("-w", "run.yaml")
-    assert done.code == 2
-    assert done.err == "run.yaml: File exists; choose another --workdir\n"
+def test_a_workdir_whose_device_is_full(desk: Desk) -> None:
+    """As above, for those who may not mount."""
+    desk.workdir.mkdir(parents=True)
+    (desk.workdir / "status.new").symlink_to("/dev/full")
+    done = desk.run()
+    assert done.code == 1
+    go_on = "make room, then go on with: ixt run run.yaml --runtime stubs.yaml"
+    assert done.err == f".ixt/test: No space left on device; {go_on}\n"
+    (desk.workdir / "status.new").unlink()
+    assert desk.run().code == 0
+
+
+@pytest.mark.parametrize(("place", "wrong"), [("run.yaml", "File exists"), ("run.yaml/w", "Not a directory")])
+def test_a_workdir_that_can_be_no_folder(desk: Desk, place: str, wrong: str) -> None:
+    done = desk.run("-w", place)
+    assert done.code == 1
+    assert done.err == f"{place}: {wrong}; choose another --workdir\n"
 
 
 def test_a_storage_that_cannot_be_written(desk: Desk, disk: Path) -> None:

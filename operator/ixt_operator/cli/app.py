@@ -23,8 +23,8 @@ app = typer.Typer(
         "with `ixt run`, or apply it to a cluster with kubectl."
     ),
     epilog=(
-        "Exit codes: 0 done, 1 the run failed or storage cannot be used, 2 bad usage, manifest or folder, "
-        "130 interrupted."
+        "Exit codes: 0 done, 1 the run failed, or storage or workdir cannot be used, 2 bad usage or "
+        "manifest, 130 interrupted."
     ),
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -99,8 +99,9 @@ def run(
         _stop(str(error), BAD_USAGE)
     except OSError as error:
         what = place(Path(error.filename or folder))
-        mend = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        _stop(f"{what}: {error.strerror or error}; {mend}choose another --workdir", BAD_USAGE)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = f"make room, then go on with: {again}" if full else "choose another --workdir"
+        _stop(f"{what}: {error.strerror or error}; {mend}", FAILED)
     if last is None:
         _stop(f"interrupted; go on with: {again}", INTERRUPTED)
     if last.status.phase is Phase.FAILED:
