@@ -33,7 +33,7 @@ from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.judging import load_tokenizer, reasoning_tokens
 from ixt_workloads.steps.annotate.pace import Pace
 from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
-from ixt_workloads.steps.annotate.server import check_folder, command, engine_arguments, environment
+from ixt_workloads.steps.annotate.server import check_judge, command, engine_arguments, environment
 from ixt_workloads.steps.annotate.shards import Shards
 from ixt_workloads.steps.annotate.wire import Reply, api, shown
 from ixt_workloads.steps.annotate.work import Work
@@ -587,9 +587,9 @@ def test_the_engine_sees_no_credentials() -> None:
 @pytest.mark.parametrize(
     ("missing", "instead", "message", "code"),
     [
-        ("model.safetensors", "pytorch_model.bin", "only pickled weights", Exit.DATA),
+        ("model.safetensors", "pytorch_model.bin", "has its weights as pickle", Exit.DATA),
         ("model.safetensors", "notes.txt", "no weights", Exit.NO_INPUT),
-        ("tokenizer.json", "notes.txt", "no tokenizer", Exit.NO_INPUT),
+        ("tokenizer.json", "notes.txt", "no tokenizer.json", Exit.NO_INPUT),
         ("chat_template.jinja", "notes.txt", "no chat template", Exit.CONFIG),
         ("config.json", "notes.txt", "no config.json", Exit.NO_INPUT),
     ],
@@ -601,7 +601,7 @@ def test_a_folder_that_cannot_be_served_is_refused_in_one_line(
     shutil.copytree(folder, broken)
     (broken / missing).rename(broken / instead)
     with pytest.raises(StepError, match=message) as caught:
-        check_folder(
+        check_judge(
             broken, Judge(source=f"file://{broken}", rubric=RUBRIC, sampling=Sampling(max_tokens=64)), None
         )
     assert caught.value.code == code
@@ -610,8 +610,8 @@ def test_a_folder_that_cannot_be_served_is_refused_in_one_line(
 def test_a_context_without_room_for_a_document_is_refused(folder: Path) -> None:
     judge = Judge(source=f"file://{folder}", rubric=RUBRIC, sampling=Sampling(max_tokens=2048))
     with pytest.raises(StepError, match="context of 2048 tokens"):
-        check_folder(folder, judge, None)
-    check_folder(folder, judge, "4096")
+        check_judge(folder, judge, None)
+    check_judge(folder, judge, "4096")
 
 
 def test_a_server_that_cannot_start_ends_with_a_result(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.data.folders import check_folder
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.store import Artifact
 from ixt_workloads.tokenizer import ask_for
@@ -36,29 +37,14 @@ def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
 
     Raises StepError: NO_INPUT without config or weights, DATA for pickled, torn or ill-fitting weights.
     """
+    check_folder(folder, "model", weights=True, tokenizer=False)
     config = load_config(folder)
-    found = sorted(path.name for path in folder.glob("*.safetensors"))
-    if not found:
-        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        if pickled:
-            raise StepError(
-                Exit.DATA,
-                f"{folder} has its weights as a pickle ({pickled[0]}), which could run code: refused",
-                "convert them: model.save_pretrained(folder) in transformers writes safetensors",
-            )
-        raise StepError(
-            Exit.NO_INPUT,
-            f"{folder} has no weights (*.safetensors)",
-            "name a folder with weights, or use model.config and model.tokenizer to start from scratch",
-        )
-    for name in found:
+    for path in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(folder / name, "pt"):
+            with safe_open(path, "pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise StepError(
-                Exit.DATA, f"weights {folder / name} cannot be read: {error}", "copy them again"
-            ) from None
+            raise StepError(Exit.DATA, f"weights {path} cannot be read: {error}", "copy them again") from None
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -91,8 +77,7 @@ def new_model(folder: Path, seed: int) -> Any:
 
 def load_config(folder: Path) -> Any:
     """The transformers config of a folder. Raises StepError."""
-    if not (folder / "config.json").is_file():
-        raise StepError(Exit.NO_INPUT, f"{folder} has no config.json", "name a folder with a model")
+    check_folder(folder, "model", weights=False, tokenizer=False)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.steps import AnnotateConfig, Judge
+from ixt_workloads.data.folders import check_folder
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.step import Step, main
 
@@ -22,9 +23,6 @@ SERVED_NAME = "judge"
 
 LEAST_PROMPT = 64
 """Tokens that a context must leave for instructions and document."""
-
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
 def run(step: Step) -> NoReturn:
@@ -35,7 +33,7 @@ def run(step: Step) -> NoReturn:
         raise StepError(Exit.USAGE, f"{step.task.name} has no judge with weights of its own to serve")
     extra = engine_arguments(os.environ.get("IXT_ENGINE_ARGS", "[]"))
     folder = local_folder(judge.source, judge.revision)
-    check_folder(folder, judge, setting(extra, "--max-model-len"))
+    check_judge(folder, judge, setting(extra, "--max-model-len"))
     argv = command(
         folder,
         judge,
@@ -70,28 +68,13 @@ def setting(arguments: Sequence[str], name: str) -> str | None:
     return found
 
 
-def check_folder(folder: Path, judge: Judge, context: str | None) -> None:
+def check_judge(folder: Path, judge: Judge, context: str | None) -> None:
     """Raise StepError unless the folder holds a model that can be served: weights, tokenizer, context."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    place = judge.source
-    if "config.json" not in names:
-        raise StepError(
-            Exit.NO_INPUT, f"judge {place} has no config.json", "name a folder in Hugging Face's layout"
-        )
-    if not any(name.endswith(".safetensors") for name in names):
-        pickled = sorted(name for name in names if name.endswith(_PICKLED))
-        what = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
-        raise StepError(
-            Exit.DATA if pickled else Exit.NO_INPUT,
-            f"judge {place} has {what}; safetensors are needed",
-            "convert it with save_pretrained of transformers: pickle can run code when it is read",
-        )
-    if not names & set(_TOKENIZERS):
-        raise StepError(Exit.NO_INPUT, f"judge {place} has no tokenizer", "add tokenizer.json")
-    if not _has_chat_template(folder, names):
+    check_folder(folder, "judge", weights=True, tokenizer=True)
+    if not _has_chat_template(folder):
         raise StepError(
             Exit.CONFIG,
-            f"judge {place} has no chat template: it is a base model",
+            f"judge: {folder} has no chat template: it is a base model",
             "take an instruction-tuned model, or add chat_template.jinja",
         )
     tokens = int(context) if context and context.isdigit() else _context(folder)
@@ -99,7 +82,7 @@ def check_folder(folder: Path, judge: Judge, context: str | None) -> None:
     if tokens and tokens < most + LEAST_PROMPT:
         raise StepError(
             Exit.CONFIG,
-            f"judge {place} has a context of {tokens} tokens, and judge.sampling.maxTokens is {most}: "
+            f"judge: {folder} has a context of {tokens} tokens, and judge.sampling.maxTokens is {most}: "
             "no room for instructions and document",
             "lower maxTokens, or take a judge with a longer context",
         )
@@ -153,8 +136,8 @@ def _engine() -> tuple[str, str]:
     raise StepError(Exit.CONFIG, "vLLM is not installed", "install ixt[gpu] or ixt[cpu]")
 
 
-def _has_chat_template(folder: Path, names: set[str]) -> bool:
-    if names & {"chat_template.jinja", "chat_template.json", "tekken.json"}:
+def _has_chat_template(folder: Path) -> bool:
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
         return True
     try:
         return "chat_template" in json.loads((folder / "tokenizer_config.json").read_bytes())
