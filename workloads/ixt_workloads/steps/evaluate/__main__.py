@@ -9,7 +9,7 @@ import torch
 
 from ixt_workloads import models
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import EvalPrefix, EvaluateConfig, StageType
+from ixt_workloads.contract.steps import EvalPrefix, EvaluateConfig, Prepare, StageType
 from ixt_workloads.data.locate import local_file
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
@@ -35,7 +35,8 @@ def run(step: Step) -> Result:
         model = models.load_model(folder, dtype=None).to(device).eval()
     contract = ConditioningContract.read(prepared)
     tasks = {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks}
-    length = int(prepared.manifest.preimage["config"].get("prepare", {}).get("sequenceLength", 2048))
+    # A preimage leaves out what is as by default: the contract knows it.
+    length = Prepare.model_validate(prepared.manifest.preimage["config"].get("prepare", {})).sequence_length
     holdout = read_holdout(prepared.file("holdout.parquet"))
     evaluation = Evaluation(
         tokenizer,
