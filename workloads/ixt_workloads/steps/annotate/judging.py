@@ -158,15 +158,6 @@ async def prove(
             f"{(reply.content or '')[:200]!r} after reasoning {reply.reasoning[:200]!r}",
             "check the judge's chat template, judge.reasoningParser, judge.sampling.maxTokens and the rubric",
         )
-    # Without content it proves nothing: such a question may keep a judge thinking until it is cut off.
-    if free.content and not free.content.lstrip().startswith("{"):
-        raise StepError(
-            Exit.CONFIG,
-            "the judge's engine takes no notice of response_format: asked for a greeting under the rubric's "
-            f"JSON schema it said {free.content[:200]!r}",
-            "take an engine with structured outputs (response_format of type json_schema), such as vLLM with "
-            "a structured-outputs backend, and check that no proxy before it drops the field",
-        )
     if judge.reasoning_parser and not any(reply.reasoning.strip() for reply in (*replies, free)):
         raise StepError(
             Exit.CONFIG,
@@ -174,6 +165,15 @@ async def prove(
             f"has reasoning; one is {(replies[0].content or '')[:200]!r}",
             "name the parser of this judge's kind of reasoning and check its chat template; for a judge that "
             "does not reason leave judge.reasoningParser out",
+        )
+    # Cut off or empty it proves nothing: such a question may keep a judge thinking, and the grammar waits.
+    if free.finish_reason == "stop" and free.content and not free.content.lstrip().startswith("{"):
+        raise StepError(
+            Exit.CONFIG,
+            "the judge's engine takes no notice of response_format: asked for a greeting under the rubric's "
+            f"JSON schema it said {free.content[:200]!r}",
+            "take an engine with structured outputs (response_format of type json_schema), such as vLLM with "
+            "a structured-outputs backend, and check that no proxy before it drops the field",
         )
     room = None
     if tokenizer is not None and model.context is not None:
