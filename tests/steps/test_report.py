@@ -191,7 +191,7 @@ def test_a_gain_is_told_with_its_price() -> None:
     assert "ixt (asked for the best) reaches 0.90 accuracy against 0.60" in found.headline
     reached = "it reaches plain’s best within its spread, 0.60, with 0.50 of the FLOPs, annotation included"
     assert reached in found.headline
-    assert found.seeds == "One seed: no spread, so no claim."
+    assert found.seeds == "One seed: no spread among seeds, so no claim."
 
 
 def test_a_loss_is_told_as_plainly() -> None:

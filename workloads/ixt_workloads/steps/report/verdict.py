@@ -239,7 +239,7 @@ def _seeds(subject: Contender, baseline: Contender, gains: tuple[float, ...], me
 
 def _seed_count(number: int) -> str:
     if number == 1:
-        return "One seed: no spread, so no claim."
+        return "One seed: no spread among seeds, so no claim."
     if number < ENOUGH_SEEDS:
         return f"{number} seeds: fewer than {ENOUGH_SEEDS} are not enough for a claim."
     return f"{number} seeds."
