@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from make.children import SUCCEED, server, tasks
-from make.objects import NOW, Object, condition, container, pod, terminated, workload
+from make.objects import NOW, Object, condition, container, pod, terminated, time, workload
 
 from ixt_operator.adapters.kubernetes.observe import (
     STUCK_SECONDS,
@@ -18,12 +18,14 @@ from ixt_operator.adapters.kubernetes.observe import (
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
 from ixt_operator.plan.retry import bad_hosts, cause_of
+from ixt_operator.render.names import PLACE_SECONDS
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.results import Progress
 
 ONE = tasks("one", SUCCEED, attempt=2)
 THREE = tasks("three", SUCCEED, indexes=3)
 JUDGE = server("judge", "serve()", indexes=2)
+GIVEN = workload(JUDGE)["spec"]["progressDeadlineSeconds"]
 USER_FAULT = '{"outcome": "Failed", "message": "no such file", "fault": "User"}'
 COMMITTED = json.dumps({"outcome": "Committed", "key": "k"})
 
@@ -238,12 +240,21 @@ def test_a_judge_between_two_starts_tells_why_the_last_one_ended() -> None:
 
 
 def test_a_judge_that_is_not_ready_in_time_is_given_up() -> None:
-    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False")]}
-    running = replica("a", phase="Running", **container(running={}))
+    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN)]}
+    running = replica("a", phase="Running", startTime=time(PLACE_SECONDS), **container(running={}))
     blocked = replica("b", **container(waiting={"reason": "ErrImagePull", "message": "m"}))
     first, second = child_of(JUDGE, running, blocked, owner=late).processes
     assert (first.phase, first.reason) == (ProcessPhase.FAILED, "NeverReady")
     assert second.blocked_since is not None
+
+
+def test_a_judge_that_a_queue_let_wait_has_its_time_from_then_on() -> None:
+    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN)]}
+    gated = replica("a", conditions=[condition("PodScheduled", "SchedulingGated", "False")])
+    admitted = replica("b", phase="Running", startTime=time(PLACE_SECONDS + 1), **container(running={}))
+    first, second = child_of(JUDGE, gated, admitted, owner=late).processes
+    assert (first.phase, first.blocked_since) == (ProcessPhase.PENDING, None)
+    assert second.phase is ProcessPhase.RUNNING
 
 
 def test_a_quota_is_told_by_the_deployment() -> None:

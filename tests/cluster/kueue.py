@@ -90,7 +90,7 @@ def _configuration(webhooks: int, health: int) -> Object:
         "webhook": {"host": "127.0.0.1", "port": webhooks, "certDir": "kueue"},
         "leaderElection": {"leaderElect": False},
         "featureGates": {"VisibilityOnDemand": False},
-        "integrations": {"frameworks": ["batch/job"]},
+        "integrations": {"frameworks": ["batch/job", "pod"]},
     }
 
 

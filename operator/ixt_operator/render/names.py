@@ -11,6 +11,8 @@ CONFIG_FOLDER = "/ixt/task"
 TASK_FILE = "task.json"
 VOLUMES_FOLDER = "/ixt/volumes"
 MANAGER = "ixt-operator"
+PLACE_SECONDS = 60
+"""What a server's pods have to be placed in, before their time to become ready."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label of what Kueue admits: its LocalQueue."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.render.names import QUEUE, TASK_FILE, labels, metadata, selector
+from ixt_operator.render.names import PLACE_SECONDS, QUEUE, TASK_FILE, labels, metadata, selector
 from ixt_operator.render.pods import pod_template
 
 Manifest = dict[str, Any]
@@ -69,7 +69,7 @@ def _deployment(run: IXTRun, child: Child, template: Manifest) -> Manifest:
             "selector": {"matchLabels": selector(child)},
             # A GPU that the old pod still holds cannot be given to a new one.
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": child.ready_seconds + 60,
+            "progressDeadlineSeconds": child.ready_seconds + PLACE_SECONDS,
             "revisionHistoryLimit": 0,
             "template": template,
         },

@@ -10,11 +10,19 @@ import pytest
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.kueue import kueue_plane
-from cluster.on_control_plane.operating import Field, as_if_undisturbed, committed, condition, jobs_made, step
+from cluster.on_control_plane.operating import (
+    MAIN,
+    Field,
+    as_if_undisturbed,
+    committed,
+    condition,
+    jobs_made,
+    step,
+)
 from make import cli
 from make.operator import eventually
 
-from ixt_operator.adapters.kubernetes.client import JOBS, Object
+from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, Object
 from ixt_operator.adapters.kubernetes.observe import unix
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -97,6 +105,12 @@ def waits(status: Object) -> bool:
 
 def attempts(status: Object) -> list[int]:
     return [step["attempt"] for stage in status["stages"] for step in stage["steps"]]
+
+
+def given(field: Field, judge: Object, seconds: int) -> None:
+    """Change how long a judge has to become ready."""
+    patch = json.dumps({"spec": {"progressDeadlineSeconds": seconds, "minReadySeconds": 0}})
+    field.kubectl("patch", "deployment", judge["metadata"]["name"], "--type=merge", "-p", patch)
 
 
 async def jobs(field: Field) -> list[Object]:
@@ -241,3 +255,31 @@ async def test_a_judge_runs_beside_the_queue(field: Field, queue: Queue) -> None
         name = field.apply(queueName="gpus")
         await field.until_phase(name, "Complete")
     await as_if_undisturbed(field, name)
+
+
+async def test_a_judge_that_its_runtime_puts_into_a_queue_waits_there_as_long_as_it_takes(
+    field: Field, queue: Queue
+) -> None:
+    queue.allow(0)
+    runtime = cli.stubs(f"queued-{queue.name}")
+    for role in runtime["spec"]["roles"]:
+        labels = {"kueue.x-k8s.io/queue-name": "gpus"} if role["name"] == "Judge" else {}
+        role["template"] = {**MAIN, "metadata": {"labels": labels}}
+    field.kubectl.apply(runtime)
+    async with field.operator():
+        name = field.apply(runtimeRef={"name": runtime["metadata"]["name"]})
+        await field.until(name, waits)
+        (judge,) = await field.client.list(DEPLOYMENTS, queue.name)
+        deadline = judge["spec"]["progressDeadlineSeconds"]
+        given(field, judge, 1)
+        exceeded = "jsonpath={.status.conditions[?(@.type=='Progressing')].reason}=ProgressDeadlineExceeded"
+        field.kubectl("wait", f"--for={exceeded}", "deployment", "--all", "--timeout=60s")
+        given(field, judge, deadline)
+        field.edit(name, schedulingTimeoutSeconds=1)
+        status = await field.until(name, lambda status: status["observedGeneration"] == 2)
+        assert waits(status)
+        queue.allow(1)
+        await field.until_phase(name, "Complete")
+    await as_if_undisturbed(field, name)
+    field.kubectl("delete", "ixtruntime", runtime["metadata"]["name"])
+    await eventually(queue.workloads, lambda names: names == [])

@@ -1,6 +1,7 @@
 """What Jobs, Deployments and pods say about a run's children. Pure."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from ixt_operator.api.runtimes import MAIN
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.render.names import QUEUE
+from ixt_operator.render.names import PLACE_SECONDS, QUEUE
 from ixt_workloads.contract.results import Progress, Result
 
 Object = Mapping[str, Any]
@@ -200,18 +201,16 @@ def _ended_at(job: Object) -> float | None:
 def _server(deployment: Object, pods: list[Object]) -> tuple[ProcessState, ...]:
     """A process a replica. Pods that are being deleted are left out: others come in their place."""
     live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _phase(pod) != "Failed"]
-    found = [
-        _replica(place, pod)
-        for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"])))
-    ]
     conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
-    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
-        found = [
-            process
-            if process.phase is ProcessPhase.READY or process.blocked_since is not None
-            else process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NeverReady"})
-            for process in found
-        ]
+    late_since = _late_since(deployment, conditions.get("Progressing", {}))
+    found = []
+    for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"]))):
+        process = _replica(place, pod)
+        if process.phase is not ProcessPhase.READY and process.blocked_since is None:
+            started = pod.get("status", {}).get("startTime")
+            if started and unix(started) <= late_since:
+                process = process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NeverReady"})
+        found.append(process)
     failure = conditions.get("ReplicaFailure", {})
     since = unix(failure["lastTransitionTime"]) if failure.get("status") == "True" else None
     missing = ProcessState(
@@ -220,6 +219,15 @@ def _server(deployment: Object, pods: list[Object]) -> tuple[ProcessState, ...]:
     wanted = int(deployment["spec"].get("replicas", 1))
     found += [missing.model_copy(update={"index": index}) for index in range(len(found), wanted)]
     return tuple(found)
+
+
+def _late_since(deployment: Object, progressing: Object) -> float:
+    """A pod that started by then had all its time to become ready. One that its queue let wait did not, nor
+    one that waited for a new node: its start-up probe ends it in time."""
+    if progressing.get("reason") != "ProgressDeadlineExceeded":
+        return -math.inf
+    allowed = int(deployment["spec"]["progressDeadlineSeconds"])
+    return unix(progressing["lastTransitionTime"]) - allowed + PLACE_SECONDS
 
 
 def _replica(place: int, pod: Object) -> ProcessState:
