@@ -69,7 +69,7 @@ class Operator:
         settings.posting.enabled = False
         settings.scanning.disabled = True
         settings.persistence.diffbase_storage = _NoDiffs()
-        settings.queueing.idle_timeout = 1.0  # kopf keeps an object's last event that long
+        settings.queueing.idle_timeout = 0.1  # for so long kopf keeps an object's last event
         settings.watching.label_selectors["pods"] = OURS
         settings.watching.label_selectors["jobs.batch"] = OURS
         settings.watching.label_selectors["deployments.apps"] = OURS

@@ -4,8 +4,10 @@ Reads of the planner come from here. It may lag behind the API server, never ahe
 put in at once. Objects are cut down to what is read of them, so that a thousand runs take little memory.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object, Resource
 from ixt_operator.adapters.kubernetes.observe import Seen
@@ -104,4 +106,13 @@ def _slim(resource: Resource, manifest: Object) -> Object:
             slim["spec"] = {"nodeName": manifest.get("spec", {}).get("nodeName", "")}
         case _ if resource in (JOBS, DEPLOYMENTS):
             slim["spec"] = {name: value for name, value in manifest["spec"].items() if name != "template"}
-    return slim
+    return {sys.intern(name): _shared(value) for name, value in slim.items()}
+
+
+def _shared(value: Any) -> Any:
+    """A JSON value whose strings are held once: the same names and words are in every object."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _shared(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) else value

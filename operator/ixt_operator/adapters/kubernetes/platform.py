@@ -79,7 +79,9 @@ class KubernetesPlatform:
 
     def again(self) -> float | None:
         """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made."""
-        return PODLESS_SECONDS if podless(self._cache.of_run(self._run.metadata.uid)) else None
+        # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
+        seen, now = self._cache.of_run(self._run.metadata.uid), time.time()
+        return min((max(PODLESS_SECONDS, now - wanted_since(job)) for job in podless(seen)), default=None)
 
     async def create(self, child: Child) -> None:
         """Create a child's objects, its pods' needs first. Raises Refused."""
