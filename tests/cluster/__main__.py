@@ -1,6 +1,6 @@
 """`python -m cluster COMMAND`: what make's cluster targets call.
 
-build [PROGRAM ...]   build what is missing, by default everything
+build [PROGRAM ...]   build what is missing, by default all programs of a cluster
 packages              install what Debian's packages must bring, as root
 up                    start a node by hand; prints the line that points kubectl to it
 down                  end it
@@ -9,7 +9,7 @@ down                  end it
 import shutil
 import sys
 
-from cluster.binaries import GROUPS, MODULE_OF, build, path
+from cluster.binaries import GROUPS, build, path
 
 BY_HAND = 0
 """Number of the cluster that `up` starts; tests take the others."""
@@ -18,7 +18,8 @@ BY_HAND = 0
 def main(command: str = "", *arguments: str) -> None:
     match command:
         case "build":
-            build([name for given in arguments for name in GROUPS.get(given, (given,))] or MODULE_OF)
+            asked = arguments or ("cluster",)
+            build([name for given in asked for name in GROUPS.get(given, (given,))])
         case "packages":
             from cluster import debian
 

@@ -56,6 +56,10 @@ class Cluster(ABC):
     def pid(self, name: str) -> int:
         """The pid of a program on this machine."""
 
+    def programs(self) -> list[str]:
+        """The names of all programs that run."""
+        return [*self._processes]
+
     def pids(self) -> list[int]:
         """The pids of all programs."""
         return [self.pid(name) for name in self._processes]
@@ -64,28 +68,41 @@ class Cluster(ABC):
         """What a program writes."""
         return self.folder / "log" / f"{name}.log"
 
+    def get(self, path: str) -> bytes:
+        """What the API server answers. Raises OSError, also for an answer that is no success."""
+        handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.credentials()))
+        with urllib.request.build_opener(*handlers).open(self.server + path, timeout=5) as answer:
+            return bytes(answer.read())
+
     def answers(self, path: str) -> bool:
         """Whether the API server answers GET with success."""
-        context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
-        context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
-        handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         try:
-            with urllib.request.build_opener(*handlers).open(self.server + path, timeout=5):
-                return True
+            self.get(path)
         except OSError:
             return False
+        return True
+
+    def credentials(self) -> ssl.SSLContext:
+        """The administrator's, for connections to the API server."""
+        context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
+        context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
+        return context
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something holds, as long as every program runs. Raises ClusterError."""
         deadline = time.monotonic() + seconds
         while not holds():
-            for name, process in self._processes.items():
-                if process.poll() is not None:
-                    raise ClusterError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
+            self.check()
             if time.monotonic() > deadline:
                 tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self._processes)
                 raise ClusterError(f"no {what} after {seconds} s\n{tails}")
             time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise ClusterError unless every program runs."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise ClusterError(f"{name} ended with {process.returncode}:\n{self._tail(name)}")
 
     def _clients(self, authority: certificates.Authority, users: dict[str, tuple[str, str]]) -> None:
         """A certificate and kubeconfig for each client: its user name and group."""

@@ -67,6 +67,8 @@ KUBERNETES = "k8s.io/kubernetes/cmd/"
 CONTAINERD = "github.com/containerd/containerd/v2"
 CNI = "github.com/containernetworking/plugins"
 KUEUE = "sigs.k8s.io/kueue"
+TRAINER = "github.com/kubeflow/trainer/v2"
+JOBSET = "sigs.k8s.io/jobset"
 
 MODULES = (
     Module("etcd", "go.etcd.io/etcd/server/v3", {"etcd": (".", 1)}),
@@ -131,9 +133,18 @@ MODULES = (
         version_variables=(f"{KUEUE}/pkg/version.GitVersion",),
     ),
 )
+PEERS = (
+    Module("trainer", TRAINER, {"trainer": (f"{TRAINER}/cmd/trainer-controller-manager", 2)}),
+    Module("trainer", JOBSET, {"jobset": (JOBSET, 1)}),
+)
+"""What benchmarks measure against; no cluster of the tests needs it."""
 
-MODULE_OF = {program: module for module in MODULES for program in module.programs}
-GROUPS = {"control-plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kueue")}
+MODULE_OF = {program: module for module in (*MODULES, *PEERS) for program in module.programs}
+GROUPS = {
+    "cluster": tuple(program for module in MODULES for program in module.programs),
+    "control-plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kueue"),
+    "peers": tuple(program for module in PEERS for program in module.programs),
+}
 """Names of several programs at once."""
 
 
@@ -176,7 +187,7 @@ def sources(program: str) -> Path:
     return Path(json.loads(done.stdout)["Dir"])
 
 
-def build(programs: Iterable[str] = tuple(MODULE_OF)) -> None:
+def build(programs: Iterable[str]) -> None:
     """Build what is missing, saying so. Raises BinaryError."""
     programs = [*programs]
     if unknown := set(programs) - MODULE_OF.keys():

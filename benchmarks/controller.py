@@ -1,0 +1,337 @@
+"""The operator with a thousand runs, against Kubeflow Trainer with a thousand TrainJobs.
+
+    nice -n -10 python benchmarks/controller.py [--runs 1000] [--clients 20] [--idle-seconds 60] [--only ixt]
+
+Each side has a control plane of its own: etcd, API server and controller manager as processes of this
+machine; pods stay Pending. So many clients create all objects at once. The time counts from the first create
+to the last object's first Job, and with it the processor time of control plane and controllers, once until
+then and once until nothing is written any more. Then both sides rest: what the controllers use and what
+anybody writes is counted, Leases apart. Trainer runs as it is shipped, and once more with the limit on its
+requests lifted, which its shipped configuration sets at 50 a second. At last pods of resting runs are
+changed, one at a time: the latency runs from sending the change to seeing the run's status tell of it.
+The last line is JSON: figures of each side, ratios to the peer, and whether each target is met.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import kubeflow  # noqa: E402 - needs tests/ on the path
+from cluster import binaries  # noqa: E402
+from cluster.control_plane import ControlPlane, control_plane  # noqa: E402
+from make import runs  # noqa: E402
+from make.operator import connected  # noqa: E402
+
+from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, Client, Object, Resource  # noqa: E402
+
+SPACE = "default"
+LOOK_SECONDS = 0.25
+"""Between two counts of Jobs."""
+QUIET_SECONDS = 6.0
+"""Without a write for this long, a control plane rests."""
+PATIENCE_SECONDS = 600.0
+CHANGES = 200
+"""Of pods, for the latency."""
+
+TARGETS = {
+    "secondsToLastJob": 15.0,
+    "cpuRatio": 0.25,
+    "p99Seconds": 1.0,
+    "rssMB": 150.0,
+    "idleCoreShare": 0.01,
+    "idleWrites": 0.0,
+}
+"""None may be exceeded."""
+SPEED_UP = 4.0
+"""Of the time to the last Job; at least."""
+SHIPPED, UNLIMITED = 50, 10_000
+"""Requests a second that Trainer's configuration allows it."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Controllers that make Jobs for objects of a kind."""
+
+    name: str
+    kind: Resource
+    crds: Path
+    manifest: Callable[[str], Object]
+    start: Callable[[ControlPlane], Awaitable[list[str]]]
+    """Start the controllers and wait until they serve; names of their programs."""
+
+
+def ixt() -> Side:
+    """The operator, as its chart starts it; one replica."""
+
+    async def start(plane: ControlPlane) -> list[str]:
+        plane.kubectl().apply(runs.RUNTIMES["cpu"].model_dump(mode="json", by_alias=True, exclude_none=True))
+        port = kubeflow.free_port()
+        environment = ["env", f"KUBECONFIG={plane.kubeconfig}"]
+        module = [sys.executable, "-m", "ixt_operator.controller.app"]
+        plane.run("operator", [*environment, *module, f"--lease-namespace={SPACE}", f"--port={port}"])
+        leads = re.compile(r"\bleads$", re.MULTILINE)
+        plane.until(lambda: bool(leads.search(plane.log("operator").read_text())), "operator")
+        return ["operator"]
+
+    def manifest(name: str) -> Object:
+        return runs.applied(name=name, storage={"uri": "pvc://claim/runs"})
+
+    return Side("ixt", RUNS, ROOT / "crds", manifest, start)
+
+
+def trainer(folder: Path, name: str, requests_per_second: int) -> Side:
+    """Kubeflow Trainer with JobSet, webhooks included; one replica of each."""
+
+    async def start(plane: ControlPlane) -> list[str]:
+        return await asyncio.to_thread(kubeflow.start, plane, requests_per_second)
+
+    return Side(name, kubeflow.TRAIN_JOBS, kubeflow.crds(folder), kubeflow.train_job, start)
+
+
+async def measured(side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All figures of a side, on a new control plane."""
+    with tempfile.TemporaryDirectory() as place, control_plane(Path(place), crds=side.crds) as plane:
+        async with connected(plane.kubeconfig) as client:
+            controllers = await side.start(plane)
+            found = await burst(side, plane, client, controllers, arguments)
+            found |= await idle(side, plane, controllers, arguments.idle_seconds)
+            if side.kind is RUNS:
+                found |= await latency(side, plane, client, min(CHANGES, arguments.runs))
+            return found
+
+
+async def burst(
+    side: Side, plane: ControlPlane, client: Client, controllers: list[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Create everything at once, and wait for the Jobs and then for rest."""
+    names = [f"bench-{number:05}" for number in range(arguments.runs)]
+    waiting, url = iter(names), plane.server + side.kind.path(SPACE)
+    before, writes = _processor(plane), _writes(plane)
+
+    async def create(http: aiohttp.ClientSession) -> None:
+        for name in waiting:
+            body = json.dumps(side.manifest(name))
+            async with http.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
+                if answer.status != 201:
+                    raise SystemExit(f"{side.name}: {name} was refused: {await answer.text()}")
+
+    async def create_all() -> None:
+        connector = aiohttp.TCPConnector(ssl=plane.credentials(), limit=arguments.clients)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            await asyncio.gather(*(create(http) for _ in range(arguments.clients)))
+
+    begun = time.monotonic()
+    creating = asyncio.create_task(create_all())
+    while await _count(client, JOBS) < arguments.runs:
+        if creating.done():
+            creating.result()
+        plane.check()
+        if time.monotonic() > begun + PATIENCE_SECONDS:
+            raise SystemExit(f"{side.name}: not every object has a Job after {PATIENCE_SECONDS:.0f} s")
+        await asyncio.sleep(LOOK_SECONDS)
+    seconds = time.monotonic() - begun
+    used = _difference(_processor(plane), before)
+    await creating
+    print(f"{side.name}: {arguments.runs} first Jobs after {seconds:.1f} s, {_said(used)}", flush=True)
+    settled = await _rest(plane, before)
+    written = {
+        what: number for what, number in (_writes(plane) - writes).items() if what.split()[1] != "leases"
+    }
+    memory = {name: round(_memory(plane.pid(name)), 1) for name in controllers}
+    print(f"{side.name}: at rest after {_said(settled)}, holding {memory} MB", flush=True)
+    print(f"{side.name}: writes {written}", flush=True)
+    return {
+        "secondsToLastJob": round(seconds, 2),
+        "cpuSeconds": round(sum(used.values()), 2),
+        "cpuSecondsByProgram": used,
+        "cpuSecondsToRest": round(sum(settled.values()), 2),
+        "cpuSecondsToRestByProgram": settled,
+        "writes": written,
+        "rssMB": round(sum(memory.values()), 1),
+    }
+
+
+async def idle(side: Side, plane: ControlPlane, controllers: list[str], seconds: float) -> dict[str, Any]:
+    """What the controllers use, and what anybody writes, while nothing happens."""
+    before, writes = _processor(plane), _writes(plane)
+    begun = time.monotonic()
+    await asyncio.sleep(seconds)
+    used = _difference(_processor(plane), before)
+    share = sum(used[name] for name in controllers) / (time.monotonic() - begun)
+    written = _writes(plane) - writes
+    others = {what: number for what, number in written.items() if what.split()[1] != "leases"}
+    leases = written.total() - sum(others.values())
+    print(
+        f"{side.name}: {seconds:.0f} s idle: {100 * share:.2f} % of a core, {leases} writes of Leases, "
+        f"others: {others or 'none'}",
+        flush=True,
+    )
+    return {
+        "idleSeconds": seconds,
+        "idleCoreShare": round(share, 5),
+        "idleLeaseWrites": leases,
+        "idleWrites": sum(others.values()),
+        "idleWritesOf": others,
+    }
+
+
+async def latency(side: Side, plane: ControlPlane, client: Client, changes: int) -> dict[str, Any]:
+    """Tell of one pod after the other that no node has room for it, and see the run's status say so."""
+    said = "0/1 nodes are available: 1 Insufficient cpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
+    pods = (await client.list(PODS, SPACE))[:changes]
+    seen = {pod["metadata"]["labels"]["ixt.dev/run"]: asyncio.Event() for pod in pods}
+
+    def saw(run: Object) -> None:
+        name = run["metadata"]["name"]
+        if name in seen and said in json.dumps(run.get("status", {})):
+            seen[name].set()
+
+    took = []
+    watching = asyncio.create_task(_watch(plane, RUNS, saw))
+    try:
+        for pod in pods:
+            path = PODS.path(SPACE, pod["metadata"]["name"], "status")
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            patch = {"status": {"conditions": [{**condition, "lastTransitionTime": now}]}}
+            begun = time.monotonic()
+            await client.request("PATCH", path, patch, content_type="application/merge-patch+json")
+            async with asyncio.timeout(60):
+                await seen[pod["metadata"]["labels"]["ixt.dev/run"]].wait()
+            took.append(time.monotonic() - begun)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    quantiles = statistics.quantiles(took, n=100, method="inclusive")
+    found = {"p50Seconds": round(quantiles[49], 4), "p99Seconds": round(quantiles[98], 4)}
+    print(f"{side.name}: from a pod's change to the run's status: {found}, of {len(took)}", flush=True)
+    return {"changes": len(took), **found}
+
+
+async def _count(client: Client, resource: Resource) -> int:
+    """How many there are, without reading them."""
+    page = await client.request("GET", resource.path(SPACE), query={"limit": "1"})
+    return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
+
+
+async def _rest(plane: ControlPlane, before: dict[str, float]) -> dict[str, float]:
+    """Wait until nothing but Leases is written; the processor time until then."""
+
+    def others() -> int:
+        return sum(number for what, number in _writes(plane).items() if what.split()[1] != "leases")
+
+    written, since, used = others(), time.monotonic(), _processor(plane)
+    while time.monotonic() < since + QUIET_SECONDS:
+        await asyncio.sleep(2)  # each count costs the API server a few hundredths of a second
+        if (now := others()) != written:
+            written, since, used = now, time.monotonic(), _processor(plane)
+    return _difference(used, before)
+
+
+async def _watch(plane: ControlPlane, resource: Resource, saw: Callable[[Object], None]) -> None:
+    """Every object of a kind, as it is and whenever it changes."""
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=2**20) as http:
+        url = f"{plane.server}{resource.path(SPACE)}?watch=true"
+        async with http.get(url, ssl=plane.credentials()) as answer:
+            async for line in answer.content:
+                saw(json.loads(line)["object"])
+
+
+_WRITE = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def _writes(plane: ControlPlane) -> Counter[str]:
+    """Writes that the API server has answered, by verb and resource."""
+    found = Counter[str]()
+    for labels, number in _WRITE.findall(plane.get("/metrics").decode()):
+        said = dict(_LABEL.findall(labels))
+        if said["verb"] in ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"):
+            what = "/".join(part for part in (said["resource"], said["subresource"]) if part)
+            # Reviews of access are questions.
+            if not what.endswith("reviews"):
+                found[f"{said['verb']} {what}"] += int(float(number))
+    return found
+
+
+def _processor(plane: ControlPlane) -> dict[str, float]:
+    """Seconds of processor time that each program has used."""
+    tick = os.sysconf("SC_CLK_TCK")
+    found = {}
+    for name in plane.programs():
+        # proc(5): after the name in parentheses, utime and stime are the 12th and 13th.
+        fields = Path(f"/proc/{plane.pid(name)}/stat").read_text().rpartition(")")[2].split()
+        found[name] = (int(fields[11]) + int(fields[12])) / tick
+    return found
+
+
+def _memory(pid: int) -> float:
+    """Resident memory in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _difference(now: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    return {name: round(seconds - before.get(name, 0.0), 2) for name, seconds in now.items()}
+
+
+def _said(used: dict[str, float]) -> str:
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in used.items())
+    return f"{sum(used.values()):.1f} s of processor time ({parts})"
+
+
+def compared(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
+    """Ours to the peer."""
+    return {
+        "speedUp": round(peer["secondsToLastJob"] / ours["secondsToLastJob"], 2),
+        "cpuRatio": round(ours["cpuSeconds"] / peer["cpuSeconds"], 3),
+        "cpuToRestRatio": round(ours["cpuSecondsToRest"] / peer["cpuSecondsToRest"], 3),
+    }
+
+
+def main() -> None:
+    """Both sides, one after the other."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    parser.add_argument("--only", choices=["ixt"], help="leave the peer out")
+    arguments = parser.parse_args()
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    binaries.build(binaries.GROUPS["control-plane"] + (() if arguments.only else binaries.GROUPS["peers"]))
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+    ours = asyncio.run(measured(ixt(), arguments))
+    found: dict[str, Any] = {"benchmark": "controller", "runs": arguments.runs, "ixt": ours}
+    met = {name: ours[name] <= most for name, most in TARGETS.items() if name in ours}
+    if not arguments.only:
+        with tempfile.TemporaryDirectory() as place:
+            for name, limit in (("trainer", SHIPPED), ("trainerUnlimited", UNLIMITED)):
+                found[name] = asyncio.run(measured(trainer(Path(place), name, limit), arguments))
+                found[name] |= compared(ours, found[name])
+        met["speedUp"] = found["trainer"]["speedUp"] >= SPEED_UP
+        met["cpuRatio"] = found["trainer"]["cpuRatio"] <= TARGETS["cpuRatio"]
+    print(json.dumps({**found, "met": met}))
+
+
+if __name__ == "__main__":
+    main()
