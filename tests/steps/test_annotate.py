@@ -674,6 +674,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
 
 
 @pytest.mark.engine
+@pytest.mark.xdist_group("vllm")
 def test_a_real_judge_reasons_and_answers_by_the_grammar(
     served: Served, storage: Path, tmp_path: Path
 ) -> None:
@@ -693,6 +694,7 @@ def test_a_real_judge_reasons_and_answers_by_the_grammar(
 
 
 @pytest.mark.engine
+@pytest.mark.xdist_group("vllm")
 async def test_a_real_judge_that_is_killed_midway_is_unavailable_and_what_is_written_stays(
     served: Served, tmp_path: Path, folder: Path
 ) -> None:
