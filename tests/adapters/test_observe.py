@@ -56,7 +56,11 @@ def test_a_pod_that_is_not_there_yet_is_pending() -> None:
 def test_running_with_its_progress() -> None:
     running = pod(ONE, phase="Running", **container(running={}))
     told = process(ONE, running, progress={running["metadata"]["uid"]: Progress(done=3, total=9)})
-    assert (told.phase, told.host, told.where) == (ProcessPhase.RUNNING, "node-1", "pod one-0-x")
+    assert (told.phase, told.host, told.where) == (
+        ProcessPhase.RUNNING,
+        "node-1",
+        "pod one-0-x, container main",
+    )
     assert told.progress == Progress(done=3, total=9)
     assert "kubectl logs -n default one-0-x" in told.log
 

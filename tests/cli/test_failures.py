@@ -66,7 +66,8 @@ def test_other_faults_are_retried_within_their_budget(desk: Desk, code: int, fau
     said = done.err.splitlines()
     assert said[0] == f"test failed: {TRAIN} ({fault}, 2 attempts): it went wrong"
     assert said[1] == "take it out of the script"
-    assert said[2] == "last lines of its log:"
+    assert said[2] == f"mend that, or raise failurePolicy.{policy} to have it tried more often"
+    assert said[3] == "last lines of its log:"
     assert said[-1] == GO_ON
     assert "-train-" in done.err
     assert "it went wrong" in log_of(done, desk)

@@ -3,11 +3,13 @@
 It runs the main container of each pod of a namespace as a process of this machine, at an address of its own
 on loopback, and tells the API server what a kubelet would.
 
-Unlike the real one it can be told to fall silent, as on a node that was lost. Pods on real nodes are tested
-with real kubelets (tests/cluster/on_node).
+It has two nodes, and is their scheduler too: a pod gets the first that its affinity lets it have. Unlike a
+real one it can be told to fall silent, as on a node that was lost. Pods on real nodes are tested with real
+kubelets (tests/cluster/on_node).
 """
 
 import asyncio
+import json
 import os
 import sys
 from contextlib import suppress
@@ -17,10 +19,11 @@ from typing import Any
 
 import aiohttp
 
-from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, PODS, ApiError, Client, Object
+from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, PODS, ApiError, Client, Object, Resource
 
-NODE = "node-1"
+NODES = Resource("v1", "nodes")
 POLL_SECONDS = 0.1
+PROBE_SECONDS = 1.0
 LAST_LOG_BYTES = 2048
 
 
@@ -28,45 +31,74 @@ class Kubelet:
     """Runs pods until it is left (`async with`)."""
 
     def __init__(
-        self, client: Client, folder: Path, volumes: Path, namespace: str, env: dict[str, str]
+        self,
+        client: Client,
+        folder: Path,
+        volumes: Path,
+        namespace: str,
+        env: dict[str, str],
+        loopback: int,
     ) -> None:
         self.client = client
         self.folder = folder
         self.volumes = volumes
         self.namespace = namespace
         self.env = env
+        self.loopback = loopback
+        """Part of loopback in which pods have their addresses (make.loopback)."""
+        self.nodes = [f"{namespace}-{letter}" for letter in "ab"]
+        """Names of its nodes."""
+        self.lost: set[str] = set()
+        """Nodes of which nothing is heard any more; what runs on them goes on."""
         self.silent = False
-        """Nothing is told any more, and nothing is started or ended, as when the node is lost."""
+        """Nothing is told any more, and nothing is started or ended."""
         self.lingering = False
         """Pods that ended stay, although they are deleted, as while their volumes are torn down."""
         self.started: list[str] = []
         """Names of the pods that were started, in order."""
         self._pods: dict[str, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        """The last process of each pod that had one, by the pod's name."""
         self._stops: dict[str, asyncio.Event] = {}
+        self._places: dict[str, str] = {}
+        """Node of each pod, by uid."""
         self._disruptions: dict[str, str] = {}
         self._number = 0
         self._left = False
 
     async def __aenter__(self) -> "Kubelet":
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
+        for node in self.nodes:
+            manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
+            await self.client.request("POST", NODES.path(), manifest)
+            await self.client.merge(NODES, "", node, {"status": {"conditions": [ready]}}, "status")
         self._loop = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._left = True  # not cancelled: a connection that is being made would be left open
+        # Nothing is cancelled: a connection that is being made would be left open.
+        self._left = True
         await self._loop
-        for task in self._pods.values():
-            task.cancel()
-        await asyncio.gather(*self._pods.values(), return_exceptions=True)
+        for stop in self._stops.values():
+            stop.set()
+        await asyncio.gather(*self._pods.values())
+        await self.client.request("DELETE", PODS.path(self.namespace), {"gracePeriodSeconds": 0})
+        for node in self.nodes:
+            await self.client.delete(NODES, "", node)
 
     def alive(self) -> list[str]:
-        """Uids of the pods whose process runs."""
-        return [uid for uid, task in self._pods.items() if not task.done()]
+        """Names of the pods whose process runs."""
+        return [name for name, process in self._processes.items() if process.returncode is None]
 
     def disrupt(self, pod: Object, reason: str) -> None:
         """End a pod from outside, and tell why as the condition DisruptionTarget."""
         uid = pod["metadata"]["uid"]
         self._disruptions[uid] = reason
         self._stops[uid].set()
+
+    def results(self) -> list[Any]:
+        """What pods wrote as their results, as values."""
+        return [json.loads(path.read_text()) for path in self.folder.glob("*/result")]
 
     async def _watch(self) -> None:
         while not self._left:
@@ -76,31 +108,51 @@ class Kubelet:
             await asyncio.sleep(POLL_SECONDS)
 
     def _see(self, pod: Object) -> None:
-        if self.silent:
-            return
         uid = pod["metadata"]["uid"]
+        if self._quiet(uid):
+            return
+        stop = self._stops.setdefault(uid, asyncio.Event())
         if "deletionTimestamp" in pod["metadata"]:
             if uid not in self._pods:
                 self._pods[uid] = asyncio.create_task(self._remove(pod))
-            else:
-                self._stops[uid].set()
+            stop.set()
         elif uid not in self._pods and pod["status"].get("phase", "Pending") == "Pending":
-            self._stops[uid] = asyncio.Event()
+            node = self._node_for(pod)
+            if not node or pod["spec"].get("schedulingGates"):
+                return
+            self._places[uid] = node
             self._pods[uid] = asyncio.create_task(self._life(pod))
+
+    def _node_for(self, pod: Object) -> str:
+        """The first node that a pod may have; empty when there is none."""
+        required = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+        terms = required.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get(
+            "nodeSelectorTerms", ()
+        )
+        avoided = {
+            value for term in terms for field in term.get("matchFields", ()) for value in field["values"]
+        }
+        return next((node for node in self.nodes if node not in avoided | self.lost), "")
+
+    def _quiet(self, uid: str) -> bool:
+        return self.silent or self._left or self._places.get(uid) in self.lost
 
     async def _life(self, pod: Object) -> None:
         """All of a pod's life: its container's runs, and its end."""
         stop = self._stops[pod["metadata"]["uid"]]
         self._number += 1
-        address = f"127.{1 + self._number // 60000}.{self._number // 250 % 240}.{1 + self._number % 250}"
+        address = f"127.{self.loopback}.{self._number // 250}.{1 + self._number % 250}"
         place = self.folder / pod["metadata"]["name"]
         place.mkdir(parents=True)
+        await self._bind(pod, self._places[pod["metadata"]["uid"]])
         again = pod["spec"]["restartPolicy"] == "Always"
         restarts, last = 0, None
         while True:
             env = await self._environment(pod, place, address)
             self.started.append(pod["metadata"]["name"])
             ended = await self._container(pod, place, address, env, stop, restarts, last)
+            if self._left:
+                return
             if stop.is_set() or not again:
                 break
             restarts, last = restarts + 1, ended
@@ -115,8 +167,17 @@ class Kubelet:
         if pod["metadata"]["uid"] in self._disruptions:
             stop.clear()  # its remains are left until they are deleted
         await self._tell(pod, phase, address, state, ready=False)
-        await stop.wait()
+        if not self._left:
+            await stop.wait()
         await self._remove(pod)
+
+    async def _bind(self, pod: Object, node: str) -> None:
+        metadata = pod["metadata"]
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": metadata["name"]}}
+        path = PODS.path(metadata["namespace"], metadata["name"], "binding")
+        with suppress(ApiError):  # it is deleted already
+            await self.client.request("POST", path, {**binding, "target": target})
 
     async def _container(
         self,
@@ -135,20 +196,23 @@ class Kubelet:
         result.unlink(missing_ok=True)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(*command, env=env, stdout=output, stderr=output)
+        self._processes[pod["metadata"]["name"]] = process
+        told = {"state": {"running": {"startedAt": _now()}}, "restartCount": restarts}
+        told |= {"lastState": {"terminated": last}} if last else {}
+        over = asyncio.Event()
         try:
-            told = {"state": {"running": {"startedAt": _now()}}, "restartCount": restarts}
-            told |= {"lastState": {"terminated": last}} if last else {}
             await self._tell(pod, "Running", address, told, ready=False)
             ended = asyncio.create_task(process.wait())
             stopped = asyncio.create_task(stop.wait())
-            ready = asyncio.create_task(self._readiness(pod, address, told))
+            ready = asyncio.create_task(self._readiness(pod, address, told, over))
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            ready.cancel()
+            over.set()
             stopped.cancel()
-            if not ended.done():
+            if not ended.done() and not self._left:
                 with suppress(ProcessLookupError):
                     process.terminate()
                 await asyncio.wait({ended}, timeout=pod["spec"]["terminationGracePeriodSeconds"])
+            await ready
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
@@ -166,25 +230,23 @@ class Kubelet:
             "finishedAt": _now(),
         }
 
-    async def _readiness(self, pod: Object, address: str, told: Any) -> None:
-        """Ready as soon as the readiness probe of a judge answers 200."""
+    async def _readiness(self, pod: Object, address: str, told: Any, over: asyncio.Event) -> None:
+        """Ready as soon as the readiness probe of a judge answers 200, unless its run is over before."""
         main = pod["spec"]["containers"][0]
         if "readinessProbe" not in main:
             return
         port = next(entry["containerPort"] for entry in main["ports"] if entry["name"] == "http")
         url = f"http://{address}:{port}{main['readinessProbe']['httpGet']['path']}"
-        async with aiohttp.ClientSession() as http:
-            while True:
-                with suppress(aiohttp.ClientError):
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)) as http:
+            while not over.is_set():
+                with suppress(aiohttp.ClientError, TimeoutError):
                     async with http.get(url) as answer:
-                        if answer.status == 200:
+                        if answer.status == 200 and not over.is_set():
                             await self._tell(pod, "Running", address, told, ready=True)
                             return
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _tell(self, pod: Object, phase: str, address: str, container: Any, *, ready: bool) -> None:
-        if self.silent:
-            return
         conditions = [
             {"type": type_, "status": status, "lastTransitionTime": _now()}
             for type_, status in (("PodScheduled", "True"), ("Ready", "True" if ready else "False"))
@@ -208,7 +270,7 @@ class Kubelet:
             ],
         }
         metadata = pod["metadata"]
-        while True:
+        while not self._quiet(metadata["uid"]):
             try:
                 await self.client.merge(
                     PODS, metadata["namespace"], metadata["name"], {"status": status}, "status"
@@ -222,7 +284,7 @@ class Kubelet:
         metadata = pod["metadata"]
         while self.lingering and not self._left:
             await asyncio.sleep(POLL_SECONDS)
-        while not self.silent:
+        while not self._quiet(metadata["uid"]):
             try:
                 await self.client.delete(
                     PODS, metadata["namespace"], metadata["name"], uid=metadata["uid"], grace=0
@@ -238,7 +300,7 @@ class Kubelet:
         config = None
         for volume in pod["spec"]["volumes"]:
             if volume["name"] == "ixt-task":
-                while config is None:
+                while config is None and not self._left:
                     with suppress(ApiError):
                         config = await self.client.get(
                             CONFIG_MAPS, metadata["namespace"], volume["configMap"]["name"]

@@ -310,6 +310,14 @@ LIMITS: list[Limit] = [
         "arms times stages must be at most 40",
         base={"stages": [runs.stage(f"stage-{index}") for index in range(4)]},
     ),
+    Limit(
+        "spec.arms[0].tokensPercent",
+        100,
+        101,
+        "an arm's tokensPercent of a stage's maxTokens must be at most 1000000000000000 tokens",
+        base={"arms": [runs.arm("a")], "stages": [runs.stage(train={"maxTokens": 10**15})]},
+        at="spec.arms",
+    ),
     *whole("spec.maxParallelArms", 1, 512),
     # stages
     *items("spec.stages", lambda index: runs.stage(f"stage-{index}"), 16, 1),

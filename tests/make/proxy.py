@@ -13,6 +13,11 @@ from aiohttp import web
 Handler = Callable[["Call"], Awaitable[web.StreamResponse | None]]
 """Answers a call in place of the API server, or None to let it pass."""
 
+Alter = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""Makes other lines of the lines of an answer; a watch has one for each event."""
+
+LONGEST_LINE_BYTES = 2**22
+
 
 @dataclass
 class Call:
@@ -21,8 +26,8 @@ class Call:
     method: str
     path: str
     body: bytes
-    pass_on: Callable[[], Awaitable[web.StreamResponse]]
-    """Ask the API server; its answer."""
+    pass_on: Callable[[Alter | None], Awaitable[web.StreamResponse]]
+    """Ask the API server; its answer, with its lines altered if need be."""
     reset: Callable[[], None]
     """Cut the connection; what is answered then is lost."""
 
@@ -67,13 +72,15 @@ async def proxied(server: str, pki: Path, folder: Path) -> AsyncIterator[Proxy]:
     proxy = Proxy(folder / "proxied.kubeconfig")
     connector = aiohttp.TCPConnector(ssl=context, limit=0)
     timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as upstream:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, auto_decompress=False, read_bufsize=LONGEST_LINE_BYTES
+    ) as upstream:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await request.read()
 
-            async def pass_on() -> web.StreamResponse:
-                return await _forward(upstream, server, request, body)
+            async def pass_on(alter: Alter | None = None) -> web.StreamResponse:
+                return await _forward(upstream, server, request, body, alter)
 
             def reset() -> None:
                 assert request.transport
@@ -99,7 +106,11 @@ async def proxied(server: str, pki: Path, folder: Path) -> AsyncIterator[Proxy]:
 
 
 async def _forward(
-    upstream: aiohttp.ClientSession, server: str, request: web.Request, body: bytes
+    upstream: aiohttp.ClientSession,
+    server: str,
+    request: web.Request,
+    body: bytes,
+    alter: Alter | None,
 ) -> web.StreamResponse:
     """The API server's answer, passed on as it comes."""
     skipped = {"host", "content-length", "connection", "transfer-encoding"}
@@ -111,7 +122,7 @@ async def _forward(
         response = web.StreamResponse(status=answer.status, headers=kept)
         with suppress(ConnectionError):  # whoever asked is gone
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
+            async for chunk in alter(aiter(answer.content)) if alter else answer.content.iter_any():
                 await response.write(chunk)
         return response
 

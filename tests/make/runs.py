@@ -150,7 +150,7 @@ def _maximal_stage(name: str) -> dict[str, Any]:
         "conditioning": _conditioning(),
         "prepare": {"sequenceLength": 1_048_576, "workers": 256},
         "train": {
-            "maxTokens": 10**15,
+            "maxTokens": 10**13,
             "batchTokens": 1_048_576 * 512,
             "optimizer": dict.fromkeys(decimals, "0.1"),
             "schedule": {

@@ -30,6 +30,8 @@ MAX_STAGES = 16
 MAX_ARMS = 16
 MAX_ARM_STAGES = 40
 """Arms times stages: keeps the status small enough to be stored."""
+MAX_TOKENS = 10**15
+"""Tokens that an arm trains on in a stage."""
 
 YEAR = 31_536_000
 
@@ -315,6 +317,17 @@ class RunSpec(Spec):
             f"self.arms.size() * self.stages.size() <= {MAX_ARM_STAGES}",
             f"arms times stages must be at most {MAX_ARM_STAGES}: split the run, runs share their artifacts",
             lambda self: len(self.arms) * len(self.stages) <= MAX_ARM_STAGES,
+            "arms",
+        ),
+        Rule(
+            f"self.stages.all(stage, self.arms.all(arm,"
+            f" stage.train.maxTokens / 100 * arm.tokensPercent <= {MAX_TOKENS}))",
+            f"an arm's tokensPercent of a stage's maxTokens must be at most {MAX_TOKENS} tokens",
+            lambda self: all(
+                stage.train.max_tokens // 100 * arm.tokens_percent <= MAX_TOKENS
+                for stage in self.stages
+                for arm in self.arms
+            ),
             "arms",
         ),
     )

@@ -1,13 +1,15 @@
 """The status of an IXTRun: what the operator found out, in the words of Kubernetes' API conventions."""
 
+import copy
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
+from ixt_operator.api.meta import Whole
 from ixt_workloads.contract.base import Model, Percent
 from ixt_workloads.contract.exits import Fault
-from ixt_operator.api.meta import Whole
 
 MAX_BYTES = 64_000
 """No status is larger as JSON (see `fitted`)."""
@@ -216,6 +218,26 @@ class RunStatus(StatusModel):
         """Whether a condition is set and true."""
         condition = self.condition(type_)
         return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+def read_status(value: Mapping[str, Any]) -> RunStatus:
+    """A status that another version of the operator may have written. What this one does not know is left
+    out, a condition's reason apart: whether it holds counts for more than why."""
+    value = copy.deepcopy(dict(value))
+    while True:
+        try:
+            return RunStatus.model_validate(value)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            of_parent = problem["type"] == "missing" or problem["loc"][-1] == "[key]"
+            *path, last = problem["loc"][:-1] if of_parent else problem["loc"]
+            place: Any = value
+            for part in path:
+                place = place[part]
+            if last == "reason":
+                place[last] = Reason.PENDING.value
+            else:
+                del place[last]
 
 
 def fitted(status: RunStatus) -> RunStatus:

@@ -24,7 +24,15 @@ from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import generate_latest
 
 from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
-from ixt_operator.adapters.kubernetes.client import RUNS, RUNTIMES, ApiError, Client, Object, Resource
+from ixt_operator.adapters.kubernetes.client import (
+    RUNS,
+    RUNTIMES,
+    TIMEOUT_SECONDS,
+    ApiError,
+    Client,
+    Object,
+    Resource,
+)
 from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
 from ixt_operator.controller import metrics
 from ixt_operator.controller.cluster import Key, Runs
@@ -175,7 +183,9 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
 
-async def lead(namespaces: tuple[str, ...], lease: Key, port: int, resync_seconds: float) -> int:
+async def lead(
+    namespaces: tuple[str, ...], lease: Key, port: int, resync_seconds: float, request_seconds: float
+) -> int:
     """Compete for the Lease, then work until a signal or its loss; the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -184,7 +194,8 @@ async def lead(namespaces: tuple[str, ...], lease: Key, port: int, resync_second
     async with ApiClient(await _configuration()) as api:
         name = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         elector = Elector(Client(api, seen=metrics.count_request), *lease, name)
-        operator = Operator(Client(api, elector.fence, metrics.count_request), namespaces, resync_seconds)
+        client = Client(api, elector.fence, metrics.count_request, request_seconds)
+        operator = Operator(client, namespaces, resync_seconds)
         metrics.registry.register(metrics.Runs(lambda: operator.cache.all(RUNS)))
         metrics.queue_depth.set_function(lambda: len(operator.queue))
         metrics.leader.set_function(lambda: elector.leading)
@@ -277,6 +288,9 @@ def main(
     resync_seconds: Annotated[
         float, typer.Option(min=1, help="Seconds between two listings of everything there is.")
     ] = RESYNC_SECONDS,
+    request_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a request without an answer has failed.")
+    ] = TIMEOUT_SECONDS,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Carry IXTRuns out on the cluster that the kubeconfig or the pod's service account names."""
@@ -290,7 +304,7 @@ def main(
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     lease = Key(lease_namespace, lease_name)
-    sys.exit(asyncio.run(lead(tuple(namespace or ()), lease, port, resync_seconds)))
+    sys.exit(asyncio.run(lead(tuple(namespace or ()), lease, port, resync_seconds, request_seconds)))
 
 
 if __name__ == "__main__":

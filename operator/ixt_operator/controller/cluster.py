@@ -24,7 +24,7 @@ from ixt_operator.api.documents import documents, syntax_error
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Reason, RunStatus
+from ixt_operator.api.status import Reason, RunStatus, read_status
 from ixt_operator.controller import metrics
 from ixt_operator.controller.queue import Retry
 from ixt_operator.controller.reconcile import carry_out, look
@@ -35,7 +35,7 @@ from ixt_workloads.contract.rubrics import RubricText
 
 log = logging.getLogger("ixt.run")
 
-CONFIG_MAP_SECONDS = 10.0
+CONFIG_MAP_SECONDS = 5.0
 """ConfigMaps are not watched: one that a run waits for is asked for this often."""
 
 
@@ -120,9 +120,9 @@ class Runs:
         await self._write(manifest, previous, status)
         if refused:
             raise Retry(str(refused))
-        if moves.finished:
-            return await self._expire(run, status, now)
-        return min((s for s in (moves.requeue_after, platform.again()) if s is not None), default=None)
+        expires = await self._expire(run, status, now) if moves.finished else None
+        due = (moves.requeue_after, platform.again(), expires)
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name
@@ -230,11 +230,8 @@ class Runs:
 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:
-    """The status as last written; None for one that this operator cannot read."""
-    try:
-        return RunStatus.model_validate(manifest["status"]) if manifest.get("status") else None
-    except ValidationError:
-        return None
+    """The status as last written; None for a run that was never looked at."""
+    return read_status(manifest["status"]) if manifest.get("status") else None
 
 
 def _run(manifest: Object) -> IXTRun:

@@ -165,9 +165,12 @@ def _given_up(view: View, decision: GiveUp) -> Ending:
     cause = decision.cause
     user = cause.fault is Fault.USER
     tried = "" if user else f" ({cause.fault}, {len(view.attempts)} attempts)"
-    parts = [f"{view.node.name}{tried}: {cause.message}", cause.hint]
-    if not user and cause.last_log:
-        parts.append(f"last lines of its log:\n{cause.last_log[-500:]}")
+    parts = [f"{view.node.name}{tried}: {cause.message[:500]}", cause.hint]
+    if not user:
+        policy = f"failurePolicy.{cause.fault[0].lower()}{cause.fault[1:]}"
+        parts.append(f"mend that, or raise {policy} to have it tried more often")
+        if cause.last_log:
+            parts.append(f"last lines of its log:\n{cause.last_log[-300:]}")
     reason = Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED
     return Ending(True, reason, "\n".join(part for part in parts if part)[:1024])
 

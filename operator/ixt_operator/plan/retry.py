@@ -51,7 +51,7 @@ def cause_of(child: ChildState) -> Cause:
     )
     result = process.result
     message = result.message if result and result.message else _ending(process)
-    hint = result.hint if result else ""
+    hint = (result.hint if result else "") or _HINTS.get(fault(process), "").format(host=process.host)
     return Cause(
         fault(process),
         f"{process.where}: {message}" if process.where else message,
@@ -59,6 +59,13 @@ def cause_of(child: ChildState) -> Cause:
         process.last_log,
         process.ended_at or 0.0,
     )
+
+
+_HINTS = {
+    Fault.OUT_OF_MEMORY: "give its role more memory, or train with smaller microBatchSequences",
+    Fault.INFRASTRUCTURE: "see what became of the machine {host}",
+}
+"""What to do where the step itself says nothing."""
 
 
 def fault(process: ProcessState) -> Fault:

@@ -46,5 +46,6 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
             return f"was not ready in time{log}"
         if process.restarts > restarts:
             times = "once" if process.restarts == 1 else f"{process.restarts} times"
-            return f"ended {times}, which is more than failurePolicy.application={restarts} allows{log}"
+            why = f": {said}" if said else ""
+            return f"ended {times}, which is more than failurePolicy.application={restarts} allows{why}{log}"
     return None

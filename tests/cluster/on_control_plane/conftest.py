@@ -1,6 +1,5 @@
 """Tests that need no node."""
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,10 +19,7 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
 @pytest.fixture
 async def field(cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Field]:
     """Where a test of the operator works."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    async with opened_field(cluster, kubectl, tmp_path, port) as opened:
+    async with opened_field(cluster, kubectl, tmp_path) as opened:
         yield opened
 
 

@@ -10,11 +10,20 @@ from typing import Any
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
-from make import cli, runs
+from make import cli, loopback, runs
 from make.kubelet import Kubelet
 from make.operator import connected, eventually, operator
 
-from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, RUNS, SERVICES, Client, Object
+from ixt_operator.adapters.kubernetes.client import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    RUNS,
+    SERVICES,
+    Client,
+    Object,
+)
 
 MAIN = {"spec": {"containers": [{"name": "main", "image": "stub:1"}]}}
 
@@ -30,14 +39,19 @@ class Field:
     kubeconfig: Path
     script: Path
     """The stubs' script (see ixt_workloads.stub)."""
-    port: int
+    loopback: int
+    """Part of loopback that is this test's (make.loopback)."""
 
     def operator(self, *arguments: str, kubeconfig: Path | None = None, replica: int = 0) -> Any:
         """An operator that serves this namespace alone."""
         namespace = self.kubectl.namespace
         flags = (f"--namespace={namespace}", f"--lease-namespace={namespace}")
         return operator(
-            kubeconfig or self.kubeconfig, self.folder, *flags, *arguments, port=self.port + replica
+            kubeconfig or self.kubeconfig,
+            self.folder,
+            *flags,
+            *arguments,
+            port=loopback.port(self.loopback, replica),
         )
 
     def apply(self, **spec: Any) -> str:
@@ -46,6 +60,22 @@ class Field:
         manifest = runs.applied(**given)
         self.kubectl.apply(manifest)
         return str(manifest["metadata"]["name"])
+
+    def edit(self, name: str, **spec: Any) -> None:
+        """Edit fields of a run's spec."""
+        self.kubectl("patch", "ixtrun", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def hold(self, *nodes: str) -> None:
+        """Have the steps of these nodes wait until `go_on`."""
+        self._go.unlink(missing_ok=True)
+        self.misbehave({node: {"*": {"wait_for": str(self._go)}} for node in nodes})
+
+    def go_on(self) -> None:
+        self._go.touch()
+
+    @property
+    def _go(self) -> Path:
+        return self.folder / "go-on"
 
     def misbehave(self, script: dict[str, Any]) -> None:
         """Tell the stubs what to do wrong."""
@@ -67,6 +97,23 @@ class Field:
 
         return dict(await eventually(status, holds, seconds))
 
+    async def running(self, name: str, node: str, attempt: int = 0) -> Object:
+        """The first pod of an attempt of a run's node, once it runs."""
+        return await self.pod(name, node, "Running", attempt)
+
+    async def pod(self, name: str, node: str, phase: str, attempt: int = 0) -> Object:
+        """The first pod of an attempt of a run's node, once it is in a phase."""
+        labels = f"ixt.dev/run={name},ixt.dev/attempt={attempt}"
+
+        async def found() -> Object | None:
+            for pod in await self.client.list(PODS, self.kubectl.namespace, labels=labels):
+                of_node = pod["metadata"]["annotations"]["ixt.dev/node"] == node
+                if of_node and pod["status"].get("phase") == phase:
+                    return pod
+            return None
+
+        return dict(await eventually(found))
+
     async def until_phase(self, name: str, phase: str, seconds: float = 60) -> Object:
         return await self.until(name, lambda status: status.get("phase") == phase, seconds)
 
@@ -85,6 +132,34 @@ def keys(status: Object) -> dict[str, str]:
     }
 
 
+def step(status: Object, name: str = "train/plain", stage: str = "pretrain") -> Object:
+    """A step's entry in a status."""
+    steps = [step for entry in status.get("stages", ()) if entry["name"] == stage for step in entry["steps"]]
+    return next((step for step in steps if step["name"] == name), {})
+
+
+def events(field: Field, name: str, reason: str) -> list[str]:
+    """Messages of a run's Events with a reason."""
+    selected = f"--field-selector=involvedObject.name={name},reason={reason}"
+    return [entry["message"] for entry in field.kubectl.json("get", "events", selected)["items"]]
+
+
+async def children(field: Field, name: str) -> dict[str, str]:
+    """Uids of all objects of a run by kind and name."""
+    found = {}
+    for resource in (JOBS, DEPLOYMENTS, SERVICES, CONFIG_MAPS, PODS):
+        for entry in await field.client.list(resource, field.kubectl.namespace, labels=f"ixt.dev/run={name}"):
+            found[f"{resource.plural}/{entry['metadata']['name']}"] = entry["metadata"]["uid"]
+    return found
+
+
+def committed(field: Field) -> Counter[str]:
+    """How often each key was committed, by whatever run."""
+    return Counter(
+        result["key"] for result in field.kubelet.results() if result.get("outcome") == "Committed"
+    )
+
+
 async def jobs_made(field: Field, name: str) -> Counter[tuple[str, str]]:
     """Jobs of a run by node and attempt."""
     jobs = await field.client.list(JOBS, field.kubectl.namespace, labels=f"ixt.dev/run={name}")
@@ -92,6 +167,14 @@ async def jobs_made(field: Field, name: str) -> Counter[tuple[str, str]]:
         (job["metadata"]["annotations"]["ixt.dev/node"], job["metadata"]["labels"]["ixt.dev/attempt"])
         for job in jobs
     )
+
+
+async def as_if_undisturbed(field: Field, name: str) -> None:
+    """Assert that a run made each child once, at the first attempt, each artifact once, and left nothing."""
+    jobs = await jobs_made(field, name)
+    assert set(jobs.values()) == {1}, jobs
+    assert {attempt for _, attempt in jobs} == {"0"}, jobs
+    assert await left_behind(field, name) == []
 
 
 async def left_behind(field: Field, name: str) -> list[str]:
@@ -104,7 +187,7 @@ async def left_behind(field: Field, name: str) -> list[str]:
 
 
 @asynccontextmanager
-async def field(plane: ControlPlane, kubectl: Kubectl, folder: Path, port: int) -> AsyncIterator[Field]:
+async def field(plane: ControlPlane, kubectl: Kubectl, folder: Path) -> AsyncIterator[Field]:
     """A field without an operator: tests start theirs."""
     runtime = cli.stubs("stubs")
     for role in runtime["spec"]["roles"]:
@@ -113,7 +196,10 @@ async def field(plane: ControlPlane, kubectl: Kubectl, folder: Path, port: int) 
     script, volumes = folder / "script.json", folder / "volumes"
     script.write_text("{}")
     (volumes / "claim").mkdir(parents=True)
-    async with connected(plane.kubeconfig) as client:
-        env = {"IXT_STUB_SCRIPT": str(script)}
-        async with Kubelet(client, folder / "pods", volumes, kubectl.namespace, env) as kubelet:
-            yield Field(kubectl, client, kubelet, folder, plane.kubeconfig, script, port)
+    env = {"IXT_STUB_SCRIPT": str(script)}
+    with loopback.part() as part:
+        async with (
+            connected(plane.kubeconfig) as client,
+            Kubelet(client, folder / "pods", volumes, kubectl.namespace, env, part) as kubelet,
+        ):
+            yield Field(kubectl, client, kubelet, folder, plane.kubeconfig, script, part)

@@ -1,16 +1,18 @@
-"""Requests of the operator that fail, each the first time that it is made: the run ends as if none had."""
+"""Requests of the operator that fail: each kind by each fault, and runs end as if none had."""
 
 import asyncio
-import random
+import json
+import re
 from collections.abc import Callable
 
-import pytest
 from aiohttp import web
 from cluster.control_plane import ControlPlane
-from cluster.on_control_plane.operating import Field, condition, jobs_made, left_behind
+from cluster.on_control_plane.operating import Field, as_if_undisturbed, condition, jobs_made
 from make import cli
 from make.operator import eventually
 from make.proxy import Call, Proxy, failure
+
+from ixt_operator.adapters.kubernetes.client import RUNS
 
 ANSWERS: dict[str, Callable[[], web.Response]] = {
     "409": lambda: failure(409, "Conflict"),
@@ -20,61 +22,103 @@ ANSWERS: dict[str, Callable[[], web.Response]] = {
     "500": lambda: failure(500, "InternalError"),
     "503": lambda: failure(503, "ServiceUnavailable"),
 }
+FAULTS = [*ANSWERS, "hang", "reset", "lost"]
+"""`lost`: the request is carried out, and its answer never comes."""
+
+KINDS = {
+    "GET deployments",
+    "GET jobs",
+    "GET pods",
+    "GET configmaps/NAME",
+    "GET services/NAME",
+    "POST configmaps",
+    "POST jobs",
+    "POST deployments",
+    "POST events",
+    "PATCH services/NAME",
+    "PUT ixtruns/NAME/status",
+    "DELETE configmaps/NAME",
+    "DELETE deployments/NAME",
+    "DELETE services/NAME",
+}
+"""Kinds of requests that a run makes."""
 
 
-class Faults:
-    """Fails every second request, more or less, the first time that it is made; one hangs."""
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.seen: set[tuple[str, str]] = set()
-        self.told: list[str] = []
-
-    async def __call__(self, call: Call) -> web.StreamResponse | None:
-        request = call.method, call.path.partition("?")[0]
-        if call.is_watch or "/leases" in call.path or "/namespaces/" not in call.path:
-            return None  # kopf's, and the elector's: test_lease
-        if request in self.seen:
-            return None
-        self.seen.add(request)
-        if self.chance.random() < 0.5:
-            return None
-        fault = self.chance.choice([*ANSWERS, "reset"])
-        if len(self.told) == 8:
-            fault = "hang"
-        self.told.append(fault)
-        if fault == "hang":
-            await asyncio.sleep(3600)
-        if fault == "reset":
-            call.reset()
-            return web.Response()
+async def failed(call: Call, fault: str) -> web.StreamResponse | None:
+    """What a fault makes of a call."""
+    if fault in ANSWERS:
         return ANSWERS[fault]()
+    if fault == "hang":
+        await asyncio.sleep(3600)
+    call.reset()
+    return None if fault == "lost" else web.Response()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_each_request_may_fail_the_first_time(field: Field, proxy: Proxy, seed: int) -> None:
-    faults = proxy.handler = Faults(seed)
-    async with field.operator(kubeconfig=proxy.kubeconfig):
-        name = field.apply()
-        await field.until_phase(name, "Complete", seconds=120)
-    assert len(faults.told) > 8, "one of them hung"
-    jobs = await jobs_made(field, name)
-    assert {*jobs.values()} == {1}
-    assert {attempt for _, attempt in jobs} == {"0"}
-    assert await left_behind(field, name) == []
+def kind(call: Call) -> str:
+    """Method and resource of a call."""
+    _, _, path = call.path.partition("?")[0].rpartition("/v1")
+    parts = path.removeprefix("alpha1").strip("/").split("/")
+    parts = parts[2:] if parts[0] == "namespaces" and len(parts) > 2 else parts
+    return "/".join([f"{call.method} {parts[0]}", *("NAME" for _ in parts[1:2]), *parts[2:]])
 
 
-async def test_watches_that_tell_nothing_are_made_good_by_a_listing(field: Field, proxy: Proxy) -> None:
-    async def silent(call: Call) -> web.StreamResponse | None:
-        if call.is_watch:
-            await asyncio.sleep(3600)
-        return None
+def run_of(call: Call, runs: dict[str, str]) -> str:
+    """The one of some runs, names by uid, for which a call is made; empty for the operator's own."""
+    if found := re.search(r"run-uid(?:=|%3D)([-0-9a-f]+)", call.path):
+        return runs.get(found[1], "")
+    body = json.loads(call.body or b"{}")
+    name = body.get("involvedObject", body.get("metadata", {})).get("name", "")
+    said = {name, *call.path.partition("?")[0].split("/")}
+    return next((run for run in runs.values() if any(f"{word}-".startswith(f"{run}-") for word in said)), "")
 
-    proxy.handler = silent
-    async with field.operator("--resync-seconds=1", kubeconfig=proxy.kubeconfig):
+
+async def test_each_kind_of_request_may_meet_each_fault(field: Field, proxy: Proxy) -> None:
+    names = [f"by-{fault}" for fault in FAULTS]
+    for name in names:
+        field.apply(name=name, storage={"uri": f"pvc://claim/{name}"})
+    runs = {
+        run["metadata"]["uid"]: run["metadata"]["name"]
+        for run in await field.client.list(RUNS, field.kubectl.namespace)
+    }
+    met: dict[str, set[str]] = {name: set() for name in names}
+
+    async def handler(call: Call) -> web.StreamResponse | None:
+        """Each run meets its fault whenever it makes a kind of request for the first time."""
+        run = run_of(call, runs)
+        if call.is_watch or not run or kind(call) in met[run]:
+            return None
+        met[run].add(kind(call))
+        return await failed(call, run.removeprefix("by-"))
+
+    proxy.handler = handler
+    async with field.operator("--request-seconds=1.5", kubeconfig=proxy.kubeconfig):
+        for name in names:
+            await field.until_phase(name, "Complete", seconds=240)
+    for name in names:
+        assert met[name] >= KINDS, name
+        await as_if_undisturbed(field, name)
+
+
+async def test_each_list_that_it_starts_with_may_fail(field: Field, proxy: Proxy) -> None:
+    faults = iter(["409", "410", "429", "500", "reset", "hang", "503", "lost"])
+    met: dict[str, str] = {}
+
+    async def handler(call: Call) -> web.StreamResponse | None:
+        known = kind(call) in met or call.is_watch or "/leases" in call.path
+        if known or kind(call).partition(" ")[2] not in LISTED or not (fault := next(faults, "")):
+            return None
+        met[kind(call)] = fault
+        return await failed(call, fault)
+
+    proxy.handler = handler
+    async with field.operator("--request-seconds=1.5", kubeconfig=proxy.kubeconfig):
         name = field.apply(**cli.PLAIN)
         await field.until_phase(name, "Complete")
-    assert {*(await jobs_made(field, name)).values()} == {1}
+    assert {found.partition(" ")[2] for found in met} == LISTED
+    await as_if_undisturbed(field, name)
+
+
+LISTED = {"ixtruntimes", "ixtruns", "jobs", "deployments", "pods"}
 
 
 async def test_two_that_lead_at_once_make_nothing_twice(field: Field) -> None:
@@ -82,21 +126,18 @@ async def test_two_that_lead_at_once_make_nothing_twice(field: Field) -> None:
         await eventually(lambda: first.leads() and second.leads())
         name = field.apply()
         status = await field.until_phase(name, "Complete")
-        jobs = await jobs_made(field, name)
-        assert {*jobs.values()} == {1}
-        assert {attempt for _, attempt in jobs} == {"0"}
-        assert await left_behind(field, name) == []
+        await as_if_undisturbed(field, name)
     assert condition(status, "Complete")["reason"] == "RunComplete"
 
 
 async def test_the_api_server_goes_and_comes_back(field: Field, cluster: ControlPlane) -> None:
-    go_on = field.folder / "go-on"
-    field.misbehave({"pretrain/train/plain-s0": {"*": {"wait_for": str(go_on)}}})
+    train = "pretrain/train/plain-s0"
+    field.hold(train)
     async with field.operator():
         name = field.apply(**cli.PLAIN)
-        await eventually(lambda: any("-train-" in pod for pod in field.kubelet.started))
+        await field.running(name, train)
         cluster.stop("kube-apiserver")
-        go_on.touch()
+        field.go_on()
         cluster.start("kube-apiserver")
         cluster.until(lambda: cluster.answers("/readyz"), "API server")
         await field.until_phase(name, "Complete")

@@ -1,48 +1,15 @@
 """How steps fail, and what the run makes of it: retried, or ended with a word that says what to do."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cluster.on_control_plane.operating import MAIN, Field, condition, jobs_made
+from cluster.on_control_plane.operating import MAIN, Field, condition, events, jobs_made, step
 from make import cli
-from make.operator import eventually
 
-from ixt_operator.adapters.kubernetes.client import PODS, Object
 from ixt_workloads.contract.exits import Exit
 
 TRAIN = "pretrain/train/plain-s0"
-
-
-def step(status: Object, name: str = "train/plain") -> Object:
-    """A step's entry in the status."""
-    found = (step for stage in status.get("stages", ()) for step in stage["steps"] if step["name"] == name)
-    return next(found, {})
-
-
-def events(field: Field, name: str, reason: str) -> list[str]:
-    """Messages of a run's Events with a reason."""
-    selected = f"--field-selector=involvedObject.name={name},reason={reason}"
-    return [entry["message"] for entry in field.kubectl.json("get", "events", selected)["items"]]
-
-
-async def pod_of(field: Field, node: str, phase: str = "Running", attempt: str = "0") -> Object:
-    """The first pod of a node's attempt, once it is in a phase."""
-
-    async def found() -> Object | None:
-        pods = await field.client.list(PODS, field.kubectl.namespace, labels=f"ixt.dev/attempt={attempt}")
-        return next(
-            (
-                pod
-                for pod in pods
-                if pod["metadata"]["annotations"]["ixt.dev/node"] == node
-                and pod["status"].get("phase") == phase
-            ),
-            None,
-        )
-
-    return dict(await eventually(found))
 
 
 async def test_a_users_fault_ends_the_run_and_names_pod_cause_and_next_step(field: Field) -> None:
@@ -51,7 +18,7 @@ async def test_a_users_fault_ends_the_run_and_names_pod_cause_and_next_step(fiel
         name = field.apply(**cli.PLAIN)
         status = await field.until_phase(name, "Failed")
     failed = condition(status, "Failed")
-    pod = await pod_of(field, TRAIN, "Failed")
+    pod = await field.pod(name, TRAIN, "Failed")
     assert failed["reason"] == "UserFault"
     for word in (f"pod {pod['metadata']['name']}", "the data are empty", "take it out of the script"):
         assert word in failed["message"]
@@ -91,7 +58,7 @@ async def test_a_pod_that_is_put_out_is_tried_again_and_is_nobodys_fault(field: 
     field.misbehave({TRAIN: {"0": {"hang": True}}})
     async with field.operator():
         name = field.apply(**cli.PLAIN)
-        pod = await pod_of(field, TRAIN)
+        pod = await field.running(name, TRAIN)
         field.kubelet.disrupt(pod, reason)
         status = await field.until_phase(name, "Complete")
     assert step(status)["attemptsByFault"] == {"Infrastructure": 1}
@@ -149,27 +116,6 @@ async def test_a_rubric_in_a_config_map_is_waited_for_and_checked(field: Field) 
         assert "ConfigMap rubric, key rubric.yaml" in condition(status, "Accepted")["message"]
         write(json.dumps(RUBRIC))
         await field.until_phase(name, "Complete")
-
-
-async def test_a_pod_that_cannot_be_placed_ends_the_run_in_its_time(field: Field) -> None:
-    async with field.operator():
-        field.kubelet.silent = True
-        name = field.apply(**cli.PLAIN, schedulingTimeoutSeconds=60)
-        pod = await pod_of(field, "pretrain/inventory", "Pending")
-        since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 57, UTC)
-        unscheduled = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
-            "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        metadata = pod["metadata"]
-        patch = {"status": {"conditions": [unscheduled]}}
-        await field.client.merge(PODS, metadata["namespace"], metadata["name"], patch, "status")
-        status = await field.until_phase(name, "Failed")
-    assert condition(status, "Failed")["reason"] == "SchedulingTimeout"
-    assert "Insufficient nvidia.com/gpu" in condition(status, "Failed")["message"]
 
 
 async def test_pod_security_that_refuses_a_runtime_is_named(field: Field) -> None:

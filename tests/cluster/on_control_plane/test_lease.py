@@ -5,15 +5,21 @@ import signal
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from cluster.control_plane import ControlPlane
-from cluster.on_control_plane.operating import Field
+from cluster.on_control_plane.operating import Field, as_if_undisturbed
+from make import cli
 from make.operator import connected, eventually
 from make.proxy import Call, failure, proxied
 
 from ixt_operator.adapters.kubernetes.client import LEASES
-from ixt_operator.adapters.kubernetes.lease import HELD_SECONDS, LEASE_SECONDS, Elector, LostLease
-
-TAKEOVER_SECONDS = 20
+from ixt_operator.adapters.kubernetes.lease import (
+    HELD_SECONDS,
+    LEASE_SECONDS,
+    PERIOD_SECONDS,
+    Elector,
+    LostLease,
+)
 
 
 class Clock:
@@ -35,32 +41,36 @@ async def holder(field: Field) -> str:
     return str(lease["spec"]["holderIdentity"]) if lease else ""
 
 
+def test_a_leader_that_is_gone_is_followed_within_twenty_seconds() -> None:
+    """The last renewal may just have been seen, the look that finds it too old comes a period later, and the
+    request that takes over may need all of its time."""
+    assert LEASE_SECONDS + 2 * PERIOD_SECONDS < 20
+    assert HELD_SECONDS + PERIOD_SECONDS < LEASE_SECONDS, "the old one stopped before the next one starts"
+
+
 async def test_one_leads_and_the_next_one_takes_over_at_once_when_it_is_released(field: Field) -> None:
     first, second = elector(field, "first"), elector(field, "second")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
-    await asyncio.sleep(0)
+    await eventually(lambda: second.holder_seen == "first")
     assert (first.leading, second.leading, await holder(field)) == (True, False, "first")
     await first.release()
     assert not first.leading
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert await holder(field) == "second"
-    first_again = pytest.raises(LostLease)
-    with first_again:
+    with pytest.raises(LostLease):
         first.fence()
 
 
-async def test_a_holder_that_is_gone_is_followed_when_its_time_is_over(field: Field) -> None:
+async def test_a_holder_that_is_gone_is_followed_when_its_time_is_over_and_no_earlier(field: Field) -> None:
     first, clock = elector(field, "first"), Clock()
     await first.acquire()
     second = elector(field, "second", clock)
-    waiting = asyncio.create_task(second.acquire())
-    await eventually(lambda: second._seen[0])
-    clock.moved = LEASE_SECONDS - 1
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not await second._try()
+    clock.moved = LEASE_SECONDS - 5
+    assert not await second._try()
     clock.moved = LEASE_SECONDS + 1
-    await asyncio.wait_for(waiting, 10)
+    await second.acquire()
     assert await holder(field) == "second"
     with pytest.raises(LostLease, match="second took the Lease"):
         await first.keep()
@@ -81,40 +91,56 @@ async def test_a_holder_whose_clock_jumped_writes_nothing_more(field: Field) -> 
 async def test_of_many_that_start_at_once_one_leads(field: Field) -> None:
     electors = [elector(field, f"e{number}") for number in range(8)]
     waiting = [asyncio.create_task(each.acquire()) for each in electors]
-    await eventually(lambda: any(each.leading for each in electors))
-    await asyncio.sleep(0.5)
-    assert sum(each.leading for each in electors) == 1
+    await eventually(lambda: all(each.leading or each.holder_seen for each in electors))
+    (leader,) = [each for each in electors if each.leading]
+    await eventually(lambda: holder(field), lambda name: name == leader.identity)
+    for each in electors:
+        if each is not leader:
+            assert not await each._try()
     for task in waiting:
         task.cancel()
 
 
-@pytest.mark.parametrize("trouble", ["503", "hang"])
+@pytest.mark.parametrize("trouble", ["409", "429", "500", "503", "reset", "hang"])
 async def test_a_short_trouble_loses_no_lease_and_a_long_one_does(
     field: Field, cluster: ControlPlane, tmp_path: Path, trouble: str
 ) -> None:
-    down = False
+    down, calls = False, 0
+    up = asyncio.Event()
 
-    async def handler(call: Call) -> object:
+    async def handler(call: Call) -> web.StreamResponse | None:
+        nonlocal calls
         if not down:
             return None
+        calls += 1
         if trouble == "hang":
-            await asyncio.sleep(3600)
-        return failure(503, "ServiceUnavailable")
+            await up.wait()
+            return None
+        if trouble == "reset":
+            call.reset()
+            return web.Response()
+        return failure(int(trouble), "Trouble", **{"Retry-After": "1"})
 
+    clock = Clock()
     async with proxied(cluster.server, cluster.pki, tmp_path) as proxy, connected(proxy.kubeconfig) as client:
         proxy.handler = handler
-        first = Elector(client, field.kubectl.namespace, "lease", "first")
+        first = Elector(client, field.kubectl.namespace, "lease", "first", clock)
         await first.acquire()
         keeping = asyncio.create_task(first.keep())
         down = True
-        await asyncio.sleep(3)
+        await eventually(lambda: calls >= 2)
         down = False
+        up.set()
         await eventually(lambda: proxy.calls[-1][0] == "PUT")
-        assert first.leading
+        await eventually(lambda: first.leading)
         assert not keeping.done()
-        down = True
+        up.clear()
+        down, calls = True, 0
+        await eventually(lambda: calls)
+        clock.moved = HELD_SECONDS
         with pytest.raises(LostLease):
-            await asyncio.wait_for(keeping, HELD_SECONDS + 6)
+            await keeping
+        up.set()
 
 
 async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_meanwhile(field: Field) -> None:
@@ -124,15 +150,29 @@ async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_me
             await eventually(second.metrics)
             assert not second.leads()
             first.signal(signal.SIGSTOP)
-            await eventually(second.leads, seconds=TAKEOVER_SECONDS)
+            await eventually(second.leads)
             first.signal(signal.SIGCONT)
-            assert await first.ended(15) == 1
-            assert (
-                "does not hold the Lease" in first.log.read_text()
-                or "took the Lease" in first.log.read_text()
-            )
-            name = field.apply()
+            assert await first.ended() == 1
+            said = first.log.read_text()
+            assert "does not hold the Lease" in said or "took the Lease" in said
+            name = field.apply(**cli.PLAIN)
             await field.until_phase(name, "Complete")
+
+
+async def test_a_leader_that_is_killed_in_mid_run_is_followed_and_nothing_is_made_twice(field: Field) -> None:
+    train = "pretrain/train/plain-s0"
+    field.hold(train)
+    async with field.operator() as first, field.operator(replica=1) as second:
+        await eventually(lambda: first.leads() or second.leads())
+        leader, other = (first, second) if first.leads() else (second, first)
+        name = field.apply(**cli.PLAIN)
+        pod = await field.running(name, train)
+        leader.signal(signal.SIGKILL)
+        field.go_on()
+        await eventually(other.leads)
+        await field.until_phase(name, "Complete")
+        assert pod["metadata"]["name"] in field.kubelet.started
+        await as_if_undisturbed(field, name)
 
 
 async def test_told_to_stop_it_leaves_the_lease_to_the_next(field: Field) -> None:
@@ -142,5 +182,8 @@ async def test_told_to_stop_it_leaves_the_lease_to_the_next(field: Field) -> Non
             await eventually(second.metrics)
             first.signal(signal.SIGTERM)
             assert await first.ended() == 0
-            await eventually(second.leads, seconds=5)
+            lease = await field.client.get(LEASES, field.kubectl.namespace, "ixt-operator")
+            assert lease
+            assert not lease["spec"].get("holderIdentity") or second.leads()
+            await eventually(second.leads)
     assert await second.ended() == 0

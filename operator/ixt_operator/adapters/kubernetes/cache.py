@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object, Resource
+from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object, Resource, owned_by
 from ixt_operator.adapters.kubernetes.observe import Seen
 
 RUN_UID = "ixt.dev/run-uid"
@@ -70,12 +70,16 @@ class Cache:
         return self._objects[resource].get(uid) if uid else None
 
     def of_run(self, uid: str) -> Seen:
-        """The children of a run."""
+        """The children of a run: what bears its label but is not owned by it is a copy that somebody made."""
         jobs, deployments, pods = (
             tuple(self._objects[resource][each] for each in sorted(self._of_run.get((resource, uid), ())))
             for resource in CHILDREN
         )
-        return Seen(jobs, deployments, pods)
+        return Seen(
+            tuple(job for job in jobs if owned_by(job, uid)),
+            tuple(deployment for deployment in deployments if owned_by(deployment, uid)),
+            pods,
+        )
 
 
 def run_uid(manifest: Object) -> str:

@@ -84,7 +84,8 @@ class Client:
     """The verbs. Objects are plain JSON values.
 
     `fence` is called before every write; it raises when this process may not write any more. `seen` is told
-    the method and the HTTP status of every request, 0 when no answer came.
+    the method and the HTTP status of every request, 0 when no answer came. A request that is not answered
+    within `timeout` seconds failed.
     """
 
     def __init__(
@@ -92,10 +93,12 @@ class Client:
         api: ApiClient,
         fence: Callable[[], None] = lambda: None,
         seen: Callable[[str, int], None] = lambda method, status: None,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self._api = api
         self._fence = fence
         self._seen = seen
+        self._timeout = timeout
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """An object; None when there is none."""
@@ -194,21 +197,20 @@ class Client:
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
-        timeout: float = TIMEOUT_SECONDS,
     ) -> Object:
-        """One request, answered within `timeout` seconds. Raises ApiError."""
+        """One request. Raises ApiError."""
         if method not in _READS:
             self._fence()
         parameters = [(name, value) for name, value in (query or {}).items() if value]
         headers = {"Accept": "application/json", "Content-Type": content_type}
         status = 0
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._timeout):
                 request = await self._api.param_serialize(
                     method, path, query_params=parameters, header_params=headers, body=body,
                     auth_settings=["BearerToken"],
                 )  # fmt: skip
-                limit = aiohttp.ClientTimeout(total=timeout)
+                limit = aiohttp.ClientTimeout(total=self._timeout)
                 answer = await self._api.call_api(*request, _request_timeout=limit)
                 text: bytes = await answer.read()  # type: ignore[no-untyped-call]
             status = answer.status

@@ -48,8 +48,10 @@ class Elector:
         self._client = client
         self._namespace = namespace
         self._name = name
-        self._identity = identity
+        self.identity = identity
         self._clock = clock
+        self.holder_seen = ""
+        """Who held the Lease when it was last looked at."""
         self._renewed_at: float | None = None
         self._seen: tuple[str, float] = ("", clock())
         """Version of the Lease as last seen, and since when it has been that."""
@@ -62,13 +64,13 @@ class Elector:
     def fence(self) -> None:
         """Raise LostLease unless this process may write."""
         if not self.leading:
-            raise LostLease(f"{self._identity} does not hold the Lease {self._name} any more")
+            raise LostLease(f"{self.identity} does not hold the Lease {self._name} any more")
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
         while not await self._try():
             await asyncio.sleep(PERIOD_SECONDS * random.uniform(0.6, 1.0))
-        log.info("%s leads", self._identity)
+        log.info("%s leads", self.identity)
 
     async def keep(self) -> None:
         """Renew until that fails for too long; then raise LostLease."""
@@ -77,8 +79,8 @@ class Elector:
             await asyncio.sleep(PERIOD_SECONDS if renewed else RETRY_SECONDS)
             self.fence()
             renewed = await self._try()
-            if not renewed and self._seen_holder != self._identity:
-                raise LostLease(f"{self._seen_holder} took the Lease {self._name} over")
+            if not renewed and self.holder_seen != self.identity:
+                raise LostLease(f"{self.holder_seen} took the Lease {self._name} over")
 
     async def release(self) -> None:
         """Let the next one take over at once. Only after the last write."""
@@ -87,7 +89,7 @@ class Elector:
         with suppress(ApiError, TimeoutError):
             async with asyncio.timeout(PERIOD_SECONDS):
                 lease = await self._read()
-                if lease and _holder(lease) == self._identity:
+                if lease and _holder(lease) == self.identity:
                     await self._write(lease, holder="")
         self._renewed_at = None
 
@@ -99,8 +101,8 @@ class Elector:
                 lease = await self._read()
                 if lease is None:
                     done = await self._create()
-                elif _holder(lease) in ("", self._identity) or self._expired(lease):
-                    await self._write(lease, holder=self._identity)
+                elif _holder(lease) in ("", self.identity) or self._expired(lease):
+                    await self._write(lease, holder=self.identity)
                     done = True
                 else:
                     done = False
@@ -111,13 +113,11 @@ class Elector:
             log.warning("the Lease %s cannot be had: %s", self._name, error)
             return False
         if done:
-            self._renewed_at, self._seen_holder = started, self._identity
+            self._renewed_at, self.holder_seen = started, self.identity
         return done
 
-    _seen_holder = ""
-
     def _expired(self, lease: Object) -> bool:
-        self._seen_holder = _holder(lease)
+        self.holder_seen = _holder(lease)
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen[0]:
             self._seen = (version, self._clock())
@@ -129,7 +129,7 @@ class Elector:
     async def _create(self) -> bool:
         metadata = {"name": self._name, "namespace": self._namespace}
         lease = {"apiVersion": LEASES.group_version, "kind": "Lease", "metadata": metadata}
-        return await self._client.create({**lease, "spec": self._spec(self._identity, 0)}) is not None
+        return await self._client.create({**lease, "spec": self._spec(self.identity, 0)}) is not None
 
     async def _write(self, lease: Object, holder: str) -> None:
         """Replace the Lease as it was read: of two that try, one gets a conflict."""

@@ -63,17 +63,17 @@ def observed(
         pods[_label(pod, CHILD)].append(pod)
     found: dict[str, ChildState] = {}
     for job in seen.jobs:
-        name = _label(job, CHILD)
-        found[name] = _child(job, _tasks(job, pods.pop(name, []), progress, why.get(name, "")))
+        name = job["metadata"]["name"]
+        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), progress, why.get(name, "")))
     for deployment in seen.deployments:
-        name = _label(deployment, CHILD)
-        found[name] = _child(deployment, _server(deployment, pods.pop(name, [])))
+        name = deployment["metadata"]["name"]
+        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, [])))
     # Pods whose Job or Deployment is gone still hold what they hold.
     for name, left in pods.items():
         live = [pod for pod in left if _phase(pod) not in ("Succeeded", "Failed")]
         if live and name:
             processes = tuple(_process(place, pod, progress) for place, pod in enumerate(live))
-            found[name] = _child(live[0], processes).model_copy(update={"deleting": True})
+            found[name] = _child(live[0], name, processes).model_copy(update={"deleting": True})
     return Observed(children=found)
 
 
@@ -86,14 +86,20 @@ class Lost(NamedTuple):
     """To be removed, since what owned them is gone or is to go."""
 
 
+def stuck_at(pod: Object) -> float | None:
+    """When a pod that is to go counts as one of a node that does not answer; None for one that is to stay."""
+    # The API server sets deletionTimestamp to the end of the grace.
+    until = pod["metadata"].get("deletionTimestamp")
+    return None if until is None else unix(until) + STUCK_SECONDS
+
+
 def lost(seen: Seen, now: float) -> Lost:
     """Pods that are there long after they should be gone."""
-    jobs = {_label(job, CHILD) for job in seen.jobs if "deletionTimestamp" not in job["metadata"]}
+    jobs = {job["metadata"]["name"] for job in seen.jobs if "deletionTimestamp" not in job["metadata"]}
     found = Lost([], [])
     for pod in seen.pods:
-        # The API server sets deletionTimestamp to the end of the grace.
-        until = pod["metadata"].get("deletionTimestamp")
-        if until is None or now < unix(until) + STUCK_SECONDS:
+        due = stuck_at(pod)
+        if due is None or now < due:
             continue
         if _label(pod, CHILD) not in jobs:
             found.remove.append(pod)
@@ -112,7 +118,7 @@ def podless(seen: Seen) -> list[Object]:
     return [
         job
         for job in seen.jobs
-        if _label(job, CHILD) not in have
+        if job["metadata"]["name"] not in have
         and _ended_at(job) is None
         and "deletionTimestamp" not in job["metadata"]
         and not job["spec"].get("suspend")
@@ -129,13 +135,14 @@ def unix(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def _child(owner: Object, processes: tuple[ProcessState, ...]) -> ChildState:
-    metadata = owner["metadata"]
+def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> ChildState:
+    """Labels are a person's to edit: one that says nothing any more makes a child that is not current."""
+    metadata, attempt = owner["metadata"], _label(owner, ATTEMPT)
     return ChildState(
-        name=_label(owner, CHILD),
+        name=name,
         node=metadata.get("annotations", {}).get(NODE, ""),
         key=_label(owner, KEY),
-        attempt=int(_label(owner, ATTEMPT) or 0),
+        attempt=int(attempt) if attempt.isdecimal() else 0,
         created_at=unix(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         processes=processes,
@@ -251,9 +258,9 @@ def _process(index: int, pod: Object, progress: Mapping[str, Progress]) -> Proce
     container = _container(pod)
     common: dict[str, Any] = {
         "index": index,
-        "where": f"pod {metadata['name']}",
+        "where": f"pod {metadata['name']}, container {MAIN}",
         "host": pod["spec"].get("nodeName", ""),
-        "log": f"kubectl logs -n {metadata.get('namespace', 'default')} {metadata['name']}",
+        "log": f"kubectl logs -n {metadata.get('namespace', 'default')} {metadata['name']} -c {MAIN}",
         "restarts": int(container.get("restartCount") or 0),
     }
     ended = container.get("state", {}).get("terminated")

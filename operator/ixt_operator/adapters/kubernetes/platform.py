@@ -26,6 +26,7 @@ from ixt_operator.adapters.kubernetes.observe import (
     lost,
     observed,
     podless,
+    stuck_at,
     wanted_since,
 )
 from ixt_operator.api.run import IXTRun
@@ -78,10 +79,13 @@ class KubernetesPlatform:
         return observed(seen, self._progress, why)
 
     def again(self) -> float | None:
-        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made."""
-        # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
+        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made, and
+        that pods which were to go are still there."""
         seen, now = self._cache.of_run(self._run.metadata.uid), time.time()
-        return min((max(PODLESS_SECONDS, now - wanted_since(job)) for job in podless(seen)), default=None)
+        due = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None and at > now]
+        # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
+        due += [max(PODLESS_SECONDS, now - wanted_since(job)) for job in podless(seen)]
+        return min(due, default=None)
 
     async def create(self, child: Child) -> None:
         """Create a child's objects, its pods' needs first. Raises Refused."""
