@@ -25,7 +25,7 @@ POD_SECURITY: dict[str, Any] = {
 
 def cpu(image: str) -> IXTRuntime:
     """Everything on CPUs: the default, for small models and for trying things out."""
-    small = {"requests": {"cpu": "1", "memory": "2Gi"}}
+    small = {"requests": {"cpu": "500m", "memory": "2Gi"}}
     return _runtime("cpu", image, {}, small, engine_args=("--enforce-eager",))
 
 
