@@ -129,6 +129,12 @@ def test_the_cause_is_the_pod_that_failed_not_those_that_went_with_it() -> None:
     assert cause_of(state).fault is Fault.HUNG
 
 
+def test_a_result_that_went_with_its_pod_is_no_pod_that_was_cut_short() -> None:
+    state = child_of(ONE, owner={"conditions": [condition("Complete", after=90)]})
+    assert cause_of(state).fault is Fault.INFRASTRUCTURE
+    assert "it succeeded, but its pod was deleted" in cause_of(state).message
+
+
 def test_a_pod_that_somebody_deleted_is_an_infrastructure_fault() -> None:
     state = child_of(ONE, owner={"conditions": [condition("Failed", after=90)]})
     assert cause_of(state).fault is Fault.INFRASTRUCTURE

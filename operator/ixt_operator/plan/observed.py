@@ -35,8 +35,8 @@ class ProcessState(Model):
     exit_code: int | None = None
     """Negative for a signal."""
     reason: str = ""
-    """OOMKilled, Evicted, NodeLost, NeverReady, Lost, Stopped ... as the platform says it; of a process that
-    cannot start: what keeps it."""
+    """OOMKilled, Evicted, NodeLost, NeverReady, Lost, Stopped, ResultLost ... as the platform says it; of a
+    process that cannot start: what keeps it."""
     ended_at: float | None = None
     """Unix seconds."""
     result: Result | None = None

@@ -73,7 +73,7 @@ def fault(process: ProcessState) -> Fault:
     match process.reason:
         case "OOMKilled":
             return Fault.OUT_OF_MEMORY
-        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Stopped":
+        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Stopped" | "ResultLost":
             return Fault.INFRASTRUCTURE
     if process.result and process.result.fault:
         return process.result.fault
@@ -87,6 +87,8 @@ def _ending(process: ProcessState) -> str:
             return "its process is lost: it was killed from outside, or the machine went down"
         case "Stopped":
             return "its pod was deleted before it ended"
+        case "ResultLost":
+            return "it succeeded, but its pod was deleted before its result was read or needed"
         case "NodeLost":
             return f"its node {process.host} was lost"
         case "NoResult":
@@ -127,7 +129,7 @@ def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
         process.host
         for child in children
         for process in child.failed
-        if process.host and fault(process) is Fault.INFRASTRUCTURE and process.reason != "Stopped"
+        if process.host and fault(process) is Fault.INFRASTRUCTURE
     )
     return tuple(sorted(host for host, number in faults.items() if number >= 2))
 

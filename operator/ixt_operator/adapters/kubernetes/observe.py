@@ -165,9 +165,9 @@ def _tasks(
         elif ended is not None:
             where = f"index {index}"
             phase = ProcessPhase.FAILED
-            found.append(
-                ProcessState(index=index, phase=phase, where=where, reason="Stopped", ended_at=ended)
-            )
+            # Pods that are done go with their node as well.
+            reason = "ResultLost" if _succeeded(job) else "Stopped"
+            found.append(ProcessState(index=index, phase=phase, where=where, reason=reason, ended_at=ended))
         else:
             since = wanted_since(job) if why else None
             reason = why or (_waits(job) if job["spec"].get("suspend") else "")
@@ -203,6 +203,11 @@ def _ended_at(job: Object) -> float | None:
         if condition["type"] in ("Failed", "Complete") and condition["status"] == "True"
     ]
     return min(times, default=None)
+
+
+def _succeeded(job: Object) -> bool:
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
 
 
 def _server(deployment: Object, pods: list[Object]) -> tuple[ProcessState, ...]:
