@@ -82,7 +82,7 @@ s3server: install  ## Build the S3 server that the tests of object stores need; 
 .PHONY: test-control-plane
 test-control-plane: install  ## Tests on a real API server; needs Go.
 	@$(CLUSTER) build control-plane helm
-	$(BIN)/python -m pytest tests/chart tests/cluster/on_control_plane
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/chart tests/cluster/on_control_plane
 
 .PHONY: test-cluster
 test-cluster: test-control-plane cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import re
 import signal
 import time
 import urllib.request
@@ -16,7 +17,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from ixt_operator.adapters.kubernetes.client import Client
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+"""Other work on the machine may slow all down."""
+LOST_LEASE = re.compile("(does not hold|took) the Lease")
 
 
 @asynccontextmanager
@@ -39,9 +42,21 @@ class Operator:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"operator-{port}.log"
         self.port = port
-        argv = [f"--port={port}", *arguments]
-        self.process = _forks.Process(target=_main, args=(argv, str(kubeconfig), str(self.log)), daemon=True)
+        self._arguments = ([f"--port={port}", *arguments], str(kubeconfig), str(self.log))
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again if need be."""
+        self.process = _forks.Process(target=_main, args=self._arguments, daemon=True)
         self.process.start()
+
+    async def keep(self) -> None:
+        """Start it again whenever it has lost its Lease, as its Deployment would: on a machine that is busy
+        with other things it does."""
+        while True:
+            await asyncio.sleep(0.2)
+            if self.process.exitcode == 1 and LOST_LEASE.search(self.log.read_text().splitlines()[-1]):
+                self.start()
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -67,12 +82,19 @@ class Operator:
 
 
 @asynccontextmanager
-async def operator(kubeconfig: Path, folder: Path, *arguments: str, port: int) -> AsyncIterator[Operator]:
-    """An operator that is ended in good order."""
+async def operator(
+    kubeconfig: Path, folder: Path, *arguments: str, port: int, kept: bool = True
+) -> AsyncIterator[Operator]:
+    """An operator that is ended in good order, and started again until then if it is to be `kept`."""
     found = Operator(kubeconfig, folder, *arguments, port=port)
+    keeping = asyncio.create_task(found.keep()) if kept else None
     try:
         yield found
     finally:
+        if keeping:
+            keeping.cancel()
+            if keeping.done() and not keeping.cancelled():
+                keeping.result()
         if not found.process.is_alive():
             found.process.close()
         else:

@@ -12,7 +12,7 @@ from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from make import cli, loopback, runs
 from make.kubelet import Kubelet
-from make.operator import connected, eventually, operator
+from make.operator import PATIENCE_SECONDS, connected, eventually, operator
 
 from ixt_operator.adapters.kubernetes.client import (
     CONFIG_MAPS,
@@ -42,7 +42,9 @@ class Field:
     loopback: int
     """Part of loopback that is this test's (make.loopback)."""
 
-    def operator(self, *arguments: str, kubeconfig: Path | None = None, replica: int = 0) -> Any:
+    def operator(
+        self, *arguments: str, kubeconfig: Path | None = None, replica: int = 0, kept: bool = True
+    ) -> Any:
         """An operator that serves this namespace alone."""
         namespace = self.kubectl.namespace
         flags = (f"--namespace={namespace}", f"--lease-namespace={namespace}")
@@ -52,6 +54,7 @@ class Field:
             *flags,
             *arguments,
             port=loopback.port(self.loopback, replica),
+            kept=kept,
         )
 
     def apply(self, **spec: Any) -> str:
@@ -89,7 +92,7 @@ class Field:
         assert found is not None
         return found
 
-    async def until(self, name: str, holds: Callable[[Object], bool], seconds: float = 60) -> Object:
+    async def until(self, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE_SECONDS) -> Object:
         """A run's status once something holds of it."""
 
         async def status() -> Object:
@@ -114,7 +117,7 @@ class Field:
 
         return dict(await eventually(found))
 
-    async def until_phase(self, name: str, phase: str, seconds: float = 60) -> Object:
+    async def until_phase(self, name: str, phase: str, seconds: float = PATIENCE_SECONDS) -> Object:
         return await self.until(name, lambda status: status.get("phase") == phase, seconds)
 
 

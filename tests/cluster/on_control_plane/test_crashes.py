@@ -47,7 +47,7 @@ async def test_killed_before_and_after_every_write(field: Field, proxy: Proxy) -
     proxy.handler = kill
     while not complete(field):
         async with field.operator(
-            f"--lease-name=life-{len(living)}", kubeconfig=proxy.kubeconfig
+            f"--lease-name=life-{len(living)}", kubeconfig=proxy.kubeconfig, kept=False
         ) as operator:
             living.append(operator)
             await eventually(lambda: not living[-1].process.is_alive() or complete(field))

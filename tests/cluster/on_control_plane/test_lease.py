@@ -144,7 +144,7 @@ async def test_a_short_trouble_loses_no_lease_and_a_long_one_does(
 
 
 async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_meanwhile(field: Field) -> None:
-    async with field.operator() as first:
+    async with field.operator(kept=False) as first:
         await eventually(first.leads)
         async with field.operator(replica=1) as second:
             await eventually(second.metrics)

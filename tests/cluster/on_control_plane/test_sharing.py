@@ -25,7 +25,7 @@ async def test_of_two_that_want_the_same_one_makes_it_and_the_other_says_for_who
         assert f"is making {PREPARE}" in status["summary"]["message"]
         field.go_on()
         one = await field.until_phase("one", "Complete")
-        two = await field.until_phase("two", "Complete", seconds=120)
+        two = await field.until_phase("two", "Complete")
     assert of_steps(keys(one)) == of_steps(keys(two))
     assert set(committed(field).values()) == {1}
     taken = {step["name"] for stage in two["stages"] for step in stage["steps"] if step["cached"]}

@@ -65,7 +65,7 @@ async def test_a_label_that_is_edited_does_not_keep_the_run_from_its_end(field: 
         job = await job_of(field, name, TRAIN)
         field.kubectl("label", "--overwrite", "job", job, LABELS[label])
         field.go_on()
-        await field.until_phase(name, "Complete", seconds=120)
+        await field.until_phase(name, "Complete")
         field.kubectl("delete", "job", job, "--ignore-not-found")
         field.apply(name="next", **cli.PLAIN)
         await field.until_phase("next", "Complete")
@@ -177,7 +177,7 @@ async def test_a_foreign_object_under_a_childs_name_is_named_and_left_alone(fiel
         field.kubectl.apply(foreign(kind, child))
         field.go_on()
         await refused(field, name, kind, child)
-        await field.until_phase(name, "Complete", seconds=120)
+        await field.until_phase(name, "Complete")
     await as_if_undisturbed(field, name)
 
 
@@ -200,7 +200,7 @@ async def test_a_foreign_object_under_a_judges_name_is_named_and_left_alone(
         field.go_on()
         field.edit(name, suspend=False)
         await refused(field, name, kind, child)
-        await field.until_phase(name, "Complete", seconds=120)
+        await field.until_phase(name, "Complete")
 
 
 async def test_deletes_leave_what_bears_a_childs_name_alone(field: Field) -> None:

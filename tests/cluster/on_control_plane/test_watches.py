@@ -57,7 +57,7 @@ async def test_a_run_does_not_mind(field: Field, proxy: Proxy, alter: Alter) -> 
     proxy.handler = handler
     async with field.operator("--resync-seconds=2", kubeconfig=proxy.kubeconfig):
         name = field.apply()
-        await field.until_phase(name, "Complete", seconds=120)
+        await field.until_phase(name, "Complete")
     assert any("/pods" in path for path in altered)
     await as_if_undisturbed(field, name)
     assert set(committed(field).values()) == {1}
