@@ -93,8 +93,12 @@ def test_a_node_interrupted_while_it_starts_leaves_nothing() -> None:
     command = [sys.executable, "-m", "cluster.owner", "node"]
     environment = {**os.environ, "PYTHONPATH": str(Path(node.__file__).parents[1])}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        until(lambda: any(Path(folder, "etcd").exists() for folder in folders() - others))
-        process.send_signal(signal.SIGINT)
+        try:
+            until(lambda: any(Path(folder, "etcd").exists() for folder in folders() - others))
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        finally:
+            process.kill()
     assert left() == before
 
 
