@@ -284,8 +284,7 @@ def _stage(
         name=name,
         pins=own,
         steps=tuple(
-            _step(short, views, begun, started, before.get(short), ending)
-            for short, views in grouped.items()
+            _step(short, views, begun, started, before.get(short), ending) for short, views in grouped.items()
         ),
     )
 

@@ -51,5 +51,5 @@ def test_without_go_it_says_what_is_needed(empty_cache: Path, monkeypatch: pytes
         binaries.build(["etcd", "kubectl"])
     with pytest.raises(binaries.BinaryError, match="kubectl is not built: make"):
         binaries.path("kubectl")
-    with pytest.raises(binaries.BinaryError, match="no program kubelett: choose of control-plane, etcd"):
+    with pytest.raises(binaries.BinaryError, match="no program kubelett: choose of cluster, control-plane"):
         binaries.build(["kubelett"])
