@@ -92,7 +92,9 @@ class Field:
         assert found is not None
         return found
 
-    async def until(self, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE_SECONDS) -> Object:
+    async def until(
+        self, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE_SECONDS
+    ) -> Object:
         """A run's status once something holds of it."""
 
         async def status() -> Object:
