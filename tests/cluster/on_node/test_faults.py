@@ -120,9 +120,9 @@ def test_a_node_is_lost_and_comes_back(site: Site, cluster: NodeCluster, release
             site.kubectl(*lost, "--timeout=300s")
         finally:
             cluster.start("kubelet")
+    until(lambda: attempts(site)[PREPARE] == 2)
     go(site)
     site.wait("Complete", seconds=200)
-    assert attempts(site)[PREPARE] == 2
     release("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
 
 
