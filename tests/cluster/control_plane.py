@@ -71,7 +71,7 @@ def control_plane(folder: Path, *apiserver: str, crds: Path | None = None) -> It
                 # kubectl gives up on CRDs that have no conditions at all yet.
                 established = ("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
                 plane.until(lambda: kubectl.run(*established).returncode == 0, "CRDs")
-            # Nodes are what tests say they are: no kubelet tells the node lifecycle controller that they live.
+            # Nodes are what tests say they are: no kubelet says for them that they live.
             more = ("--secure-port=0", "--controllers=*,-node-lifecycle-controller")
             plane.run("kube-controller-manager", components.kube_controller_manager(*more))
             account = "/api/v1/namespaces/default/serviceaccounts/default"
