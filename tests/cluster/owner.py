@@ -33,8 +33,6 @@ def running(level: str, *folder: Path) -> Iterator[tuple["subprocess.Popen[str]"
 
 
 if __name__ == "__main__":
-    # Whoever runs the tests in the background may have told its children to ignore it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     opened = control_plane(Path(sys.argv[2])) if sys.argv[1] == "control-plane" else node_cluster()
     with opened as cluster:
         print(json.dumps(cluster.pids()), flush=True)
