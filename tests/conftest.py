@@ -8,5 +8,6 @@ from hypothesis import settings
 settings.register_profile("ixt", deadline=None, derandomize=True)
 settings.load_profile("ixt")
 
-# Tests interrupt what they start, and whoever runs the tests in the background has children ignore that.
+# Tests send signals to what they start; children of a background job or of nohup are told to ignore some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -96,7 +96,7 @@ class Artifact:
         if actual != entry.sha256:
             raise ContentMismatch(
                 f"file {path} of artifact {self.key} in {self.store.uri} was changed: "
-                f"sha256 is {actual} in {local}, {entry.sha256} in the manifest",
+                f"sha256 is {actual[:16]}…, {entry.sha256[:16]}… in the manifest",
                 f"delete {folder_of(self.key)}/ and run again",
             )
         _verified.add((local, entry.sha256))
