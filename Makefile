@@ -113,12 +113,14 @@ crds: install  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes 
 
 CONTAINERS ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# IMAGES=registry.example.com/ixt names them for a registry.
+NAMED = $(if $(IMAGES),$(IMAGES)/)
 
 .PHONY: images
-images:  ## Build the images with docker, podman or buildah (CONTAINERS=podman).
-	$(CONTAINERS) build -f operator/Dockerfile -t ixt-operator:$(VERSION) .
-	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=cpu -t ixt-workloads-cpu:$(VERSION) .
-	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t ixt-workloads-nvidia:$(VERSION) .
+images:  ## Build the images with docker, podman or buildah: [CONTAINERS=podman] [IMAGES=registry/folder].
+	$(CONTAINERS) build -f operator/Dockerfile -t $(NAMED)ixt-operator:$(VERSION) .
+	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=cpu -t $(NAMED)ixt-workloads-cpu:$(VERSION) .
+	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t $(NAMED)ixt-workloads-nvidia:$(VERSION) .
 
 .PHONY: clean
 clean:  ## Remove the virtual environment and the quickstart's state.

@@ -25,6 +25,8 @@ from make.operator import eventually
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, Object
 from ixt_operator.adapters.kubernetes.observe import unix
 
+pytestmark = pytest.mark.xdist_group("kueue")  # One worker starts it.
+
 CRDS = Path(__file__).parents[3] / "crds"
 INVENTORY = "pretrain/inventory"
 TRAIN = "pretrain/train/plain-s0"
