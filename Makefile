@@ -42,7 +42,7 @@ $(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/
 
 .PHONY: quickstart
 quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in about a quarter of an hour.
-	$(BIN)/ixt run $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
+	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
 
 .PHONY: quickstart-full
 quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: hours.
@@ -123,5 +123,5 @@ images:  ## Build the images with docker, podman or buildah: [CONTAINERS=podman]
 	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t $(NAMED)ixt-workloads-nvidia:$(VERSION) .
 
 .PHONY: clean
-clean:  ## Remove the virtual environment and the quickstart's state.
+clean:  ## Remove the virtual environment and .ixt, where runs keep their state by default.
 	rm -rf $(VENV) .ixt
