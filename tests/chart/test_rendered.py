@@ -233,7 +233,7 @@ OF_RUNS = {
     "apps/deployments": "create delete get list patch watch",
     "/services": "create delete get patch",
     "/configmaps": "create delete get",
-    "/pods": "delete list watch",
+    "/pods": "delete get list watch",
     "/pods/status": "patch",
     "/events": "create list",
 }
