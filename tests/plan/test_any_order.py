@@ -277,6 +277,14 @@ class AnyOrder(RuleBasedStateMachine):
                 double.become(result=None)
                 self.faults += 1
 
+    @precondition(lambda self: self._tasks())
+    @rule(reason=st.sampled_from(["NoResult", "ResultLost"]))
+    def results_are_lost(self, reason: str) -> None:
+        for double in self._tasks():
+            self.platform.end(double)
+            double.become(phase=ProcessPhase.FAILED, exit_code=0, result=None, reason=reason)
+            self.faults += 1
+
     # --- People, and other runs.
 
     @rule(edit=st.sampled_from(EDITS))

@@ -421,6 +421,87 @@ def test_a_complete_run_is_not_taken_up_again_when_its_jobs_are_cleared_away() -
     assert not moves.create
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_only_the_look_that_ends_a_run_must_be_certain(fails: bool) -> None:
+    sim = platform(failurePolicy={"application": 0})
+    sim.until(TRAIN)
+    if fails:
+        sim.fail(TRAIN, 1)
+    list(sim.history())
+    sim.status = None
+    moves = sim.look()
+    assert moves.finished
+    assert moves.needs_certainty
+    moves = sim.look()
+    assert moves.finished
+    assert not moves.needs_certainty, "five thousand of them are looked at after every takeover"
+
+
+def test_a_finished_run_whose_children_must_go_is_looked_at_with_certainty() -> None:
+    sim = platform()
+    list(sim.history())
+    sim.newest(TRAIN).become(phase=ProcessPhase.RUNNING)
+    moves = sim.look()
+    assert moves.delete
+    assert moves.needs_certainty
+
+
+# --- Machines.
+
+
+@pytest.mark.parametrize(
+    ("first", "barred"),
+    [
+        ({"reason": "NodeLost"}, True),
+        ({"code": Exit.UNAVAILABLE}, True),
+        ({"reason": "Preempted"}, False),
+        ({"reason": "Evicted"}, False),
+        ({"code": 143}, False),
+        ({"code": 1}, False),
+        ({"reason": "NoResult"}, False),
+    ],
+)
+def test_a_machine_is_avoided_after_two_attempts_that_failed_by_it(
+    first: dict[str, Any], barred: bool
+) -> None:
+    """Both pods of an attempt are on it, and the second goes down with the first."""
+    sim = platform(stages=[runs.stage(train={"numNodes": 2})])
+    for attempt in range(3):
+        sim.until(TRAIN)
+        assert sim.newest(TRAIN).child.attempt == attempt
+        hosts = sim.newest(TRAIN).child.avoid_hosts
+        assert hosts == (("node-1",) if barred and attempt == 2 else ())
+        sim.fail(TRAIN, index=1, **first)
+        sim.newest(TRAIN).become(host="node-1")
+        sim.now += 10
+
+
+def test_the_machine_of_who_merely_went_down_too_is_not_to_blame() -> None:
+    sim = platform(failurePolicy={"outOfMemory": 9}, stages=[runs.stage(train={"numNodes": 2})])
+    for _ in range(2):
+        sim.until(TRAIN)
+        sim.fail(TRAIN, 137, reason="OOMKilled", index=1)
+        sim.newest(TRAIN).processes[0] = (
+            sim.newest(TRAIN)
+            .processes[0]
+            .model_copy(update={"exit_code": Exit.UNAVAILABLE, "host": "node-1"})
+        )
+        sim.now += 10
+    sim.until(TRAIN)
+    assert sim.newest(TRAIN).child.avoid_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "host", "hinted"), [("NodeLost", "node-1", True), ("Stopped", "", False), ("Lost", "", False)]
+)
+def test_a_hint_to_a_machine_names_it(reason: str, host: str, hinted: bool) -> None:
+    sim = platform(failurePolicy={"infrastructure": 0})
+    sim.until(TRAIN)
+    sim.fail(TRAIN, None, reason)
+    sim.newest(TRAIN).become(host=host)
+    assert ("see what became of the machine node-1" in failure(sim.look())) is hinted
+
+
 # --- Answers and artifacts that get lost.
 
 
@@ -441,6 +522,29 @@ def test_an_inventory_that_is_gone_is_asked_again_and_nothing_is_made_twice() ->
     sim.until(EVALUATE)
     sim.lose("pretrain/inventory")
     assert flat(sim.history()) == ["pretrain/inventory", "report"]
+
+
+def lose_result(sim: Platform, node: str, reason: str) -> None:
+    sim.newest(node).become(phase=ProcessPhase.FAILED, exit_code=0, result=None, reason=reason)
+
+
+@pytest.mark.parametrize("reason", ["NoResult", "ResultLost"])
+def test_a_lost_result_asks_inventory_again_and_nothing_else(reason: str) -> None:
+    sim = platform(failurePolicy={"application": 0, "infrastructure": 0})
+    sim.until(TRAIN)
+    sim.finish(TRAIN)
+    lose_result(sim, TRAIN, reason)
+    assert flat(sim.history()) == ["pretrain/inventory", EVALUATE, "report"]
+    assert sim.status
+    assert sim.status.phase is Phase.COMPLETE
+
+
+def test_a_step_that_ended_without_result_or_artifact_is_tried_again() -> None:
+    sim = platform()
+    sim.until(TRAIN)
+    sim.now += 1
+    sim.fail(TRAIN, 0, "NoResult")
+    assert flat(sim.history()) == ["pretrain/inventory", TRAIN, EVALUATE, "report"]
 
 
 def test_a_success_from_before_inventorys_answer_counts_for_nothing() -> None:

@@ -48,12 +48,14 @@ class Plan(NamedTuple):
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
     """Keys of all nodes whose keys are known."""
+    ends: bool
+    """The run completes or fails with this look; one that had ended before does not."""
 
     @property
     def needs_certainty(self) -> bool:
         """Whether something is planned that must not rest on an outdated look: a further attempt, what takes
         devices, any delete, the end of the run."""
-        return bool(self.delete or self.scale or self.finished) or any(
+        return bool(self.delete or self.scale or self.ends) or any(
             child.attempt or child.role is not Role.WORKER for child in self.create
         )
 
@@ -93,7 +95,7 @@ def plan(
     moves = _Moves([], [], [], [])
     if previous and _ended(previous):
         if previous.observed_generation == run.metadata.generation:
-            return Plan(stop, (), (), previous, None, {})
+            return Plan(stop, (), (), previous, None, {}, ends=False)
         moves.delete.extend(_forgotten(observed))
         going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
         observed = Observed(children={**observed.children, **going})
@@ -116,6 +118,7 @@ def plan(
         status=status,
         requeue_after=min(due) if due else None,
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
+        ends=ending is not None,
     )
 
 

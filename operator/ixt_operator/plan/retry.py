@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy
 from ixt_operator.plan.observed import ChildState, ProcessState
-from ixt_workloads.contract.exits import Fault, fault_of
+from ixt_workloads.contract.exits import STOPPED, Fault, fault_of
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
@@ -15,6 +15,9 @@ BUSY_DELAY_SECONDS = 15.0
 """A claim's holder is asked again after this long at first."""
 BUSY_ATTEMPTS = 8
 """Attempts that found another run's claim and are kept; waiting may take days."""
+
+RESULT_LOST = ("NoResult", "ResultLost")
+"""Reasons of a process that did its work, and whose result cannot be read."""
 
 
 class Cause(NamedTuple):
@@ -44,28 +47,50 @@ class TryAgain(NamedTuple):
 def cause_of(child: ChildState) -> Cause:
     """The cause of a failed attempt. Processes of one attempt fail together: the cause is the one with a
     user's fault, else one that ran out of memory, else the earliest."""
-    order = {Fault.USER: 0, Fault.DIVERGED: 1, Fault.OUT_OF_MEMORY: 2}
-    process = min(
-        child.failed,
-        key=lambda process: (order.get(fault(process), 3), process.ended_at or 0.0, process.index),
-    )
+    process = _culprit(child)
     result = process.result
     message = result.message if result and result.message else _ending(process)
-    hint = (result.hint if result else "") or _HINTS.get(fault(process), "").format(host=process.host)
     return Cause(
         fault(process),
         f"{process.where}: {message}" if process.where else message,
-        hint,
+        (result.hint if result else "") or _hint(process),
         process.last_log,
         process.ended_at or 0.0,
     )
 
 
-_HINTS = {
-    Fault.OUT_OF_MEMORY: "give its role more memory, or train with smaller microBatchSequences",
-    Fault.INFRASTRUCTURE: "see what became of the machine {host}",
-}
-"""What to do where the step itself says nothing."""
+def result_lost(child: ChildState) -> bool:
+    """Whether an attempt failed only in that results of its processes cannot be read."""
+    return bool(child.failed) and all(process.reason in RESULT_LOST for process in child.failed)
+
+
+def _culprit(child: ChildState) -> ProcessState:
+    order = {Fault.USER: 0, Fault.DIVERGED: 1, Fault.OUT_OF_MEMORY: 2}
+    # Of those that ended in the same second, the one of which the platform says why did not just follow.
+    return min(
+        child.failed,
+        key=lambda process: (
+            order.get(fault(process), 3),
+            process.ended_at or 0.0,
+            not process.reason,
+            process.index,
+        ),
+    )
+
+
+def _hint(process: ProcessState) -> str:
+    """What to do where the step itself says nothing."""
+    if fault(process) is Fault.OUT_OF_MEMORY:
+        return "give its role more memory, or train with smaller microBatchSequences"
+    return f"see what became of the machine {process.host}" if _blames_host(process) else ""
+
+
+def _blames_host(process: ProcessState) -> bool:
+    """Whether it failed by a fault of the infrastructure that may be its machine's: not where the process
+    was told to make room or to stop, or where only its result went missing."""
+    elsewhere = process.reason in ("Preempted", "Evicted", "Stopped", *RESULT_LOST)
+    stopped = not process.reason and process.exit_code in STOPPED
+    return bool(process.host) and fault(process) is Fault.INFRASTRUCTURE and not elsewhere and not stopped
 
 
 def fault(process: ProcessState) -> Fault:
@@ -124,13 +149,10 @@ def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAga
 
 
 def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
-    """Machines on which two processes of a run met a fault of the infrastructure: they are avoided."""
-    faults = Counter(
-        process.host
-        for child in children
-        for process in child.failed
-        if process.host and fault(process) is Fault.INFRASTRUCTURE
-    )
+    """Machines that two attempts of a run failed by: they are avoided. What else of an attempt went down with
+    the process that failed first says nothing of its machine."""
+    culprits = (_culprit(child) for child in children if child.failed)
+    faults = Counter(process.host for process in culprits if _blames_host(process))
     return tuple(sorted(host for host, number in faults.items() if number >= 2))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
 from ixt_operator.plan.graph import Asked, Graph, Pins
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
-from ixt_operator.plan.retry import GiveUp, TryAgain, decide
+from ixt_operator.plan.retry import GiveUp, TryAgain, decide, result_lost
 from ixt_workloads.contract.graph import Keyed, Node
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.steps import InventoryConfig, StepConfig
@@ -76,6 +76,8 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
             continue
         asked = graph.asked(answers)
         inventory = _inventory(asked, children, policy)
+        if inventory.state is NodeState.COMPLETE and _result_lost(asked, children, inventory):
+            inventory = inventory._replace(state=NodeState.WAITING)
         views = {inventory.node.name: inventory}
         pins = None
         if inventory.state is NodeState.COMPLETE and inventory.current:
@@ -118,6 +120,18 @@ def _pinned(config: StepConfig) -> set[str]:
     found |= {"judge"} if config.judge else set()
     found |= {"tasks"} if config.tasks else set()
     return found | ({"model", "tokenizer"} if config.model else set())
+
+
+def _result_lost(asked: Asked, children: Mapping[str, list[ChildState]], inventory: View) -> bool:
+    """Whether a step's result went missing after Inventory was asked: asked again, Inventory says whether the
+    artifact is committed, and only if not is the step tried again. Both times are the platform's, since the
+    clocks of two machines may differ."""
+    newest = (children[node.name][-1] for node in asked.nodes[1:] if node.name in children)
+    asked_at = inventory.current.created_at if inventory.current else 0.0
+    return any(
+        child.ended and not child.deleting and result_lost(child) and child.created_at >= asked_at
+        for child in newest
+    )
 
 
 def _answer(inventory: ChildState) -> Result:

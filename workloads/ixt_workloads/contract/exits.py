@@ -50,11 +50,13 @@ class Fault(StrEnum):
     BUSY = "Busy"
 
 
+STOPPED = (Exit.INTERRUPTED, 143, 130, -15, -2)
+"""Codes of a process that was told to stop. A negative code or one over 128 is a signal."""
+
 _FAULTS: dict[int, Fault] = {
     Exit.BUSY: Fault.BUSY,
     Exit.DIVERGED: Fault.DIVERGED,
     Exit.HUNG: Fault.HUNG,
-    Exit.INTERRUPTED: Fault.INFRASTRUCTURE,
     Exit.UNAVAILABLE: Fault.INFRASTRUCTURE,
     Exit.OUT_OF_MEMORY: Fault.OUT_OF_MEMORY,
     Exit.STORAGE_FULL: Fault.USER,
@@ -62,10 +64,10 @@ _FAULTS: dict[int, Fault] = {
 
 
 def fault_of(code: int) -> Fault:
-    """Class of a non-zero exit code. A negative code or one over 128 is a signal (143: told to stop)."""
+    """Class of a non-zero exit code."""
     if 64 <= code <= 78:
         return Fault.USER
-    if code in (-15, 143, -2, 130):
+    if code in STOPPED:
         return Fault.INFRASTRUCTURE
     return _FAULTS.get(code, Fault.APPLICATION)
 
