@@ -212,11 +212,26 @@ WITHOUT: dict[str, tuple[Callable[[Path], object], Exit, str]] = {
     "a whole index": (
         lambda folder: (folder / "model.safetensors.index.json").write_text("{"),
         Exit.DATA,
-        "model.safetensors.index.json is not an index of weights",
+        "model.safetensors.index.json is damaged",
     ),
     "tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), Exit.NO_INPUT, "no tokenizer.json"),
     "config": (lambda folder: (folder / "config.json").unlink(), Exit.NO_INPUT, "has no config.json"),
+    "a whole config": (
+        lambda folder: (folder / "config.json").write_text("{"),
+        Exit.DATA,
+        "config.json is damaged",
+    ),
+    "a whole tokenizer": (
+        lambda folder: (folder / "tokenizer.json").write_text("[]"),
+        Exit.DATA,
+        "tokenizer.json is damaged",
+    ),
     "anything": (shutil.rmtree, Exit.NO_INPUT, "does not exist"),
+    "being one": (
+        lambda folder: (shutil.rmtree(folder), folder.touch()),
+        Exit.NO_INPUT,
+        "is a file",
+    ),
 }
 
 
@@ -231,7 +246,8 @@ def test_a_model_folder_without(lacking: str, tmp_path: Path, data: Dataset) -> 
     ):
         with pytest.raises(StepError) as caught:
             pinned(tmp_path / "storage", data, **config)
-        assert message in caught.value.message and str(folder) in caught.value.message
+        said, field = caught.value.message, "model.source" if "model" in config else "judge.model"
+        assert message in said and said.startswith(f"{field}: ") and said.count(str(folder)) == 1
         assert (caught.value.code, bool(caught.value.hint)) == (code, True)
 
 

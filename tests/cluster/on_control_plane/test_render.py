@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from ixt_operator.api.documents import documents, dump
 from ixt_operator.cli.app import app
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
+FILES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
+EXAMPLES = [file for file in FILES if "kind: IXTRun" in file.read_text()]
 LEVEL = "pod-security.kubernetes.io"
 
 
@@ -35,3 +36,13 @@ def test_every_manifest_of_an_example_is_accepted_without_warning(
     done = restricted.run("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=shown.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count(" created (server dry run)\n") == len(list(documents(shown.stdout)))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if file not in EXAMPLES],
+    ids=lambda file: f"{file.parent.name}-{file.stem}",
+)
+def test_what_fills_a_volume_is_accepted_without_warning(restricted: Kubectl, file: Path) -> None:
+    done = restricted.run("create", "--dry-run=server", "--validate=strict", "-f", str(file))
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.data.locate import unreadable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -22,6 +24,9 @@ def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, con
             f"{what}: {folder} has no tokenizer.json",
             "save the tokenizer with save_pretrained into the folder",
         )
+    for name in ("config.json" if config else "", "tokenizer.json" if tokenizer else ""):
+        if name and not isinstance(_json(folder / name, what), dict):
+            raise _damaged(folder / name, what)
     if weights and not any(name.endswith(".safetensors") for name in names):
         pickles = sorted(name for name in names if name.endswith(PICKLES))
         if pickles:
@@ -46,8 +51,19 @@ def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, con
 def _shards(index: Path, what: str) -> set[str]:
     """Names of the files that an index of weights speaks of."""
     try:
-        return set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise StepError(
-            Exit.DATA, f"{what}: {index} is not an index of weights", "copy or download it again"
-        ) from None
+        return set(_json(index, what)["weight_map"].values())
+    except (KeyError, TypeError, AttributeError):
+        raise _damaged(index, what) from None
+
+
+def _json(file: Path, what: str) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        raise _damaged(file, what) from None
+    except OSError as error:
+        raise unreadable(f"{what}: {file}", error) from None
+
+
+def _damaged(file: Path, what: str) -> StepError:
+    return StepError(Exit.DATA, f"{what}: {file} is damaged", "copy or download it again")

@@ -21,10 +21,10 @@ _HUB_NAME = re.compile(
 """As huggingface_hub writes it: hf://datasets/owner/name@revision/path, of which owner/name is enough."""
 
 
-def local_folder(uri: str, revision: str | None = None) -> Path:
+def local_folder(uri: str, revision: str | None = None, *, what: str = "model") -> Path:
     """The folder of a model: itself for file:// and pvc://, fetched for hf://, s3:// and gs://.
 
-    Raises StepError when there is nothing.
+    Raises StepError when there is nothing; `what` is the field that names it, such as judge.model.
     """
     if uri.startswith("hf://"):
         path = _hub(uri, "model", revision)
@@ -32,8 +32,10 @@ def local_folder(uri: str, revision: str | None = None) -> Path:
         path = _fetched(uri)
     else:
         path = _path(uri)
+    if path.is_file():
+        raise StepError(Exit.NO_INPUT, f"{what}: {_place(uri, path)} is a file", "name the folder it lies in")
     if not path.is_dir():
-        raise _missing(uri, path)
+        raise _missing(f"{what}: {_place(uri, path)}")
     return path
 
 
@@ -41,7 +43,7 @@ def local_data(uri: str) -> Path:
     """The file or folder of data at a URI other than of an object store. Raises StepError without one."""
     path = _hub(uri, "dataset") if uri.startswith("hf://") else _path(uri)
     if not path.exists():
-        raise _missing(uri, path)
+        raise _missing(_place(uri, path))
     return path
 
 
@@ -55,7 +57,7 @@ def local_file(uri: str) -> Path:
             raise _missing(uri) from None
     path = local_data(uri)
     if not path.is_file():
-        raise StepError(Exit.NO_INPUT, f"{uri} ({path}) is a folder", "name the file in it")
+        raise StepError(Exit.NO_INPUT, f"{_place(uri, path)} is a folder", "name the file in it")
     return path
 
 
@@ -118,13 +120,27 @@ def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None = Non
     try:
         snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise StepError(
-            Exit.NO_INPUT,
-            f"{kind} {name}{f'@{revision}' if revision else ''} of the hub cannot be had: "
-            f"{type(error).__name__}",
-            "check name and revision; without network, put a snapshot into the hub's cache or give file://",
-        ) from None
+        raise _not_had(f"{kind} {name}{f'@{revision}' if revision else ''} of the hub", error) from None
     return Path(snapshot) / path
+
+
+def _not_had(what: str, error: Exception) -> StepError:
+    """What to say of a snapshot that the hub's client did not bring: a busy hub and a full disk may pass."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        code = error.response.status_code
+        if code == 429 or code >= 500:
+            return StepError(Exit.UNAVAILABLE, f"{what} cannot be had: HTTP {code}", "try again later")
+    elif isinstance(error, OSError) and error.errno is not None:
+        return StepError(
+            Exit.UNAVAILABLE, f"{what} cannot be kept: {error.strerror}", "check the hub's cache, HF_HOME"
+        )
+    return StepError(
+        Exit.NO_INPUT,
+        f"{what} cannot be had: {type(error).__name__}",
+        "check name and revision; without network, put a snapshot into the hub's cache or give file://",
+    )
 
 
 def _fetched(uri: str) -> Path:
@@ -158,6 +174,10 @@ def _fetched(uri: str) -> Path:
     return folder
 
 
-def _missing(uri: str, path: Path | None = None) -> StepError:
-    where = f" ({path})" if path else ""
-    return StepError(Exit.NO_INPUT, f"{uri}{where} does not exist", "check the URI in the manifest")
+def _place(uri: str, path: Path) -> str:
+    """A URI, and where that is on this machine unless it says so itself."""
+    return uri if uri.startswith("file://") else f"{uri} ({path})"
+
+
+def _missing(place: str) -> StepError:
+    return StepError(Exit.NO_INPUT, f"{place} does not exist", "check the URI in the manifest")

@@ -51,19 +51,20 @@ def _task(task: EvalTask) -> list[str]:
 def _judge(judge: Judge) -> str:
     if judge.source is None:
         return f"endpoint:{judge.model}"
-    folder = local_folder(judge.source, judge.revision)
-    check_folder(folder, "judge", weights=True, tokenizer=True)
+    folder = local_folder(judge.source, judge.revision, what="judge.model")
+    check_folder(folder, "judge.model", weights=True, tokenizer=True)
     return _folder(folder)
 
 
 def _model(model: ModelSource) -> dict[str, str]:
     if model.source:
-        folder = local_folder(model.source, model.revision)
-        check_folder(folder, "model", weights=True, tokenizer=True)
+        folder = local_folder(model.source, model.revision, what="model.source")
+        check_folder(folder, "model.source", weights=True, tokenizer=True)
         return {"model": _folder(folder), "tokenizer": _folder(folder, TOKENIZER)}
     if model.config is None or model.tokenizer is None:
         raise StepError(Exit.CONFIG, "model needs source, or config with tokenizer")
-    config, tokenizer = local_folder(model.config), local_folder(model.tokenizer)
+    config = local_folder(model.config, what="model.config")
+    tokenizer = local_folder(model.tokenizer, what="model.tokenizer")
     check_folder(config, "model.config", weights=False, tokenizer=False)
     check_folder(tokenizer, "model.tokenizer", weights=False, tokenizer=True, config=False)
     return {"model": _folder(config, ("config.json",)), "tokenizer": _folder(tokenizer, TOKENIZER)}
