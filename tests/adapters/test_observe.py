@@ -8,12 +8,14 @@ from make.children import SUCCEED, server, tasks
 from make.objects import NOW, Object, condition, container, pod, terminated, time, workload
 
 from ixt_operator.adapters.kubernetes.observe import (
+    PODLESS_SECONDS,
     STUCK_SECONDS,
+    UNSTARTED_SECONDS,
     Seen,
     lost,
     observed,
-    podless,
-    wanted_since,
+    unexplained,
+    warning,
 )
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
@@ -179,20 +181,97 @@ def test_a_pod_that_is_on_its_way_or_in_a_queue_is_not_blocked(status: dict[str,
     assert process(ONE, pod(ONE, **status)).blocked_since is None
 
 
+def asked(*jobs: Object, pods: tuple[Object, ...] = ()) -> list[str]:
+    """Uids of that whose events may say why nothing comes."""
+    return [each.uid for each in unexplained(Seen(jobs=jobs, pods=pods))]
+
+
 def test_a_quota_is_told_by_the_jobs_events() -> None:
-    why = {"one": "pods one-0 is forbidden: exceeded quota"}
-    found = process(ONE, why=why)
-    assert (found.reason, found.blocked_since) == (why["one"], NOW)
-    seen = Seen(jobs=(workload(ONE),))
-    assert [job["metadata"]["name"] for job in podless(seen)] == ["one"]
-    assert podless(Seen(seen.jobs, (), (pod(ONE),))) == []
+    job = workload(ONE)
+    (why,) = unexplained(Seen(jobs=(job,)))
+    assert why == (job["metadata"]["uid"], NOW, PODLESS_SECONDS)
+    found = process(ONE, why={why.uid: "pods one-0 is forbidden: exceeded quota"})
+    assert (found.reason, found.blocked_since) == ("pods one-0 is forbidden: exceeded quota", NOW)
+    assert asked(job, pods=(pod(ONE),)) == []
+
+
+def test_a_quota_with_room_for_one_of_two_pods_is_told_as_well() -> None:
+    two = tasks("two", SUCCEED, indexes=2)
+    job, first = workload(two), pod(two, phase="Running", **container(running={}))
+    assert asked(job, pods=(first,)) == [job["metadata"]["uid"]]
+    state = child_of(two, first, why={job["metadata"]["uid"]: "exceeded quota"})
+    assert [(p.phase, p.reason, p.blocked_since) for p in state.processes] == [
+        (ProcessPhase.RUNNING, "", None),
+        (ProcessPhase.PENDING, "exceeded quota", NOW),
+    ]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"succeeded": 1},
+        {"conditions": [condition("FailureTarget")]},
+        {"conditions": [condition("Failed")]},
+    ],
+)
+def test_pods_that_are_gone_are_not_missed(status: dict[str, Any]) -> None:
+    two = tasks("two", SUCCEED, indexes=2)
+    assert asked(workload(two, **status), pods=(pod(two, 1, phase="Running", **container(running={})),)) == []
+    done = pod(two, phase="Succeeded", **container(terminated=terminated(0, COMMITTED, "Completed")))
+    assert asked(workload(two, **status), pods=(done, pod(two, 1))) == []
+
+
+def test_a_volume_that_cannot_be_mounted_is_told_by_the_pods_events() -> None:
+    creating = pod(ONE, startTime=time(3), **container(waiting={"reason": "ContainerCreating"}))
+    (why,) = unexplained(Seen(jobs=(workload(ONE),), pods=(creating,)))
+    assert why == (creating["metadata"]["uid"], NOW + 3, UNSTARTED_SECONDS)
+    said = 'MountVolume.SetUp failed for volume "keys": secret "keys" not found'
+    found = process(ONE, creating, why={why.uid: said})
+    assert (found.phase, found.reason, found.blocked_since) == (ProcessPhase.PENDING, said, NOW + 3)
+    judge = replica("a", startTime=time(3), **container(waiting={"reason": "ContainerCreating"}))
+    assert process(JUDGE, judge, why={judge["metadata"]["uid"]: said}).blocked_since == NOW + 3
+
+
+@pytest.mark.parametrize(
+    ("pod_fields", "status"),
+    [
+        ({}, {}),
+        ({}, {"startTime": time(3), **container(waiting={"reason": "ErrImagePull", "message": "gone"})}),
+        ({}, {"startTime": time(3), "phase": "Running", **container(running={})}),
+        ({"deleted": 30}, {"startTime": time(3)}),
+    ],
+)
+def test_a_pod_that_has_no_node_runs_says_why_or_is_to_go_is_not_asked(
+    pod_fields: dict[str, Any], status: dict[str, Any]
+) -> None:
+    assert asked(workload(ONE), pods=(pod(ONE, **pod_fields, **status),)) == []
+
+
+def event(type_: str, message: str, after: float, field: str = "lastTimestamp") -> Object:
+    return {"metadata": {"creationTimestamp": time()}, "type": type_, "message": message, field: time(after)}
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([], ""),
+        ([event("Normal", "created", 1), event("Warning", "quota", 1)], "quota"),
+        ([event("Warning", "late", 9), event("Warning", "early", 2)], "late"),
+        ([event("Warning", "no volume yet", 2), event("Normal", "Pulling image", 3)], ""),
+        ([event("Warning", "no node", 2, "eventTime"), event("Normal", "Scheduled", 3, "eventTime")], ""),
+    ],
+)
+def test_the_newest_event_tells(events: list[Object], said: str) -> None:
+    assert warning(events) == said
+    assert warning(reversed(events)) == said
 
 
 def test_a_job_that_waited_in_a_queue_wants_pods_since_it_goes_on() -> None:
-    assert wanted_since(workload(ONE)) == NOW
-    admitted = workload(ONE, startTime="2099-01-01T00:00:00Z")
-    (waits,) = observed(Seen(jobs=(admitted,)), why={"one": "exceeded quota"}).children["one"].processes
-    assert waits.blocked_since == wanted_since(admitted) > NOW
+    admitted = workload(ONE, startTime=time(500))
+    (why,) = unexplained(Seen(jobs=(admitted,)))
+    assert why.since == NOW + 500
+    (waits,) = observed(Seen(jobs=(admitted,)), why={why.uid: "exceeded quota"}).children["one"].processes
+    assert waits.blocked_since == NOW + 500
 
 
 def queued(**status: Any) -> Object:
@@ -206,7 +285,7 @@ def test_a_job_in_a_queue_waits_and_says_for_what() -> None:
     state = observed(Seen(jobs=(queued(),))).children["one"]
     assert (state.live, state.processes[0].blocked_since) == (True, None)
     assert "waits for queue gpus" in state.processes[0].reason
-    assert podless(Seen(jobs=(queued(),))) == []
+    assert asked(queued()) == []
 
 
 @pytest.mark.parametrize("suspended", [True, False])

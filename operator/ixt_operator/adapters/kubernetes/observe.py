@@ -55,8 +55,8 @@ class Seen(NamedTuple):
 def observed(
     seen: Seen, progress: Mapping[str, Progress] | None = None, why: Mapping[str, str] | None = None
 ) -> Observed:
-    """The children of a run. `progress` is by the pods' uid; `why` says by the name of a Job's child why no
-    pod of it could be made."""
+    """The children of a run. `progress` is by the pods' uid; `why` is what was found out about the
+    unexplained, by their uid."""
     progress, why = progress or {}, why or {}
     pods: dict[str, list[Object]] = defaultdict(list)
     for pod in seen.pods:
@@ -64,15 +64,15 @@ def observed(
     found: dict[str, ChildState] = {}
     for job in seen.jobs:
         name = job["metadata"]["name"]
-        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), progress, why.get(name, "")))
+        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), progress, why))
     for deployment in seen.deployments:
         name = deployment["metadata"]["name"]
-        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, [])))
+        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), why))
     # Pods whose Job or Deployment is gone still hold what they hold.
     for name, left in pods.items():
         live = [pod for pod in left if _phase(pod) not in ("Succeeded", "Failed")]
         if live and name:
-            processes = tuple(_process(place, pod, progress) for place, pod in enumerate(live))
+            processes = tuple(_process(place, pod, progress, why) for place, pod in enumerate(live))
             found[name] = _child(live[0], name, processes).model_copy(update={"deleting": True})
     return Observed(children=found)
 
@@ -108,24 +108,71 @@ def lost(seen: Seen, now: float) -> Lost:
     return found
 
 
+class Unexplained(NamedTuple):
+    """Something of which nothing comes and that does not say why: its events may."""
+
+    uid: str
+    since: float
+    """Unix seconds."""
+    patience: float
+    """Seconds after which its events are asked for: nobody watches them, and each time costs a LIST."""
+
+
 PODLESS_SECONDS = 5.0
-"""A Job that has no pod after this long is asked why."""
+"""A Job that lacks pods after this long is asked why."""
+
+UNSTARTED_SECONDS = 60.0
+"""A pod that its node took and that does not run after this long is asked why. Mostly it is its image."""
 
 
-def podless(seen: Seen) -> list[Object]:
-    """Jobs that want pods and have none. (A Deployment says itself why it has none.)"""
-    have = {_label(pod, CHILD) for pod in seen.pods}
-    return [
-        job
+def unexplained(seen: Seen) -> list[Unexplained]:
+    """Jobs that want more pods than they have, and pods that are long in coming. (A Deployment says itself
+    why it lacks pods.)"""
+    pods: dict[str, list[Object]] = defaultdict(list)
+    for pod in seen.pods:
+        pods[_label(pod, CHILD)].append(pod)
+    jobs = [
+        Unexplained(job["metadata"]["uid"], _wanted_since(job), PODLESS_SECONDS)
         for job in seen.jobs
-        if job["metadata"]["name"] not in have
-        and _ended_at(job) is None
-        and "deletionTimestamp" not in job["metadata"]
-        and not job["spec"].get("suspend")
+        if _lacks_pods(job, pods[job["metadata"]["name"]])
+    ]
+    unstarted = ((pod, _unstarted_since(pod)) for pod in seen.pods)
+    return jobs + [
+        Unexplained(pod["metadata"]["uid"], since, UNSTARTED_SECONDS)
+        for pod, since in unstarted
+        if since is not None
     ]
 
 
-def wanted_since(job: Object) -> float:
+def _lacks_pods(job: Object, pods: list[Object]) -> bool:
+    if _is_over(job) or "deletionTimestamp" in job["metadata"] or job["spec"].get("suspend"):
+        return False
+    done = sum(_phase(pod) == "Succeeded" for pod in pods)
+    others = len(pods) - done
+    done = max(done, int(job.get("status", {}).get("succeeded") or 0))
+    return others < min(int(job["spec"]["parallelism"]), int(job["spec"]["completions"]) - done)
+
+
+def _unstarted_since(pod: Object) -> float | None:
+    """Since when a pod's node prepares it, as far as the pod itself tells of no obstacle."""
+    since = pod.get("status", {}).get("startTime")
+    waits = _phase(pod) == "Pending" and _blocked(pod, {}) == ("", None)
+    return unix(since) if since and waits and "deletionTimestamp" not in pod["metadata"] else None
+
+
+def warning(events: Iterable[Object]) -> str:
+    """What the newest of an object's events warns of, if it does: after a volume that came late an image is
+    pulled, which may take long."""
+
+    def told(event: Object) -> tuple[str, bool]:
+        at = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        return str(at), event.get("type") == "Warning"
+
+    newest = max(events, key=told, default={})
+    return str(newest.get("message", "")) if newest.get("type") == "Warning" else ""
+
+
+def _wanted_since(job: Object) -> float:
     """Since when a Job wants pods, in Unix seconds: one that was suspended does since it goes on."""
     return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
 
@@ -150,7 +197,7 @@ def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> Chi
 
 
 def _tasks(
-    job: Object, pods: list[Object], progress: Mapping[str, Progress], why: str
+    job: Object, pods: list[Object], progress: Mapping[str, Progress], why: Mapping[str, str]
 ) -> tuple[ProcessState, ...]:
     """A process an index. One whose pod is gone ended with its Job, or is yet to come."""
     by_index: dict[int, Object] = {}
@@ -161,7 +208,7 @@ def _tasks(
     found = []
     for index in range(int(job["spec"].get("completions") or 1)):
         if index in by_index:
-            found.append(_process(index, by_index[index], progress))
+            found.append(_process(index, by_index[index], progress, why))
         elif ended is not None:
             where = f"index {index}"
             phase = ProcessPhase.FAILED
@@ -169,8 +216,9 @@ def _tasks(
             reason = "ResultLost" if _succeeded(job) else "Stopped"
             found.append(ProcessState(index=index, phase=phase, where=where, reason=reason, ended_at=ended))
         else:
-            since = wanted_since(job) if why else None
-            reason = why or (_waits(job) if job["spec"].get("suspend") else "")
+            said = why.get(job["metadata"]["uid"], "")
+            since = _wanted_since(job) if said else None
+            reason = said or (_waits(job) if job["spec"].get("suspend") else "")
             found.append(
                 ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
             )
@@ -180,10 +228,14 @@ def _tasks(
 def _put_out(pod: Object, job: Object) -> bool:
     """Whether a pod was stopped for its Job to go on later: a queue that takes its admission back suspends
     the Job, which deletes its pods and counts none of them. A pod that is deleted otherwise ends its Job."""
+    return _phase(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
+
+
+def _is_over(job: Object) -> bool:
+    """Whether a Job has ended or is about to: it makes no more pods."""
     over = ("Failed", "FailureTarget", "Complete", "SuccessCriteriaMet")
     conditions = job.get("status", {}).get("conditions", ())
-    ends = any(entry["type"] in over and entry["status"] == "True" for entry in conditions)
-    return _phase(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not ends
+    return any(entry["type"] in over and entry["status"] == "True" for entry in conditions)
 
 
 def _waits(queued: Object) -> str:
@@ -210,14 +262,14 @@ def _succeeded(job: Object) -> bool:
     return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
 
 
-def _server(deployment: Object, pods: list[Object]) -> tuple[ProcessState, ...]:
+def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:
     """A process a replica. Pods that are being deleted are left out: others come in their place."""
     live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _phase(pod) != "Failed"]
     conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
     late_since = _late_since(deployment, conditions.get("Progressing", {}))
     found = []
     for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"]))):
-        process = _replica(place, pod)
+        process = _replica(place, pod, why)
         if process.phase is not ProcessPhase.READY and process.blocked_since is None:
             started = pod.get("status", {}).get("startTime")
             if started and unix(started) <= late_since:
@@ -242,8 +294,8 @@ def _late_since(deployment: Object, progressing: Object) -> float:
     return unix(progressing["lastTransitionTime"]) - allowed + PLACE_SECONDS
 
 
-def _replica(place: int, pod: Object) -> ProcessState:
-    process = _process(place, pod, {})
+def _replica(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
+    process = _process(place, pod, {}, why)
     status = _container(pod)
     ready = any(
         condition["type"] == "Ready" and condition["status"] == "True"
@@ -258,7 +310,9 @@ def _replica(place: int, pod: Object) -> ProcessState:
     return process
 
 
-def _process(index: int, pod: Object, progress: Mapping[str, Progress]) -> ProcessState:
+def _process(
+    index: int, pod: Object, progress: Mapping[str, Progress], why: Mapping[str, str]
+) -> ProcessState:
     metadata, status = pod["metadata"], pod.get("status", {})
     container = _container(pod)
     common: dict[str, Any] = {
@@ -282,7 +336,7 @@ def _process(index: int, pod: Object, progress: Mapping[str, Progress]) -> Proce
             return ProcessState(**values, phase=ProcessPhase.FAILED)
         case "Running":
             return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress.get(metadata["uid"]))
-    reason, since = _blocked(pod)
+    reason, since = _blocked(pod, why)
     return ProcessState(**common, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
 
 
@@ -314,7 +368,7 @@ def _disruption(pod: Object) -> str:
     return {"Evicted": "Evicted", "NodeLost": "NodeLost", "Preempting": "Preempted"}.get(reason, "")
 
 
-def _blocked(pod: Object) -> tuple[str, float | None]:
+def _blocked(pod: Object, why: Mapping[str, str]) -> tuple[str, float | None]:
     """Why a pod does not start and since when; empty while it is only on its way."""
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -323,10 +377,11 @@ def _blocked(pod: Object) -> tuple[str, float | None]:
             said = f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
             return said, unix(condition["lastTransitionTime"])
     waiting = _container(pod).get("state", {}).get("waiting", {})
+    said = why.get(pod["metadata"]["uid"], "")
     if waiting.get("reason") in _BLOCKED:
-        started = pod.get("status", {}).get("startTime") or pod["metadata"]["creationTimestamp"]
-        return f"{waiting['reason']}: {waiting.get('message', '')}", unix(started)
-    return "", None
+        said = f"{waiting['reason']}: {waiting.get('message', '')}"
+    started = pod.get("status", {}).get("startTime") or pod["metadata"]["creationTimestamp"]
+    return said, unix(started) if said else None
 
 
 def _container(pod: Object) -> Object:

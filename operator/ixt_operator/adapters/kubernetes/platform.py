@@ -21,13 +21,12 @@ from ixt_operator.adapters.kubernetes.client import (
     resource_of,
 )
 from ixt_operator.adapters.kubernetes.observe import (
-    PODLESS_SECONDS,
     Seen,
     lost,
     observed,
-    podless,
     stuck_at,
-    wanted_since,
+    unexplained,
+    warning,
 )
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -72,19 +71,19 @@ class KubernetesPlatform:
         await self._tend(self._cache.of_run(uid), now)
         seen = self._cache.of_run(uid)
         why = {
-            job["metadata"]["name"]: await self._failed_create(job)
-            for job in podless(seen)
-            if now >= wanted_since(job) + PODLESS_SECONDS
+            each.uid: await self._warning(each.uid)
+            for each in unexplained(seen)
+            if now >= each.since + each.patience
         }
         return observed(seen, self._progress, why)
 
     def again(self) -> float | None:
-        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made, and
-        that pods which were to go are still there."""
+        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made or
+        do not start, and that pods which were to go are still there."""
         seen, now = self._cache.of_run(self._run.metadata.uid), time.time()
         due = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None and at > now]
         # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
-        due += [max(PODLESS_SECONDS, now - wanted_since(job)) for job in podless(seen)]
+        due += [max(each.patience, now - each.since) for each in unexplained(seen)]
         return min(due, default=None)
 
     async def create(self, child: Child) -> None:
@@ -181,12 +180,9 @@ class KubernetesPlatform:
             metadata = pod["metadata"]
             await self._client.delete(PODS, self._namespace, metadata["name"], uid=metadata["uid"], grace=0)
 
-    async def _failed_create(self, job: Mapping[str, Any]) -> str:
-        """Why a Job's pods could not be made, as the Job controller's events say."""
-        fields = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
-        events = await self._client.list(EVENTS, self._namespace, fields=fields)
-        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default=None)
-        return str(newest["message"]) if newest else ""
+    async def _warning(self, uid: str) -> str:
+        """Why nothing comes of an object, as events about it say: the Job controller's, the kubelet's."""
+        return warning(await self._client.list(EVENTS, self._namespace, fields=f"involvedObject.uid={uid}"))
 
 
 def _rfc3339(unix: float) -> str:
