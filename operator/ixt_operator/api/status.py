@@ -185,7 +185,9 @@ class Cost(StatusModel):
         dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(pattern=r"^[0-9]+$", max_length=40)]],
         Field(max_length=8),
     ] = {}
-    """FLOPs by purpose: annotation, training, evaluation. Whole numbers as strings: they outgrow 64 bits."""
+    """FLOPs by purpose: annotation, training, evaluation. Whole numbers as strings: they outgrow 64 bits. At
+    least this much was paid: what the attempts that are there tell, and never less than was shown before. Of
+    work that was done again after an attempt was deleted, only what exceeds that attempt's shows."""
 
 
 class RunStatus(StatusModel):
@@ -203,8 +205,6 @@ class RunStatus(StatusModel):
     """The stages with their steps."""
     cost: Cost = Cost()
     """What the run has paid."""
-    goodput_percent: Percent | None = None
-    """Time of useful training in percent of all time that trainers held their nodes."""
     start_time: Time | None = None
     """When the operator first saw the run."""
     completion_time: Time | None = None
