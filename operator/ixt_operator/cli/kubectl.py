@@ -27,6 +27,7 @@ from ixt_operator.plan.children import tool_child
 from ixt_operator.plan.nodes import REPORT
 from ixt_operator.plan.spec import storage_uri
 from ixt_operator.plan.status import step_covers
+from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN
 from ixt_operator.render.render import render
 
 FAILED, BAD_USAGE = 1, 2
@@ -101,11 +102,8 @@ def logs(
 ) -> None:
     """Print the logs of all pods of a step, each line with its pod in front; of all steps that run, without
     one. A step that was tried again shows its newest attempt."""
-    pods = _json("get", "pods", "-l", f"ixt.dev/run={name}")["items"]
-    nodes = {
-        pod["metadata"]["name"]: pod["metadata"].get("annotations", {}).get("ixt.dev/node", "")
-        for pod in pods
-    }
+    pods = _json("get", "pods", "-l", f"{RUN}={name}")["items"]
+    nodes = {pod["metadata"]["name"]: pod["metadata"].get("annotations", {}).get(NODE, "") for pod in pods}
     if step is None:
         chosen = [pod for pod in pods if pod["status"].get("phase") == "Running"]
     else:
@@ -115,14 +113,14 @@ def logs(
         _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
     newest: dict[str, int] = {}
     for pod in chosen:
-        node, attempt = nodes[pod["metadata"]["name"]], int(pod["metadata"]["labels"]["ixt.dev/attempt"])
+        node, attempt = nodes[pod["metadata"]["name"]], int(pod["metadata"]["labels"][ATTEMPT])
         newest[node] = max(attempt, newest.get(node, 0))
     children = {
-        pod["metadata"]["labels"]["ixt.dev/child"]
+        pod["metadata"]["labels"][CHILD]
         for pod in chosen
-        if int(pod["metadata"]["labels"]["ixt.dev/attempt"]) == newest[nodes[pod["metadata"]["name"]]]
+        if int(pod["metadata"]["labels"][ATTEMPT]) == newest[nodes[pod["metadata"]["name"]]]
     }
-    selector = f"ixt.dev/child in ({','.join(sorted(children))})"
+    selector = f"{CHILD} in ({','.join(sorted(children))})"
     command = [
         "logs",
         "-l",
@@ -141,7 +139,7 @@ def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_d
     from ixt_operator.cli import explain
 
     run = IXTRun.model_validate(_without_status(_run(name)))
-    configs = _json("get", "configmaps", "-l", f"ixt.dev/run={name}")["items"]
+    configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
     try:
         explain.print_cause(run, _history(configs), step, f"run {name}")
     except explain.UnknownStepError as error:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -23,23 +23,23 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
         self.after = after
 
 
-class Queue(Generic[Key]):
+class Queue(Generic[K]):
     """Keys that are due, and timers of those that will be."""
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: set[Key] = set()
-        self._working: set[Key] = set()
-        self._again: set[Key] = set()
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._queued: set[K] = set()
+        self._working: set[K] = set()
+        self._again: set[K] = set()
         """Added while they were worked on."""
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._failures: dict[Key, int] = {}
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
 
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
         return len(self._queued)
 
-    def add(self, key: Key, after: float = 0.0) -> None:
+    def add(self, key: K, after: float = 0.0) -> None:
         """Have a key looked at in `after` seconds, or earlier if it is due earlier."""
         timer = self._timers.get(key)
         if after <= 0:
@@ -51,7 +51,7 @@ class Queue(Generic[Key]):
                 timer.cancel()
             self._timers[key] = loop.call_later(after, self._due, key)
 
-    async def work(self, look: Callable[[Key], Awaitable[float | None]]) -> None:
+    async def work(self, look: Callable[[K], Awaitable[float | None]]) -> None:
         """Look at due keys for ever. `look` answers in how many seconds to look again, if at all; it raises
         Retry when it did not succeed."""
         while True:
@@ -73,7 +73,7 @@ class Queue(Generic[Key]):
             if again is not None:
                 self.add(key, again)
 
-    def _due(self, key: Key) -> None:
+    def _due(self, key: K) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._working:

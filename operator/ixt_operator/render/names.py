@@ -13,6 +13,10 @@ VOLUMES_FOLDER = "/ixt/volumes"
 MANAGER = "ixt-operator"
 PLACE_SECONDS = 60
 """What a server's pods have to be placed in, before their time to become ready."""
+RUN, RUN_UID = "ixt.dev/run", "ixt.dev/run-uid"
+CHILD, NODE, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/node", "ixt.dev/key", "ixt.dev/attempt"
+"""Labels of all that belongs to a child. NODE is an annotation as well."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label of what Kueue admits: its LocalQueue."""
 
@@ -21,25 +25,25 @@ def labels(run: IXTRun, child: Child) -> dict[str, str]:
     """Labels of everything that belongs to a child. Key and attempt decide whether it is current."""
     return {
         "app.kubernetes.io/name": "ixt",
-        "app.kubernetes.io/managed-by": MANAGER,
+        MANAGED_BY: MANAGER,
         "app.kubernetes.io/component": child.role.lower(),
-        "ixt.dev/run": run.metadata.name,
-        **({"ixt.dev/run-uid": run.metadata.uid} if run.metadata.uid else {}),
-        "ixt.dev/child": child.name,
-        "ixt.dev/node": _label_value(child.node),
-        "ixt.dev/key": child.key,
-        "ixt.dev/attempt": str(child.attempt),
+        RUN: run.metadata.name,
+        **({RUN_UID: run.metadata.uid} if run.metadata.uid else {}),
+        CHILD: child.name,
+        NODE: _label_value(child.node),
+        KEY: child.key,
+        ATTEMPT: str(child.attempt),
     }
 
 
 def annotations(child: Child) -> dict[str, str]:
     """The node's name in full: as a label it would lose its slashes."""
-    return {"ixt.dev/node": child.node}
+    return {NODE: child.node}
 
 
 def selector(child: Child) -> dict[str, str]:
     """Labels that pick a child's pods and no others."""
-    return {"ixt.dev/child": child.name}
+    return {CHILD: child.name}
 
 
 def metadata(run: IXTRun, child: Child) -> dict[str, object]:

@@ -107,9 +107,6 @@ class Site:
                     return dict(step)
         return {}
 
-    def until_state(self, node: str, state: str, name: str = "test") -> None:
-        until(lambda: self.step(node, name).get("state") == state)
-
     def pods(self, node: str, attempt: int | None = None) -> list[dict[str, Any]]:
         """The pods of a node of the graph."""
         label = node.replace("/", ".") + (f",ixt.dev/attempt={attempt}" if attempt is not None else "")
