@@ -21,7 +21,11 @@ async def look(
 async def carry_out(platform: Platform, moves: Plan) -> None:
     """Do what is planned. Every move is idempotent: after a crash anywhere in here the next look plans what
     is missing."""
-    await asyncio.gather(*(platform.delete(name) for name in moves.delete))
+    # All are waited for, also when one fails: nothing goes on beside the next look.
+    ends = await asyncio.gather(*(platform.delete(name) for name in moves.delete), return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
     for child in moves.create:
         await platform.create(child)
     for child in moves.scale:
