@@ -29,7 +29,9 @@ from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
+from ixt_workloads.steps.annotate import client
 from ixt_workloads.steps.annotate.client import Judges
+from ixt_workloads.steps.annotate.drain import drain
 from ixt_workloads.steps.annotate.judging import load_tokenizer, reasoning_tokens
 from ixt_workloads.steps.annotate.pace import Pace
 from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
@@ -440,6 +442,47 @@ async def test_a_judge_that_comes_back_is_asked_again_for_what_it_owed() -> None
             double.start()
             reply = await judges.chat(BODY)
     assert reply.finish_reason == "stop"
+
+
+async def test_a_judge_that_its_name_does_not_stand_for_any_more_is_asked_only_if_it_is_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Double() as staying, Double() as leaving:
+        named = [staying.url, leaving.url]
+
+        async def addresses(_: str) -> list[str]:
+            return list(named)
+
+        monkeypatch.setattr(client, "addresses", addresses)
+        monkeypatch.setattr(client, "RESOLVE_EVERY", 1)
+        monkeypatch.setattr(client, "POLL_SECONDS", 0.05)
+        async with Judges(["http://judge"]) as judges:
+            await judges.ready(lambda _: None)
+            while not all(replica.up for replica in judges._replicas.values()):
+                await judges._tick(1)
+            named.remove(leaving.url)
+            while judges._found != {staying.url}:
+                await judges._tick(1)
+            await asyncio.gather(*(judges.chat(BODY) for _ in range(8)))
+            assert (staying.asked.total(), leaving.asked.total()) == (8, 0)
+            named.clear()
+            while judges._found:
+                await judges._tick(1)
+            assert (await judges.chat(BODY)).finish_reason == "stop"
+
+
+async def test_a_judge_is_drained_once_nobody_waits_for_it() -> None:
+    with Double() as double:
+        async with Judges([double.url]) as judges:
+            await judges.ready(lambda _: None)
+            double.hold_after = 0
+            waiting = asyncio.create_task(judges.chat(BODY))
+            await asyncio.to_thread(double.held.wait, 60)
+            assert not await asyncio.to_thread(drain, double.url, 1.0)
+            double.release()
+            await waiting
+            assert await asyncio.to_thread(drain, double.url, 60.0)
+    assert drain(double.url, 60.0), "one that is gone"
 
 
 async def test_a_judge_that_stays_away_is_unavailable() -> None:

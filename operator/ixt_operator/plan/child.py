@@ -53,6 +53,9 @@ class Child(Model):
     """Server: HTTP path on port `http` that answers 200 when ready."""
     ready_seconds: int = 600
     """Server: a process that is not ready after this long is given up."""
+    drain: tuple[str, ...] = ()
+    """Server: a command that a process is told to stop after, within grace_seconds. Locally none is: whoever
+    stops a server there stops its clients as well."""
     servers: dict[str, str] = {}
     """Variable name to the name of a Server child that this one talks to."""
     env: dict[str, str] = {}
@@ -63,7 +66,7 @@ class Child(Model):
     claims: tuple[str, ...] = ()
     """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>."""
     grace_seconds: int = 30
-    """Time between SIGTERM and SIGKILL."""
+    """Time between the wish that it stops, mostly SIGTERM, and SIGKILL."""
     overrides: dict[str, Any] = {}
     """The run's pod overrides for the role, applied by the renderer."""
     resources: dict[str, Any] = {}

@@ -18,6 +18,11 @@ RENDEZVOUS_PORT = 29500
 JUDGE_READY_SECONDS = 1800
 """Weights of a large judge take long to read; a judge that cannot start ends by itself much earlier."""
 
+JUDGE_DRAIN_SECONDS = 45
+"""A judge that is to stop may finish what it was asked so long."""
+
+JUDGE_STOP_SECONDS = 15
+
 ROLES = {
     "Inventory": Role.WORKER,
     "Annotate": Role.WORKER,
@@ -124,10 +129,14 @@ def judge_child(
         ports={"http": HTTP_PORT},
         ready_path="/health",
         ready_seconds=JUDGE_READY_SECONDS,
+        drain=(
+            *_command(runtime, Role.JUDGE, "ixt_workloads.steps.annotate.drain"),
+            str(JUDGE_DRAIN_SECONDS),
+        ),
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
         secrets=_secrets(run),
         claims=claims(run),
-        grace_seconds=60,
+        grace_seconds=JUDGE_DRAIN_SECONDS + JUDGE_STOP_SECONDS,
         overrides=_overrides(run, Role.JUDGE),
     )
 

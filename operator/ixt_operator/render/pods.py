@@ -97,6 +97,9 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
         main["resources"] = child.resources
     if server and child.ready_path:
         _probe(main, child)
+    if child.drain:
+        # A pod leaves its Service when it is deleted, and gets SIGTERM when this command has ended.
+        main["lifecycle"] = {**main.get("lifecycle", {}), "preStop": {"exec": {"command": list(child.drain)}}}
     mounts: list[Manifest] = main.setdefault("volumeMounts", [])
     volumes: list[Manifest] = spec.setdefault("volumes", [])
     mounts.append({"name": "ixt-task", "mountPath": CONFIG_FOLDER, "readOnly": True})

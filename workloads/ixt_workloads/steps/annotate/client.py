@@ -105,6 +105,7 @@ class Judges:
         self._patience = patience
         self._wait = wait
         self._replicas: dict[str, Replica] = {}
+        self._found: set[str] = set()
         self._change = asyncio.Event()
         self._outage: float | None = None
         self.model = Model(model or "", "", None)
@@ -194,8 +195,10 @@ class Judges:
     async def _choose(self) -> Replica:
         while True:
             up = [replica for replica in self._replicas.values() if replica.up]
+            # One that its name does not stand for any more is about to stop.
+            staying = [replica for replica in up if replica.url in self._found]
             if up:
-                return min(up, key=lambda replica: replica.in_flight)
+                return min(staying or up, key=lambda replica: replica.in_flight)
             self._check_outage("no replica is up")
             await self._tick(POLL_SECONDS)
 
@@ -285,6 +288,7 @@ class Judges:
         else:
             answers = await asyncio.gather(*(addresses(url) for url in self._urls))
             found = {url for urls in answers for url in urls}
+        self._found = found
         for url in found - self._replicas.keys():
             self._replicas[url] = Replica(url, self._headers, proxy=self._endpoint)
             self._replicas[url].up = self._endpoint
