@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from ixt_operator.plan.child import Child
+from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.render.render import render
 from make import runs
 
@@ -33,9 +33,21 @@ def pod(
     metadata = {**template["metadata"], "name": name or f"{child.name}-{index}-x", "namespace": "default"}
     annotations = {**metadata["annotations"], "batch.kubernetes.io/job-completion-index": str(index)}
     metadata = _created({**metadata, "annotations": annotations})
+    if child.kind is ChildKind.SERVER:
+        metadata["labels"] = {**metadata["labels"], "pod-template-hash": "5d8f7"}
+    metadata["ownerReferences"] = [controller(child)]
     if deleted is not None:
         metadata["deletionTimestamp"] = time(deleted)
     return {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": {"phase": "Pending", **status}}
+
+
+def controller(child: Child) -> Object:
+    """The owner reference of a child's pods."""
+    if child.kind is ChildKind.TASKS:
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": child.name}
+    else:
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{child.name}-5d8f7"}
+    return {**owner, "uid": f"uid-{owner['name']}", "controller": True}
 
 
 def container(**state: Any) -> dict[str, Any]:

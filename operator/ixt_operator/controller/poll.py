@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import PODS, Object
+from ixt_operator.adapters.kubernetes.observe import INDEX
 from ixt_operator.plan.children import PROGRESS_PORT
 from ixt_operator.plan.observed import SHARED_STEPS
+from ixt_operator.render.names import NODE
 from ixt_workloads.contract.results import Progress
 
 log = logging.getLogger("ixt.poll")
@@ -26,7 +28,7 @@ class Progresses(dict[str, Progress]):
 
     async def keep(self, cache: Cache, changed: Callable[[Object], None]) -> None:
         """Ask all pods for ever; `changed` is called with each pod whose answer differs."""
-        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as http:
             while True:
                 await self.ask(cache, http, changed)
@@ -37,7 +39,8 @@ class Progresses(dict[str, Progress]):
         pods = {pod["metadata"]["uid"]: pod for pod in _asked(cache.all(PODS))}
         for uid in self.keys() - pods.keys():
             del self[uid]
-        answers = await asyncio.gather(*(_ask(http, pod["status"]["podIP"]) for pod in pods.values()))
+        turn = asyncio.Semaphore(AT_ONCE)
+        answers = await asyncio.gather(*(_ask(http, pod["status"]["podIP"], turn) for pod in pods.values()))
         for (uid, pod), answer in zip(pods.items(), answers, strict=True):
             if answer is not None and answer != self.get(uid):
                 self[uid] = answer
@@ -48,20 +51,22 @@ def _asked(pods: Iterable[Object]) -> Iterable[Object]:
     """Running pods of steps. Where pods share the documents each tells its part, else index 0 speaks."""
     for pod in pods:
         metadata, status = pod["metadata"], pod.get("status", {})
-        index = metadata.get("labels", {}).get("batch.kubernetes.io/job-completion-index")
+        index = metadata.get("labels", {}).get(INDEX)
         if index is None or status.get("phase") != "Running" or not status.get("podIP"):
             continue
-        step = metadata.get("annotations", {}).get("ixt.dev/node", "").split("/")[1:2]
+        step = metadata.get("annotations", {}).get(NODE, "").split("/")[1:2]
         if index == "0" or (step and step[0] in SHARED_STEPS):
             yield pod
 
 
-async def _ask(http: aiohttp.ClientSession, address: str) -> Progress | None:
+async def _ask(http: aiohttp.ClientSession, address: str, turn: asyncio.Semaphore) -> Progress | None:
     host = f"[{address}]" if ":" in address else address
     try:
         async with (
+            turn,
             asyncio.timeout(ASK_SECONDS),
-            http.get(f"http://{host}:{PROGRESS_PORT}/progress") as answer,
+            # A pod answers for itself: the operator follows it to no other place.
+            http.get(f"http://{host}:{PROGRESS_PORT}/progress", allow_redirects=False) as answer,
         ):
             return Progress.model_validate_json(await answer.content.read(MAX_BYTES))
     except (aiohttp.ClientError, OSError, ValidationError):
