@@ -1,13 +1,24 @@
 """What the operator remembers of a cluster, and what is news to it."""
 
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from make import runs
-from make.children import SUCCEED, tasks
-from make.objects import Object, pod, workload
+from make.children import SUCCEED, server, tasks
+from make.objects import Object, controller, pod, workload
 
 from ixt_operator.adapters.kubernetes.cache import Cache, run_uid
-from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS
+from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, RUNS, Listing, Resource
+from ixt_operator.adapters.kubernetes.observe import Seen
+from ixt_operator.plan.child import Child
 
-ONE = tasks("one", SUCCEED)
+ONE, TWO = tasks("one", SUCCEED), tasks("two", SUCCEED)
+JUDGE = server("judge", "serve()")
+UID = "uid-test"
 
 
 def version(manifest: Object, number: int, **fields: object) -> Object:
@@ -43,7 +54,158 @@ def test_children_are_found_by_their_run_without_their_templates() -> None:
     cache, job = Cache(), workload(ONE)
     cache.put(JOBS, job)
     cache.put(PODS, pod(ONE))
-    seen = cache.of_run(run_uid(job))
+    seen = cache.of_run("default", run_uid(job))
     assert [found["metadata"]["name"] for found in seen.jobs] == [job["metadata"]["name"]]
     assert "template" not in seen.jobs[0]["spec"]
     assert seen.pods[0]["spec"] == {"nodeName": "node-1"}
+
+
+def changed(manifest: Object, **metadata: object) -> Object:
+    return {**manifest, "metadata": {**manifest["metadata"], **metadata}}
+
+
+def names(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [manifest["metadata"]["name"] for manifest in manifests]
+
+
+def of_run(*objects: tuple[Resource, Object]) -> Seen:
+    """What a cache that was told these objects knows of the run."""
+    cache = Cache()
+    for resource, manifest in objects:
+        cache.put(resource, manifest)
+    return cache.of_run("default", UID)
+
+
+def copies(child: Child) -> dict[str, Object]:
+    """Pods that bear all labels of a child's pod, and are none."""
+    real = pod(child)
+    owner = real["metadata"]["ownerReferences"][0]
+    other = {**owner, "name": "other", "uid": "uid-other"}
+    changes: dict[str, dict[str, object]] = {
+        "unowned": {"ownerReferences": []},
+        "uncontrolled": {"ownerReferences": [{**owner, "controller": False}]},
+        "of another owner": {"ownerReferences": [other]},
+        "of another kind": {"ownerReferences": [{**owner, "kind": "DaemonSet"}]},
+        "elsewhere": {"namespace": "elsewhere"},
+    }
+    return {
+        what: changed(real, name="copy", uid=f"uid-{what}", **metadata) for what, metadata in changes.items()
+    }
+
+
+@pytest.mark.parametrize("child", [ONE, JUDGE], ids=["Job", "Deployment"])
+def test_copies_of_a_pod_are_nobodys(child: Child) -> None:
+    owner = (JOBS if child is ONE else DEPLOYMENTS, workload(child))
+    for what, copy in copies(child).items():
+        assert names(of_run(owner, (PODS, copy), (PODS, pod(child))).pods) == [f"{child.name}-0-x"], what
+
+
+def test_a_pod_of_a_job_that_bore_its_name_before_is_another_ones() -> None:
+    earlier = {**controller(ONE), "uid": "uid-earlier"}
+    late = changed(pod(ONE), uid="uid-late", ownerReferences=[earlier])
+    assert of_run((JOBS, workload(ONE)), (PODS, late)).pods == ()
+    assert names(of_run((PODS, late)).pods) == ["one-0-x"], "it holds what it holds, though its Job is gone"
+
+
+@pytest.mark.parametrize("child", [ONE, JUDGE], ids=["Job", "Deployment"])
+def test_a_pod_whose_owner_is_gone_is_still_known(child: Child) -> None:
+    assert len(of_run((PODS, pod(child))).pods) == 1
+
+
+def test_a_job_of_another_namespace_is_not_of_the_run() -> None:
+    assert of_run((JOBS, changed(workload(ONE), namespace="elsewhere"))).jobs == ()
+
+
+def test_an_object_goes_whatever_its_labels_say_by_then() -> None:
+    cache, job = Cache(), version(workload(ONE), 5)
+    cache.put(JOBS, job)
+    cache.drop(JOBS, changed(job, labels={}, resourceVersion="6"))
+    assert cache.of_run("default", UID).jobs == ()
+    assert cache.all(JOBS) == []
+
+
+def test_what_is_newer_than_a_list_stays() -> None:
+    cache = Cache()
+    cache.put(JOBS, version(workload(ONE), 10))
+    cache.put(JOBS, version(workload(TWO), 12))
+    cache.replace(JOBS, Listing([], 11))
+    assert names(cache.all(JOBS)) == ["two"]
+
+
+def test_what_went_while_a_list_was_made_does_not_come_again() -> None:
+    cache, job = Cache(), workload(ONE)
+    cache.put(JOBS, version(job, 10))
+    cache.renew()
+    cache.drop(JOBS, version(job, 12))
+    cache.replace(JOBS, Listing([version(job, 10)], 11))
+    assert cache.all(JOBS) == []
+    assert cache.put(JOBS, version(job, 13)), "but for one that only left the selection, and is back"
+
+
+def test_what_a_list_lacked_is_not_brought_back_by_an_older_one() -> None:
+    cache, job = Cache(), workload(ONE)
+    cache.put(JOBS, version(job, 10))
+    cache.replace(JOBS, Listing([], 12), "default", UID)
+    cache.replace(JOBS, Listing([version(job, 10)], 11))
+    assert cache.all(JOBS) == []
+
+
+def test_what_went_is_remembered_for_a_while_only() -> None:
+    cache, job = Cache(), workload(ONE)
+    cache.drop(JOBS, version(job, 12))
+    cache.renew()
+    assert not cache.put(JOBS, version(job, 10))
+    cache.renew()
+    assert cache.put(JOBS, version(job, 10))
+
+
+def test_a_list_of_a_namespace_tells_of_no_other() -> None:
+    cache, there = Cache(), changed(workload(TWO), namespace="elsewhere")
+    cache.put(JOBS, workload(ONE))
+    cache.put(JOBS, there)
+    cache.replace(JOBS, Listing([], 20), "default")
+    assert cache.all(JOBS) == [there | {"spec": cache.all(JOBS)[0]["spec"]}]
+
+
+def test_the_same_words_are_held_once() -> None:
+    cache = Cache()
+    for child in (ONE, TWO):
+        cache.put(PODS, json.loads(json.dumps(pod(child))))
+    one, two = (found["metadata"] for found in cache.all(PODS))
+    assert one["labels"]["ixt.dev/run"] is two["labels"]["ixt.dev/run"]
+    assert {id(name) for name in one["labels"]} == {id(name) for name in two["labels"]}
+
+
+KINDS = {JOBS: ONE, DEPLOYMENTS: JUDGE}
+STEP = st.tuples(
+    st.sampled_from(["put", "drop", "list", "list late"]),
+    st.sampled_from(list(KINDS)),
+    st.sampled_from(["ixt.dev/run-uid", "other"]),
+)
+
+
+@given(st.lists(STEP, max_size=30))
+def test_whatever_is_told_in_whatever_order_a_list_sets_it_right(steps: list[Any]) -> None:
+    """Truth is what the last event said. A late list is one that was made before the last event."""
+    cache, number = Cache(), 1
+    truth: dict[Resource, Object] = {}
+    for what, resource, label in steps:
+        number += 1
+        before = dict(truth)
+        manifest = changed(
+            version(workload(KINDS[resource]), number), labels={label: UID}, namespace="default"
+        )
+        if what == "put" or (what == "list late" and resource not in truth):
+            truth[resource] = manifest
+            cache.put(resource, manifest)
+        elif what == "drop" or what == "list late":
+            truth.pop(resource, None)
+            cache.drop(resource, manifest)
+        if what.startswith("list"):
+            late = what == "list late"
+            there = (before if late else truth).get(resource)
+            cache.replace(resource, Listing([there] if there else [], number - late))
+        for kind in KINDS:
+            found = [each["metadata"]["resourceVersion"] for each in cache.all(kind)]
+            assert found == ([truth[kind]["metadata"]["resourceVersion"]] if kind in truth else [])
+        cache.of_run("default", UID)

@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import kopf
@@ -38,7 +39,7 @@ from ixt_operator.controller import metrics
 from ixt_operator.controller.cluster import Key, Runs
 from ixt_operator.controller.poll import Progresses
 from ixt_operator.controller.queue import Queue, backoff
-from ixt_operator.render.names import MANAGER
+from ixt_operator.render.names import MANAGED_BY, MANAGER, RUN
 
 log = logging.getLogger("ixt")
 
@@ -46,7 +47,7 @@ WORKERS = 16
 RESYNC_SECONDS = 600.0
 """A watch that was interrupted does not tell what was deleted meanwhile: this often everything is listed."""
 
-OURS = f"app.kubernetes.io/managed-by={MANAGER}"
+OURS = f"{MANAGED_BY}={MANAGER}"
 
 
 class Operator:
@@ -127,7 +128,7 @@ class Operator:
     def enqueue_owner(self, child: Object) -> None:
         """An object of a run changed."""
         metadata = child["metadata"]
-        self.queue.add(Key(metadata["namespace"], metadata.get("labels", {}).get("ixt.dev/run", "")))
+        self.queue.add(Key(metadata["namespace"], metadata.get("labels", {}).get(RUN, "")))
 
     def enqueue_users(self, runtime: Object) -> None:
         """A runtime changed: runs may wait for it."""
@@ -157,14 +158,13 @@ class Operator:
 
     async def resync(self) -> None:
         """Bring the cache in line with the API server, and look at every run."""
-        spaces: Iterable[str] = self.namespaces or ("",)
+        self.cache.renew()
         self.cache.replace(RUNTIMES, await self.client.list(RUNTIMES))
         for resource in (*CHILDREN, RUNS):
             labels = "" if resource == RUNS else OURS
-            found = [
-                each for space in spaces for each in await self.client.list(resource, space, labels=labels)
-            ]
-            self.cache.replace(resource, found)
+            for space in self.namespaces or ("",):
+                found = await self.client.list(resource, space, labels=labels)
+                self.cache.replace(resource, found, space)
         for run in self.cache.all(RUNS):
             self.enqueue(run)
 
@@ -194,7 +194,7 @@ async def lead(
     async with ApiClient(await _configuration()) as api:
         name = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         elector = Elector(Client(api, seen=metrics.count_request), *lease, name)
-        client = Client(api, elector.fence, metrics.count_request, request_seconds)
+        client = Client(api, lambda: _fence(elector), metrics.count_request, request_seconds)
         operator = Operator(client, namespaces, resync_seconds)
         metrics.registry.register(metrics.Runs(lambda: operator.cache.all(RUNS)))
         metrics.queue_depth.set_function(lambda: len(operator.queue))
@@ -203,16 +203,33 @@ async def lead(
         try:
             await _first(elector.acquire(), stop.wait())
             if elector.leading:
-                await _first(elector.keep(), operator.work(), stop.wait())
+                await _first(_keep(elector), operator.work(), stop.wait())
                 await elector.release()
-        except LostLease as lost:
-            # At once: whatever is under way here rests on a Lease that another process holds.
-            log.error("%s", lost)  # noqa: TRY400 - no traceback: it is no fault
-            logging.shutdown()
-            os._exit(1)
         finally:
             await server.cleanup()
     return 0
+
+
+@contextmanager
+def _lost_lease_ends_the_process() -> Iterator[None]:
+    """At once: whatever is under way here rests on a Lease that another process holds. Even to stop kopf in
+    good order would take too long."""
+    try:
+        yield
+    except LostLease as lost:
+        log.error("%s", lost)  # noqa: TRY400 - no traceback: it is no fault
+        logging.shutdown()
+        os._exit(1)
+
+
+def _fence(elector: Elector) -> None:
+    with _lost_lease_ends_the_process():
+        elector.fence()
+
+
+async def _keep(elector: Elector) -> None:
+    with _lost_lease_ends_the_process():
+        await elector.keep()
 
 
 async def _first(*works: Awaitable[Any]) -> None:

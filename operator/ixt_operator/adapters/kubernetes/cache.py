@@ -4,18 +4,26 @@ Reads of the planner come from here. It may lag behind the API server, never ahe
 put in at once. Objects are cut down to what is read of them, so that a thousand runs take little memory.
 """
 
-import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object, Resource, owned_by
+from ixt_operator.adapters.kubernetes.client import (
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    Listing,
+    Object,
+    Resource,
+    owned_by,
+)
 from ixt_operator.adapters.kubernetes.observe import Seen
-
-RUN_UID = "ixt.dev/run-uid"
-"""Label of all that belongs to a run."""
+from ixt_operator.render.names import CHILD, RUN_UID
 
 CHILDREN = (JOBS, DEPLOYMENTS, PODS)
+
+WORD_LENGTH = 64
+"""Longer strings are seldom the same."""
 
 
 class Cache:
@@ -23,41 +31,56 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[str, Object]] = defaultdict(dict)
-        self._of_run: dict[tuple[Resource, str], set[str]] = defaultdict(set)
+        self._of_run: dict[tuple[Resource, str, str], set[str]] = defaultdict(set)
         self._named: dict[tuple[Resource, str, str], str] = {}
+        self._gone: dict[str, int] = {}
+        """Uids of what went, and the versions at which it did: a list that was under way still has it."""
+        self._gone_before: dict[str, int] = {}
+        self._words: dict[str, str] = {}
+
+    def renew(self) -> None:
+        """To be called before everything is listed: forget what went before the last time, and the words that
+        no object has any more."""
+        self._gone, self._gone_before = {}, self._gone
+        self._words = {}
 
     def put(self, resource: Resource, manifest: Object) -> bool:
-        """Take an object, unless a newer version of it is there; whether it was news."""
-        uid = manifest["metadata"]["uid"]
-        old = self._objects[resource].get(uid)
-        if old is not None and _version(old) > _version(manifest):
+        """Take an object, unless a newer version of it is there or went; whether it was news."""
+        uid, version = manifest["metadata"]["uid"], _version(manifest)
+        if version <= max(self._gone.get(uid, -1), self._gone_before.get(uid, -1)):
             return False
-        news = old is None or _version(old) < _version(manifest)
-        if old:
-            self.drop(resource, old)  # its labels may have been others
-        self._objects[resource][uid] = _slim(resource, manifest)
-        self._of_run[resource, run_uid(manifest)].add(uid)
+        old = self._objects[resource].get(uid)
+        if old is not None and _version(old) > version:
+            return False
+        news = old is None or _version(old) < version
+        self._remove(resource, uid)  # its labels may have been others
+        self._objects[resource][uid] = _shared(_slim(resource, manifest), self._words)
+        self._of_run[_group(resource, manifest)].add(uid)
         self._named[_place(resource, manifest)] = uid
         return news
 
     def drop(self, resource: Resource, manifest: Object) -> None:
         """Forget an object that is gone."""
         uid = manifest["metadata"]["uid"]
-        self._objects[resource].pop(uid, None)
-        if self._named.get(_place(resource, manifest)) == uid:
-            del self._named[_place(resource, manifest)]
-        members = self._of_run[resource, run_uid(manifest)]
-        members.discard(uid)
-        if not members:
-            del self._of_run[resource, run_uid(manifest)]
+        self._remove(resource, uid)
+        self._gone[uid] = _version(manifest)
 
-    def replace(self, resource: Resource, manifests: Iterable[Object], run: str | None = None) -> None:
-        """Take a list as all that there is, of one run or of all: what it lacks is gone."""
-        listed = {manifest["metadata"]["uid"]: manifest for manifest in manifests}
-        known = set(self._objects[resource]) if run is None else set(self._of_run.get((resource, run), ()))
-        for uid in known - listed.keys():
-            self.drop(resource, self._objects[resource][uid])
-        for manifest in listed.values():
+    def replace(self, resource: Resource, listing: Listing, namespace: str = "", run: str = "") -> None:
+        """Take a list as all that there was when it was made, in a namespace or in all, of one run (its uid)
+        or of all: what it lacks and is not newer is gone."""
+        listed = {manifest["metadata"]["uid"] for manifest in listing}
+        objects = self._objects[resource]
+        if run:
+            known = set(self._of_run.get((resource, namespace, run), ()))
+        else:
+            known = {
+                uid for uid, each in objects.items() if namespace in ("", each["metadata"].get("namespace"))
+            }
+        for uid in known - listed:
+            if _version(objects[uid]) <= listing.version:
+                self._remove(resource, uid)
+                self._gone[uid] = listing.version
+        for manifest in listing:
             self.put(resource, manifest)
 
     def all(self, resource: Resource) -> list[Object]:
@@ -69,23 +92,44 @@ class Cache:
         uid = self._named.get((resource, namespace, name))
         return self._objects[resource].get(uid) if uid else None
 
-    def of_run(self, uid: str) -> Seen:
-        """The children of a run: what bears its label but is not owned by it is a copy that somebody made."""
+    def of_run(self, namespace: str, uid: str) -> Seen:
+        """The children of a run: what bears its label but is not its is a copy that somebody made."""
         jobs, deployments, pods = (
-            tuple(self._objects[resource][each] for each in sorted(self._of_run.get((resource, uid), ())))
+            [
+                self._objects[resource][each]
+                for each in sorted(self._of_run.get((resource, namespace, uid), ()))
+            ]
             for resource in CHILDREN
         )
+        own = tuple(job for job in jobs if owned_by(job, uid))
+        uids = {job["metadata"]["name"]: job["metadata"]["uid"] for job in own}
         return Seen(
-            tuple(job for job in jobs if owned_by(job, uid)),
+            own,
             tuple(deployment for deployment in deployments if owned_by(deployment, uid)),
-            pods,
+            tuple(pod for pod in pods if _is_childs(pod, uids)),
         )
+
+    def _remove(self, resource: Resource, uid: str) -> None:
+        """Remove an object from where it was put, whatever is said of it now."""
+        stored = self._objects[resource].pop(uid, None)
+        if stored is None:
+            return
+        if self._named.get(_place(resource, stored)) == uid:
+            del self._named[_place(resource, stored)]
+        members = self._of_run[_group(resource, stored)]
+        members.discard(uid)
+        if not members:
+            del self._of_run[_group(resource, stored)]
 
 
 def run_uid(manifest: Object) -> str:
     """The uid of the run that an object belongs to; of a run, its own."""
     metadata = manifest["metadata"]
     return str(metadata.get("labels", {}).get(RUN_UID, "") or metadata["uid"])
+
+
+def _group(resource: Resource, manifest: Object) -> tuple[Resource, str, str]:
+    return resource, manifest["metadata"].get("namespace", ""), run_uid(manifest)
 
 
 def _place(resource: Resource, manifest: Object) -> tuple[Resource, str, str]:
@@ -110,13 +154,31 @@ def _slim(resource: Resource, manifest: Object) -> Object:
             slim["spec"] = {"nodeName": manifest.get("spec", {}).get("nodeName", "")}
         case _ if resource in (JOBS, DEPLOYMENTS):
             slim["spec"] = {name: value for name, value in manifest["spec"].items() if name != "template"}
-    return {sys.intern(name): _shared(value) for name, value in slim.items()}
+    return slim
 
 
-def _shared(value: Any) -> Any:
-    """A JSON value whose strings are held once: the same names and words are in every object."""
+def _shared(value: Any, words: dict[str, str]) -> Any:
+    """A JSON value whose strings are held once: the same names and words are in every object. (Not by
+    sys.intern: in some releases of Python 3.12 what is interned stays for ever.)"""
     if isinstance(value, dict):
-        return {sys.intern(name): _shared(item) for name, item in value.items()}
+        return {words.setdefault(name, name): _shared(item, words) for name, item in value.items()}
     if isinstance(value, list):
-        return [_shared(item) for item in value]
-    return sys.intern(value) if isinstance(value, str) else value
+        return [_shared(item, words) for item in value]
+    return words.setdefault(value, value) if isinstance(value, str) and len(value) <= WORD_LENGTH else value
+
+
+def _is_childs(pod: Object, jobs: Mapping[str, str]) -> bool:
+    """Whether a pod was made for a child of the run with these Jobs, uids by name, and is no copy that bears
+    its labels. The child itself may be gone."""
+    metadata = pod["metadata"]
+    labels = metadata.get("labels", {})
+    owners: list[Object] = metadata.get("ownerReferences", [])
+    owner = next((each for each in owners if each.get("controller")), {})
+    match owner.get("kind"):
+        case "Job" if owner["name"] in jobs:
+            return bool(owner["uid"] == jobs[owner["name"]])
+        case "Job":
+            return bool(owner["name"] == labels.get(CHILD))
+        case "ReplicaSet":
+            return bool(owner["name"] == f"{labels.get(CHILD)}-{labels.get('pod-template-hash')}")
+    return False

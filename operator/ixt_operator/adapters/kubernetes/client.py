@@ -13,9 +13,10 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
 
+from ixt_operator.render.names import MANAGER
+
 Object = dict[str, Any]
 
-MANAGER = "ixt-operator"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
 
@@ -55,6 +56,17 @@ _BY_KIND = {
     "Lease": LEASES,
     "IXTRun": RUNS,
 }
+
+
+_OWNERS = (RUNS, JOBS, DEPLOYMENTS)
+
+
+class Listing(list[Object]):
+    """Objects as they all were at one version of what the API server stores."""
+
+    def __init__(self, objects: Iterable[Object] = (), version: int = 0) -> None:
+        super().__init__(objects)
+        self.version = version
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
@@ -111,16 +123,17 @@ class Client:
 
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
-    ) -> list[Object]:
+    ) -> Listing:
         """All objects of a namespace, or of all of them, page by page."""
         query = {"labelSelector": labels, "fieldSelector": fields}
-        found: list[Object] = []
+        found = Listing()
         token = ""
         while True:
             page = await self.request(
                 "GET", resource.path(namespace), query={**query, "limit": str(PAGE), "continue": token}
             )
             found += page["items"]
+            found.version = int(page["metadata"].get("resourceVersion") or 0)
             token = page["metadata"].get("continue", "")
             if not token:
                 return found
@@ -172,9 +185,9 @@ class Client:
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, uid: str = "", grace: int | None = None
     ) -> None:
-        """Delete an object, and keep it until what it owns is gone. One that is gone, or whose name another
-        bears by now (`uid`), is no error."""
-        options: Object = {"propagationPolicy": "Foreground"}
+        """Delete an object; one that owns others stays until they are gone. One that is gone, or whose name
+        another bears by now (`uid`), is no error."""
+        options: Object = {"propagationPolicy": "Foreground" if resource in _OWNERS else "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
         if grace is not None:

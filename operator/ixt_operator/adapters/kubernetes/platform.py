@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ixt_operator.adapters.kubernetes.cache import CHILDREN, RUN_UID, Cache
+from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
 from ixt_operator.adapters.kubernetes.client import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -32,6 +32,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import Observed
+from ixt_operator.render.names import RUN_UID
 from ixt_operator.render.render import render
 from ixt_workloads.contract.results import Progress
 
@@ -66,10 +67,10 @@ class KubernetesPlatform:
         if live:
             for resource in CHILDREN:
                 found = await self._client.list(resource, self._namespace, labels=f"{RUN_UID}={uid}")
-                self._cache.replace(resource, found, run=uid)
+                self._cache.replace(resource, found, self._namespace, uid)
         now = time.time()
-        await self._tend(self._cache.of_run(uid), now)
-        seen = self._cache.of_run(uid)
+        await self._tend(self._seen(), now)
+        seen = self._seen()
         why = {
             each.uid: await self._warning(each.uid)
             for each in unexplained(seen)
@@ -80,7 +81,7 @@ class KubernetesPlatform:
     def again(self) -> float | None:
         """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made or
         do not start, and that pods which were to go are still there."""
-        seen, now = self._cache.of_run(self._run.metadata.uid), time.time()
+        seen, now = self._seen(), time.time()
         due = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None and at > now]
         # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
         due += [max(each.patience, now - each.since) for each in unexplained(seen)]
@@ -107,7 +108,7 @@ class KubernetesPlatform:
 
     async def delete(self, name: str) -> None:
         """Delete a child's objects, its Job or Deployment last: as long as that is there, it is not done."""
-        seen = self._cache.of_run(self._run.metadata.uid)
+        seen = self._seen()
         for resource in (CONFIG_MAPS, SERVICES):
             await self._delete(resource, name)
         for resource, found in ((JOBS, seen.jobs), (DEPLOYMENTS, seen.deployments)):
@@ -125,10 +126,13 @@ class KubernetesPlatform:
         if changed:
             self._cache.put(DEPLOYMENTS, changed)
 
+    def _seen(self) -> Seen:
+        return self._cache.of_run(self._namespace, self._run.metadata.uid)
+
     async def _create_config(self, manifest: Object, workload: Object) -> bool:
         """Create a ConfigMap; False if the child was made before and is to be left as it is."""
         while await self._client.create(manifest) is None:
-            found = self._own(await self._get(manifest), manifest)
+            found = await self._need(manifest)
             if found is None:
                 continue  # deleted just now
             if any(found.get(part) != manifest.get(part) for part in ("data", "binaryData")):
@@ -143,8 +147,17 @@ class KubernetesPlatform:
         return True
 
     async def _apply(self, manifest: Object) -> None:
-        self._own(await self._get(manifest), manifest)
+        await self._need(manifest)
         await self._client.apply(manifest)
+
+    async def _need(self, manifest: Object) -> Object | None:
+        """What a child's pods need, if it is there. Raises ApiError while it is on its way out, as a create
+        would."""
+        found = self._own(await self._get(manifest), manifest)
+        if found and "deletionTimestamp" in found["metadata"]:
+            message = f"{manifest['kind']} {manifest['metadata']['name']} is being deleted"
+            raise ApiError(409, "AlreadyExists", message)
+        return found
 
     async def _get(self, manifest: Object) -> Object | None:
         return await self._client.get(resource_of(manifest), self._namespace, manifest["metadata"]["name"])
