@@ -78,12 +78,16 @@ class Runs:
             again = await self._look(manifest)
             outcome = "ok"
         except ApiError as error:
-            outcome = "conflict" if error.status == 409 else "error"
-            if error.status == 409:
+            if error.status in (404, 409):
                 await self._refresh(key)
+            if error.status == 409:
+                outcome = "conflict"
             else:
                 log.warning("%s/%s: %s", *key, error.message)
             raise Retry(error.message, error.retry_after) from None
+        except Retry as refused:
+            log.warning("%s/%s: %s", *key, refused)
+            raise
         except Exception as error:
             # A fault of ours must not end the operator: other runs go on.
             log.exception("%s/%s: unforeseen error", *key)
@@ -220,11 +224,14 @@ class Runs:
         return None
 
     async def _refresh(self, key: Key) -> None:
-        """Read a run anew: what the watch told is older than what the API server has."""
+        """Read a run anew: the watch tells late what changed, and after a gap not at all what is gone."""
+        known = self._cache.get(RUNS, *key)
         try:
             found = await self._client.get(RUNS, *key)
         except ApiError:
             return
+        if known and (found is None or found["metadata"]["uid"] != known["metadata"]["uid"]):
+            self._cache.drop(RUNS, known)
         if found:
             self._cache.put(RUNS, found)
 

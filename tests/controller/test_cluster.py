@@ -1,0 +1,128 @@
+"""Looks at a run on a cluster that does not go along."""
+
+import logging
+
+import pytest
+from make import runs
+from make.api import Api
+from make.objects import Object
+
+from ixt_operator.adapters.kubernetes.cache import Cache
+from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUNTIMES, ApiError
+from ixt_operator.controller.cluster import Key, Runs
+from ixt_operator.controller.queue import Retry
+
+KEY = Key("default", "test")
+PLACE = RUNS.path(*KEY)
+
+
+class Operator:
+    """What looks at a run, and the API server's double."""
+
+    def __init__(self) -> None:
+        self.api, self.cache = Api(), Cache()
+        runtime = runs.runtime().model_dump(mode="json", by_alias=True, exclude_none=True)
+        runtime["metadata"]["uid"] = "uid-cpu"
+        self.cache.put(RUNTIMES, self.api.put(runtime, RUNTIMES.path("", "cpu")))
+        self.cache.put(RUNS, self.api.put(runs.manifest(), PLACE))
+        self._runs = Runs(self.api, self.cache, {})
+
+    async def look(self) -> float | None:
+        return await self._runs.look(KEY)
+
+    @property
+    def known(self) -> Object | None:
+        return self.cache.get(RUNS, *KEY)
+
+    def collect(self) -> None:
+        """What the garbage collector does for a run that is gone."""
+        self.api.objects = {
+            path: each for path, each in self.api.objects.items() if "ownerReferences" not in each["metadata"]
+        }
+        for job in self.cache.all(JOBS):
+            self.cache.drop(JOBS, job)
+
+
+@pytest.fixture
+def operator() -> Operator:
+    return Operator()
+
+
+async def test_a_look_makes_a_child_and_says_so(operator: Operator) -> None:
+    await operator.look()
+    assert len(operator.cache.all(JOBS)) == 1
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+async def test_a_run_whose_end_nobody_told_is_found_out_by_its_first_look(operator: Operator) -> None:
+    del operator.api.objects[PLACE]
+    with pytest.raises(Retry):
+        await operator.look()
+    assert operator.known is None
+    operator.api.calls.clear()
+    operator.collect()
+    assert await operator.look() is None
+    assert operator.api.calls == []
+
+
+async def test_a_run_that_took_its_name_is_looked_at_instead(operator: Operator) -> None:
+    other = runs.manifest()
+    other["metadata"]["uid"] = "uid-other"
+    operator.api.put(other, PLACE)
+    with pytest.raises(Retry):
+        await operator.look()
+    assert operator.known
+    assert operator.known["metadata"]["uid"] == "uid-other"
+    operator.collect()
+    await operator.look()
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+    owners = [job["metadata"]["ownerReferences"][0]["uid"] for job in operator.cache.all(JOBS)]
+    assert owners == ["uid-other"]
+
+
+async def test_an_edit_that_came_in_between_is_read(operator: Operator) -> None:
+    edited = operator.api.objects[PLACE]
+    operator.api.put({**edited, "spec": {**edited["spec"], "suspend": True}}, PLACE)
+    with pytest.raises(Retry):
+        await operator.look()
+    assert operator.known
+    assert operator.known["spec"]["suspend"]
+
+
+async def test_what_the_api_server_refuses_is_one_line_in_the_log(
+    operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator.api.refused["POST", "jobs"] = ApiError(403, "Forbidden", "exceeded quota: no-jobs")
+    with caplog.at_level(logging.DEBUG), pytest.raises(Retry, match="exceeded quota: no-jobs"):
+        await operator.look()
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert "default/test" in line.getMessage()
+    assert "exceeded quota: no-jobs" in line.getMessage()
+    assert "exceeded quota" in operator.api.objects[PLACE]["status"]["summary"]["message"]
+
+
+async def test_a_foreign_object_under_a_childs_name_is_one_line_in_the_log(
+    operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin = Operator()
+    await twin.look()
+    (job,) = twin.cache.all(JOBS)
+    name = job["metadata"]["name"]
+    foreign = {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
+    operator.api.put(foreign, CONFIG_MAPS.path("default", name))
+    with caplog.at_level(logging.DEBUG), pytest.raises(Retry, match="delete or rename it"):
+        await operator.look()
+    assert [(line.levelname, line.exc_info) for line in caplog.records] == [("WARNING", None)]
+
+
+async def test_a_fault_of_our_own_shows_where_it_is(
+    operator: Operator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("ixt_operator.controller.cluster.look", broken)
+    with pytest.raises(Retry, match="a fault"):
+        await operator.look()
+    assert "Traceback" in caplog.text
