@@ -84,7 +84,8 @@ def compare(arm: Curve, baseline: Curve, spread: float = 0.0) -> Comparison:
         gain = quality - baseline_quality
     target = max(baseline.quality) - spread
     needed, spent = flops_to(arm, target), flops_to(baseline, target)
-    timed = min(len(arm.flops), len(baseline.flops)) > 1
+    # What is there at the first evaluation was reached some time before.
+    timed = min(len(arm.flops), len(baseline.flops)) > 1 and max(arm.quality[0], baseline.quality[0]) < target
     return Comparison(
         flops=None if gain is None else flops,
         quality=quality,
