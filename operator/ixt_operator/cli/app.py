@@ -178,7 +178,7 @@ def status(
     from ixt_operator.controller.workdir import in_use
 
     loaded, folder = _open(file, workdir)
-    found = _status_of(file, folder)
+    found = _status_of(file, folder, workdir)
     if output is Output.JSON:
         typer.echo(found.model_dump_json(exclude_none=True, indent=2))
         return
@@ -233,13 +233,13 @@ def report(file: Manifest, workdir: Workdir = None) -> None:
     from ixt_operator.cli import artifacts
 
     loaded, folder = _open(file, workdir)
-    found = _status_of(file, folder)
+    found = _status_of(file, folder, workdir)
     try:
         path = artifacts.fetch_report(loaded, found, folder)
     except artifacts.StorageError:
         raise typer.Exit(FAILED) from None
     if path is None:
-        _stop(f"no report yet: the run is {found.phase.value}; go on with `ixt run {file}`", FAILED)
+        _stop(f"no report yet: the run is {found.phase.value}; go on with {_run(file, workdir)}", FAILED)
     typer.echo(path)
 
 
@@ -302,13 +302,17 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
         _stop(str(error), BAD_USAGE)
 
 
-def _status_of(file: Path, folder: Path) -> RunStatus:
+def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
     from ixt_operator.controller.workdir import read_status
 
     found = read_status(folder)
     if found is None:
-        _stop(f"{folder} has no run yet: start it with `ixt run {file}`", BAD_USAGE)
+        _stop(f"{folder} has no run yet: start it with {_run(file, workdir)}", BAD_USAGE)
     return found
+
+
+def _run(file: Path, workdir: Path | None) -> str:
+    return f"`{shlex.join(['ixt', 'run', str(file), *(['-w', str(workdir)] if workdir else [])])}`"
 
 
 def _print_changes(run: IXTRun, folder: Path) -> None:

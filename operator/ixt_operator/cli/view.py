@@ -71,7 +71,9 @@ def _plain(console: Console) -> Callable[[Look], None]:
     def show(look: Look) -> None:
         nonlocal last
         for event in look.events:
-            say(f"{event.reason}: {event.message}")
+            # Why a run failed is told once, by what ends the command.
+            if event.reason == "AttemptFailed" or not event.warning:
+                say(f"{event.reason}: {event.message}")
         if look.stopping:
             say(STOPPING)
         summary = look.status.summary
