@@ -535,8 +535,11 @@ def test_a_lost_result_asks_inventory_again_and_nothing_else(reason: str) -> Non
     sim.finish(TRAIN)
     lose_result(sim, TRAIN, reason)
     assert flat(sim.history()) == ["pretrain/inventory", EVALUATE, "report"]
-    assert sim.status
-    assert sim.status.phase is Phase.COMPLETE
+    moves = sim.look()
+    assert moves.status.phase is Phase.COMPLETE
+    trained = step(moves, "train/conditioned")
+    assert (trained.attempts_by_fault, trained.cached, trained.attempt) == ({}, False, 1)
+    assert not [event for event in sim.events if event.warning]
 
 
 def test_a_step_that_ended_without_result_or_artifact_is_tried_again() -> None:

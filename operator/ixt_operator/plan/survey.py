@@ -173,8 +173,13 @@ def _views(
             continue
         attempts = _attempts(children, name, entry.key)
         if place in committed:
-            made_here = any(_committed(child) and _ended_at(child) >= started for child in attempts)
-            views[name] = View(entry.node, NodeState.COMPLETE, entry, attempts, cached=not made_here)
+            made_here = any(
+                (_committed(child) or result_lost(child)) and _ended_at(child) >= started
+                for child in attempts
+            )
+            # One that only its result was lost of did not fail.
+            told = tuple(child for child in attempts if not result_lost(child))
+            views[name] = View(entry.node, NodeState.COMPLETE, entry, told, cached=not made_here)
         else:
             views[name] = _view(entry.node, entry, attempts, policy, since=answered_at)
     return views
