@@ -532,6 +532,7 @@ def lose_result(sim: Platform, node: str, reason: str) -> None:
 def test_a_lost_result_asks_inventory_again_and_nothing_else(reason: str) -> None:
     sim = platform(failurePolicy={"application": 0, "infrastructure": 0})
     sim.until(TRAIN)
+    sim.now += 1
     sim.finish(TRAIN)
     lose_result(sim, TRAIN, reason)
     assert flat(sim.history()) == ["pretrain/inventory", EVALUATE, "report"]

@@ -173,8 +173,9 @@ def _views(
             continue
         attempts = _attempts(children, name, entry.key)
         if place in committed:
+            # A status tells times in whole seconds: what ended in that of the start was there before it.
             made_here = any(
-                (_committed(child) or result_lost(child)) and _ended_at(child) >= started
+                (_committed(child) or result_lost(child)) and _ended_at(child) >= started + 1
                 for child in attempts
             )
             # One that only its result was lost of did not fail.

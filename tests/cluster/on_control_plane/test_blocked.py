@@ -86,7 +86,7 @@ async def test_two_losses_on_one_machine_and_the_next_attempt_is_elsewhere(field
     told = [
         message for message in events(field, name, "AttemptFailed") if TRAIN.removesuffix("-s0") in message
     ]
-    assert all(f"its node {bad} was lost" in message for message in told)
+    assert all(f"its node {bad} was lost" in message for message in told), told
     assert told
 
 
