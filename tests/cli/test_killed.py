@@ -239,11 +239,15 @@ def test_a_supervisor_and_a_step_killed(
 def awaited(desk: Desk, child: str, find: Callable[[Path], list[int]]) -> int:
     """The first process of a kind, supervisors or workers, whose child's name matches, once there is one."""
 
-    def found() -> list[int]:
-        return [pid for pid in find(desk.workdir) if re.search(child, child_of(pid))]
+    found: list[int] = []
 
-    until(lambda: bool(found()))
-    return found()[0]
+    def some() -> bool:
+        # Kept: the next look may find it gone.
+        found[:] = [pid for pid in find(desk.workdir) if re.search(child, child_of(pid))]
+        return bool(found)
+
+    until(some)
+    return found[0]
 
 
 def test_a_judge_that_dies_is_started_anew(judged: Desk) -> None:
