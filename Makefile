@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 WORKDIR ?= .ixt/quickstart
 VOLUME = $(WORKDIR)/volumes/ixt-quickstart
+# `ixt run` with the quickstart's volume.
+RUN = IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run
 QUICKSTART := examples/quickstart
 # Engines and libraries that talk to hubs stay at home; ranks and engines share few cores.
 export HF_HUB_OFFLINE := 1
@@ -42,16 +44,16 @@ $(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/
 
 .PHONY: quickstart
 quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in about a quarter of an hour.
-	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
+	$(RUN) $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
 
 .PHONY: quickstart-full
 quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: hours.
-	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
+	$(RUN) $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
 
 .PHONY: stdlib
 stdlib: $(VOLUME)/.data  ## A run over real text: sources of Python's standard library.
 	@mkdir -p $(VOLUME)/stdlib && $(BIN)/python -c 'import pathlib, shutil, sysconfig; [shutil.copy(path, "$(VOLUME)/stdlib") for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))]'
-	IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run examples/stdlib/run.yaml --workdir .ixt/stdlib
+	$(RUN) examples/stdlib/run.yaml --workdir .ixt/stdlib
 
 .PHONY: judge
 judge: install  ## Train the quickstart's judge again.

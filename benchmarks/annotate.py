@@ -15,7 +15,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import BUILTIN
 from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
@@ -125,9 +125,7 @@ def _task(judge: Judge, storage: str) -> Task:
 @contextlib.contextmanager
 def served(judge: Judge, place: Path) -> Iterator[str]:
     """The address of vLLM serving a judge as a run's server does; its log lies in `place`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (place / "task.json").write_text(_task(judge, f"file://{place}").model_dump_json())
     env = {"IXT_TASK": str(place / "task.json"), "IXT_PORT_HTTP": str(port), "IXT_HOST": "127.0.0.1"}
     with (place / "server.log").open("wb") as log:

@@ -39,6 +39,7 @@ from make import runs  # noqa: E402
 from make.operator import connected  # noqa: E402
 
 from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, Client, Object, Resource  # noqa: E402
+from ixt_operator.adapters.local.process import free_port  # noqa: E402
 
 SPACE = "default"
 LOOK_SECONDS = 0.25
@@ -81,7 +82,7 @@ def ixt() -> Side:
 
     async def start(plane: ControlPlane) -> list[str]:
         plane.kubectl().apply(runs.RUNTIMES["cpu"].model_dump(mode="json", by_alias=True, exclude_none=True))
-        port = kubeflow.free_port()
+        port = free_port()
         environment = ["env", f"KUBECONFIG={plane.kubeconfig}"]
         module = [sys.executable, "-m", "ixt_operator.controller.app"]
         plane.run("operator", [*environment, *module, f"--lease-namespace={SPACE}", f"--port={port}"])

@@ -12,6 +12,7 @@ from cluster import binaries, certificates
 from cluster.control_plane import ControlPlane
 
 from ixt_operator.adapters.kubernetes.client import Object, Resource
+from ixt_operator.adapters.local.process import free_port
 
 TRAIN_JOBS = Resource("trainer.kubeflow.org/v1alpha1", "trainjobs")
 RUNTIME = "torch-distributed"
@@ -88,12 +89,6 @@ def start(plane: ControlPlane, requests_per_second: int) -> list[str]:
         "apply", "-f", str(binaries.sources("trainer") / "manifests/base/runtimes/torch_distributed.yaml")
     )
     return [*ports]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _addresses(webhooks: int, health: int) -> dict[str, Any]:

@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ixt_operator.adapters.local.process import free_port
 
 RANKS = 2
 BATCH = 4096
@@ -72,8 +73,7 @@ class Side:
         self.way, self.compiled = way, compiled
         self._log = folder / f"{way}-{precision}-{compiled}.log"
         number = RANKS_OF[way]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(RANKS // number)}
         if number > 1:
             env |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}

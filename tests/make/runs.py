@@ -56,6 +56,15 @@ def run(*, name: str = "test", **spec: Any) -> IXTRun:
     return IXTRun.model_validate(manifest(name=name, **spec))
 
 
+def keys(status: dict[str, Any]) -> dict[str, str]:
+    """Keys of a status, by stage and step."""
+    return {
+        f"{stage['name']}/{step['name']}": step["key"]
+        for stage in status["stages"]
+        for step in stage["steps"]
+    }
+
+
 def runtime() -> IXTRuntime:
     """The runtime `cpu`."""
     return RUNTIMES["cpu"]

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import socket
 import threading
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress, Result
 from ixt_workloads.contract.steps import (
@@ -103,8 +103,7 @@ def train_here(task: Task, stop_after: int | None = None) -> Result:
 
 def fork_ranks(task: Task, ranks: int) -> list[BaseProcess]:
     """Ranks as forks of this process: they need not import torch once more."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     fork = multiprocessing.get_context("fork")
     started = [fork.Process(target=_rank, args=(task, rank, ranks, port)) for rank in range(ranks)]
     for process in started:

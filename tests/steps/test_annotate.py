@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ import pytest
 from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
 from make.tasks import run_step, task
 
+from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
@@ -680,9 +680,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Served]:
     """vLLM's server, started as an adapter does."""
     place = tmp_path_factory.mktemp("served")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     judge = Judge(
         source=f"file://{folder}",
         rubric=RUBRIC,

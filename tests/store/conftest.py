@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cluster import binaries
 
+from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.store import Store, open_store
 
 BUCKET = "ixt-test"
@@ -32,9 +33,7 @@ def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("no S3 server: `make s3server` builds it (needs Go)")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
     command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
     with (folder.parent / "s3.log").open("w") as output:

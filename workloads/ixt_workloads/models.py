@@ -37,8 +37,8 @@ def load_model(folder: Path, dtype: torch.dtype | None = torch.float32) -> Any:
 
     Raises StepError: NO_INPUT without config or weights, DATA for pickled, torn or ill-fitting weights.
     """
-    check_folder(folder, "model", weights=True, tokenizer=False)
     config = load_config(folder)
+    check_folder(folder, "model", weights=True, tokenizer=False, config=False)
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "pt"):

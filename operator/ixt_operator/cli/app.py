@@ -89,9 +89,7 @@ def run(
     from ixt_operator.controller.workdir import identified
 
     console = Console(highlight=False)
-    options = {"-w": workdir, "--runtime": runtime}
-    given = [text for name, value in options.items() if value for text in (name, str(value))]
-    again = shlex.join(["ixt", "run", str(file), *given])
+    again = _run(file, workdir, runtime)
     try:
         with watching(console, loaded.metadata.name) as watch:
             last = asyncio.run(local.run_to_end(loaded, chosen, folder.resolve(), watch))
@@ -239,7 +237,7 @@ def report(file: Manifest, workdir: Workdir = None) -> None:
     except artifacts.StorageError:
         raise typer.Exit(FAILED) from None
     if path is None:
-        _stop(f"no report yet: the run is {found.phase.value}; go on with {_run(file, workdir)}", FAILED)
+        _stop(f"no report yet: the run is {found.phase.value}; go on with `{_run(file, workdir)}`", FAILED)
     typer.echo(path)
 
 
@@ -307,12 +305,15 @@ def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
 
     found = read_status(folder)
     if found is None:
-        _stop(f"{folder} has no run yet: start it with {_run(file, workdir)}", BAD_USAGE)
+        _stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`", BAD_USAGE)
     return found
 
 
-def _run(file: Path, workdir: Path | None) -> str:
-    return f"`{shlex.join(['ixt', 'run', str(file), *(['-w', str(workdir)] if workdir else [])])}`"
+def _run(file: Path, workdir: Path | None, runtime: Path | None = None) -> str:
+    """The command that carries a run out, as a shell takes it."""
+    options = {"-w": workdir, "--runtime": runtime}
+    given = [text for name, value in options.items() if value for text in (name, str(value))]
+    return shlex.join(["ixt", "run", str(file), *given])
 
 
 def _print_changes(run: IXTRun, folder: Path) -> None:

@@ -25,7 +25,6 @@ from ixt_operator.api.status import (
 from ixt_operator.controller.local import Look
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.status import duration, progress_of, step_covers, unix
-from ixt_operator.plan.survey import running
 
 MARKS = {
     StepState.WAITING: ("·", "dim"),
@@ -294,6 +293,6 @@ def _find(status: RunStatus, stage: str, node: str) -> StepStatus | None:
 
 def _live(observed: Observed, stage: str, step: str) -> ChildState | None:
     for child in observed.children.values():
-        if running(child) and step_covers(stage, step, child.node):
+        if child.live and step_covers(stage, step, child.node):
             return child
     return None

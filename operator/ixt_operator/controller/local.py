@@ -27,7 +27,6 @@ from ixt_operator.controller.workdir import (
 from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.plan import Plan
 from ixt_operator.plan.status import Event, events
-from ixt_operator.plan.survey import running
 
 LONGEST_WAIT_SECONDS = 1.0
 """Progress is read at least this often, for the display."""
@@ -118,7 +117,7 @@ async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunSta
     when an earlier `ixt run` died. Numbers of attempts stay in the status, finished work in the storage."""
     observed = await platform.observe()
     for name, child in observed.children.items():
-        if child.node.endswith("/inventory") or child.failed or running(child):
+        if child.node.endswith("/inventory") or child.failed or child.live:
             await platform.delete(name)
     status = read_status(workdir)
     if status:

@@ -470,5 +470,5 @@ def _time(now: float) -> str:
 
 
 def unix(time: str) -> float:
-    """Unix seconds of a time of the status."""
-    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    """Unix seconds of a time of the API."""
+    return datetime.fromisoformat(time).timestamp()

@@ -92,11 +92,6 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
     return tuple(found)
 
 
-def running(child: ChildState) -> bool:
-    """Whether a child has or may have live processes."""
-    return child.live
-
-
 def ready(child: ChildState) -> bool:
     """Whether a server has a ready process."""
     return any(process.phase is ProcessPhase.READY for process in child.processes)

@@ -128,15 +128,6 @@ def condition(status: Object, type_: str) -> Object:
     return next((entry for entry in status.get("conditions", ()) if entry["type"] == type_), {})
 
 
-def keys(status: Object) -> dict[str, str]:
-    """Keys by stage and step."""
-    return {
-        f"{stage['name']}/{step['name']}": step["key"]
-        for stage in status["stages"]
-        for step in stage["steps"]
-    }
-
-
 def step(status: Object, name: str = "train/plain", stage: str = "pretrain") -> Object:
     """A step's entry in a status."""
     steps = [step for entry in status.get("stages", ()) if entry["name"] == stage for step in entry["steps"]]

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import Any
 
 from aiohttp import web
-from cluster.on_control_plane.operating import Field, jobs_made, keys, left_behind
+from cluster.on_control_plane.operating import Field, jobs_made, left_behind
 from make import runs
 from make.operator import Operator, eventually
 from make.proxy import Call, Proxy, failure
+from make.runs import keys
 
 BOTH: dict[str, Any] = {"arms": [runs.arm("conditioned"), runs.arm("plain", "NextToken")]}
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from cluster.on_control_plane.operating import Field, as_if_undisturbed, committed, keys
+from cluster.on_control_plane.operating import Field, as_if_undisturbed, committed
 from make import runs
 from make.operator import eventually
+from make.runs import keys
 
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, Object
 

@@ -1,6 +1,7 @@
 """Runs on a real API server with real controllers; pods by a kubelet's double, over stub steps."""
 
-from cluster.on_control_plane.operating import Field, condition, keys
+from cluster.on_control_plane.operating import Field, condition
+from make.runs import keys
 
 
 async def test_from_apply_to_complete(field: Field) -> None:

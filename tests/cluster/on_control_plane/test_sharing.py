@@ -1,7 +1,8 @@
 """Two runs that need the same artifacts, or share a claim: what one pays for the other takes."""
 
-from cluster.on_control_plane.operating import Field, committed, condition, jobs_made, keys
+from cluster.on_control_plane.operating import Field, committed, condition, jobs_made
 from make import cli, runs
+from make.runs import keys
 
 from ixt_operator.adapters.kubernetes.client import Object
 

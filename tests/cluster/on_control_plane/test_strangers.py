@@ -5,9 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from cluster.on_control_plane.operating import Field, as_if_undisturbed, committed, condition, jobs_made, keys
+from cluster.on_control_plane.operating import Field, as_if_undisturbed, committed, condition, jobs_made
 from make import cli
 from make.operator import eventually
+from make.runs import keys
 
 from ixt_operator.adapters.kubernetes.client import (
     DEPLOYMENTS,

@@ -10,9 +10,10 @@ import yaml
 from cluster.conftest import CRDS
 from cluster.control_plane import ControlPlane, control_plane
 from cluster.kubectl import KubectlError
-from cluster.on_control_plane.operating import MAIN, Field, as_if_undisturbed, children, condition, keys
+from cluster.on_control_plane.operating import MAIN, Field, as_if_undisturbed, children, condition
 from make import cli, runs
 from make.operator import eventually
+from make.runs import keys
 
 from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, PODS, RUNS
 

@@ -44,7 +44,7 @@ def leader(release: Kubectl) -> str:
 
 
 def attempts(site: Site) -> dict[str, int]:
-    """How many Jobs there were of each node, with what the run's status says of the newest."""
+    """How many Jobs there are of each node."""
     found: dict[str, int] = {}
     for job in site.kubectl.json("get", "jobs", "-l", "ixt.dev/run")["items"]:
         node = job["metadata"]["annotations"]["ixt.dev/node"]

@@ -13,6 +13,7 @@ from cluster import binaries, quickstart
 from cluster.node import NodeCluster
 from cluster.on_node.operating import Site
 from make.cli import IXT
+from make.runs import keys
 
 from ixt_operator.api.documents import dump
 from ixt_operator.api.meta import API_VERSION
@@ -51,14 +52,6 @@ def bucket(cluster: NodeCluster, site: Site) -> Iterator[str]:
     )
     yield f"s3://{BUCKET}/runs"
     cluster.stop("versitygw")
-
-
-def keys(status: dict[str, Any]) -> dict[str, str]:
-    return {
-        f"{stage['name']}/{step['name']}": step["key"]
-        for stage in status["stages"]
-        for step in stage["steps"]
-    }
 
 
 def written(site: Site) -> dict[str, int]:

@@ -4,19 +4,18 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from ixt_operator.api.runtimes import MAIN
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.render.names import PLACE_SECONDS, QUEUE
+from ixt_operator.plan.status import unix
+from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS, QUEUE
 from ixt_workloads.contract.results import Progress, Result
 
 Object = Mapping[str, Any]
 
-CHILD, NODE, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/node", "ixt.dev/key", "ixt.dev/attempt"
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 STUCK_SECONDS = 30.0
@@ -58,9 +57,7 @@ def observed(
     """The children of a run. `progress` is by the pods' uid; `why` is what was found out about the
     unexplained, by their uid."""
     progress, why = progress or {}, why or {}
-    pods: dict[str, list[Object]] = defaultdict(list)
-    for pod in seen.pods:
-        pods[_label(pod, CHILD)].append(pod)
+    pods = _by_child(seen.pods)
     found: dict[str, ChildState] = {}
     for job in seen.jobs:
         name = job["metadata"]["name"]
@@ -128,9 +125,7 @@ UNSTARTED_SECONDS = 60.0
 def unexplained(seen: Seen) -> list[Unexplained]:
     """Jobs that want more pods than they have, and pods that are long in coming. (A Deployment says itself
     why it lacks pods.)"""
-    pods: dict[str, list[Object]] = defaultdict(list)
-    for pod in seen.pods:
-        pods[_label(pod, CHILD)].append(pod)
+    pods = _by_child(seen.pods)
     jobs = [
         Unexplained(job["metadata"]["uid"], _wanted_since(job), PODLESS_SECONDS)
         for job in seen.jobs
@@ -177,9 +172,11 @@ def _wanted_since(job: Object) -> float:
     return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
 
 
-def unix(time: str) -> float:
-    """Unix seconds of a time of the API."""
-    return datetime.fromisoformat(time).timestamp()
+def _by_child(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    found: dict[str, list[Object]] = defaultdict(list)
+    for pod in pods:
+        found[_label(pod, CHILD)].append(pod)
+    return found
 
 
 def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> ChildState:
@@ -213,7 +210,7 @@ def _tasks(
             where = f"index {index}"
             phase = ProcessPhase.FAILED
             # Pods that are done go with their node as well.
-            reason = "ResultLost" if _succeeded(job) else "Stopped"
+            reason = "ResultLost" if _true(job, "Complete") else "Stopped"
             found.append(ProcessState(index=index, phase=phase, where=where, reason=reason, ended_at=ended))
         else:
             said = why.get(job["metadata"]["uid"], "")
@@ -233,9 +230,7 @@ def _put_out(pod: Object, job: Object) -> bool:
 
 def _is_over(job: Object) -> bool:
     """Whether a Job has ended or is about to: it makes no more pods."""
-    over = ("Failed", "FailureTarget", "Complete", "SuccessCriteriaMet")
-    conditions = job.get("status", {}).get("conditions", ())
-    return any(entry["type"] in over and entry["status"] == "True" for entry in conditions)
+    return bool(_true(job, "Failed", "FailureTarget", "Complete", "SuccessCriteriaMet"))
 
 
 def _waits(queued: Object) -> str:
@@ -249,17 +244,14 @@ def _waits(queued: Object) -> str:
 
 def _ended_at(job: Object) -> float | None:
     """When a Job failed or completed. FailureTarget comes first, Failed when its last pod is gone."""
-    times = [
-        unix(condition["lastTransitionTime"])
-        for condition in job.get("status", {}).get("conditions", ())
-        if condition["type"] in ("Failed", "Complete") and condition["status"] == "True"
-    ]
+    times = [unix(condition["lastTransitionTime"]) for condition in _true(job, "Failed", "Complete")]
     return min(times, default=None)
 
 
-def _succeeded(job: Object) -> bool:
-    conditions = job.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
+def _true(owner: Object, *types: str) -> list[Object]:
+    """Conditions of these types that hold."""
+    conditions = owner.get("status", {}).get("conditions", ())
+    return [entry for entry in conditions if entry["type"] in types and entry["status"] == "True"]
 
 
 def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:

@@ -151,7 +151,7 @@ class Process:
         return "\n".join(whole[-LAST_LOG_LINES:])
 
 
-def free_port(taken: Collection[int]) -> int:
+def free_port(taken: Collection[int] = ()) -> int:
     """A port of 127.0.0.1 that is free now and not one of those that are `taken` but not bound yet."""
     while True:
         with socket.socket() as found:
