@@ -98,7 +98,7 @@ class Platform:
         for child in moves.scale:
             self.scale(child)
         self._check_status(moves)
-        self.events += events(self.status, moves.status)
+        self.events += events(self.status, moves.status, moves.failures)
         self.status = moves.status
         return moves
 

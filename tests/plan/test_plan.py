@@ -453,7 +453,7 @@ def test_a_finished_run_whose_children_must_go_is_looked_at_with_certainty() -> 
     ("first", "barred"),
     [
         ({"reason": "NodeLost"}, True),
-        ({"code": Exit.UNAVAILABLE}, True),
+        ({"code": Exit.UNAVAILABLE}, False),
         ({"reason": "Preempted"}, False),
         ({"reason": "Evicted"}, False),
         ({"code": 143}, False),
@@ -849,6 +849,23 @@ def test_events_tell_the_story() -> None:
     ]
     assert told[-1][0] == "RunComplete"
     assert [event.warning for event in sim.events].count(True) == 1
+
+
+def test_a_failed_attempt_is_told_though_the_next_one_runs_by_then() -> None:
+    """The status is written after the children are made, and may be written late."""
+    sim = platform()
+    sim.until(TRAIN)
+    before = sim.look().status
+    said = "a cause that is longer than what the status keeps of it " * 4
+    sim.fail(TRAIN, Exit.UNAVAILABLE, message=said, fault=Fault.INFRASTRUCTURE)
+    sim.now += 60
+    sim.look()
+    sim.start(TRAIN)
+    sim.progress(TRAIN, message="all is well")
+    sim.status, sim.events = before, []
+    sim.look()
+    assert [event.reason for event in sim.events] == ["AttemptFailed"]
+    assert sim.events[0].message == f"pretrain/train/conditioned: pod-0: {said}"
 
 
 def test_events_of_a_failure_say_why() -> None:

@@ -29,6 +29,7 @@ from ixt_operator.controller import metrics
 from ixt_operator.controller.queue import Retry
 from ixt_operator.controller.reconcile import carry_out, look
 from ixt_operator.plan.plan import plan
+from ixt_operator.plan.retry import Cause
 from ixt_operator.plan.status import Event, events, held_up, unaccepted, unix
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
@@ -106,9 +107,8 @@ class Runs:
             run = await self._with_rubric(run)
         except NotAccepted as found:
             generation = manifest["metadata"].get("generation", 0)
-            await self._write(
-                manifest, previous, unaccepted(previous, found.reason, str(found), generation, now)
-            )
+            status = unaccepted(previous, found.reason, str(found), generation, now)
+            await self._write(manifest, previous, status, {})
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
@@ -121,7 +121,7 @@ class Runs:
             made = (await platform.observe()).children
             unmade = [child for child in moves.create if child.name not in made]
             status, refused = held_up(status, previous, unmade, str(error)), error
-        await self._write(manifest, previous, status)
+        await self._write(manifest, previous, status, moves.failures)
         if refused:
             raise Retry(str(refused))
         expires = await self._expire(run, status, now) if moves.finished else None
@@ -168,7 +168,13 @@ class Runs:
         spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
         return run.model_copy(update={"spec": spec})
 
-    async def _write(self, manifest: Object, previous: RunStatus | None, status: RunStatus) -> None:
+    async def _write(
+        self,
+        manifest: Object,
+        previous: RunStatus | None,
+        status: RunStatus,
+        failures: Mapping[str, Cause],
+    ) -> None:
         """Write the status if it says something new, then the events that tell of it."""
         if status == previous:
             return
@@ -179,7 +185,7 @@ class Runs:
             "status",
         )
         self._cache.put(RUNS, written)
-        for event in events(previous, status):
+        for event in events(previous, status, failures):
             await self._post(manifest, event)
 
     async def _post(self, manifest: Object, event: Event) -> None:

@@ -64,7 +64,8 @@ async def run_to_end(
             observed = Observed()
             while not signals.count:
                 moves, observed = await look(platform, run, runtime, previous, time.time())
-                found = Look(moves.status, observed, events(previous, moves.status), moves.requeue_after)
+                told = events(previous, moves.status, moves.failures)
+                found = Look(moves.status, observed, told, moves.requeue_after)
                 watch(found)
                 # Before anything is started: no attempt's number may be forgotten and given again.
                 _save(workdir, previous, moves)

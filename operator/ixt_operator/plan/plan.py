@@ -17,7 +17,7 @@ from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
 from ixt_operator.plan.nodes import REPORT, Lane, lanes
 from ixt_operator.plan.observed import JUDGE, ChildState, Observed
-from ixt_operator.plan.retry import GiveUp, TryAgain, bad_hosts, spent
+from ixt_operator.plan.retry import Cause, GiveUp, TryAgain, bad_hosts, failures, spent
 from ixt_operator.plan.scale import judge_trouble, replicas
 from ixt_operator.plan.status import Ending, describe, step_covers, unix
 from ixt_operator.plan.survey import NodeState, StageView, View, ready, survey
@@ -48,6 +48,8 @@ class Plan(NamedTuple):
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
     """Keys of all nodes whose keys are known."""
+    failures: dict[str, Cause]
+    """Why the last failed attempt of each node failed."""
     ends: bool
     """The run completes or fails with this look; one that had ended before does not."""
 
@@ -95,7 +97,7 @@ def plan(
     moves = _Moves([], [], [], [])
     if previous and _ended(previous):
         if previous.observed_generation == run.metadata.generation:
-            return Plan(stop, (), (), previous, None, {}, ends=False)
+            return Plan(stop, (), (), previous, None, {}, {}, ends=False)
         moves.delete.extend(_forgotten(observed))
         going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
         observed = Observed(children={**observed.children, **going})
@@ -118,6 +120,12 @@ def plan(
         status=status,
         requeue_after=min(due) if due else None,
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
+        failures={
+            name: causes[-1]
+            for stage in stages
+            for name, view in stage.views.items()
+            if (causes := failures(view.attempts))
+        },
         ends=ending is not None,
     )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy
 from ixt_operator.plan.observed import ChildState, ProcessState
-from ixt_workloads.contract.exits import STOPPED, Fault, fault_of
+from ixt_workloads.contract.exits import STOPPED, Exit, Fault, fault_of
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
@@ -87,9 +87,9 @@ def _hint(process: ProcessState) -> str:
 
 def _blames_host(process: ProcessState) -> bool:
     """Whether it failed by a fault of the infrastructure that may be its machine's: not where the process
-    was told to make room or to stop, or where only its result went missing."""
+    was told to make room or to stop, could not reach storage or a peer, or only its result went missing."""
     elsewhere = process.reason in ("Preempted", "Evicted", "Stopped", *RESULT_LOST)
-    stopped = not process.reason and process.exit_code in STOPPED
+    stopped = not process.reason and process.exit_code in (*STOPPED, Exit.UNAVAILABLE)
     return bool(process.host) and fault(process) is Fault.INFRASTRUCTURE and not elsewhere and not stopped
 
 
@@ -130,6 +130,12 @@ def _signal(number: int) -> str:
     except ValueError:
         return f"signal {number}"
     return f"{name} (perhaps the machine ran out of memory)" if name == "SIGKILL" else name
+
+
+def failures(attempts: Iterable[ChildState]) -> list[Cause]:
+    """Causes of failed attempts, oldest first; one that found another run's claim did not fail."""
+    causes = (cause_of(child) for child in attempts if child.failed)
+    return [cause for cause in causes if cause.fault is not Fault.BUSY]
 
 
 def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:

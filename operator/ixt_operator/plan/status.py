@@ -25,7 +25,7 @@ from ixt_operator.api.status import (
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.nodes import lanes
 from ixt_operator.plan.observed import JUDGE, ChildState, Observed, ProcessPhase
-from ixt_operator.plan.retry import TryAgain, counts
+from ixt_operator.plan.retry import Cause, TryAgain, counts
 from ixt_operator.plan.survey import NodeState, StageView, View, ready
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.results import Progress
@@ -158,8 +158,9 @@ class Event(NamedTuple):
     message: str
 
 
-def events(old: RunStatus | None, new: RunStatus) -> tuple[Event, ...]:
-    """What changed between two statuses, in words."""
+def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause]) -> tuple[Event, ...]:
+    """What changed between two statuses, in words. `failures` are the causes of nodes' last failed attempts:
+    when the status comes to be written, the next attempt may be running already."""
     before = {(stage.name, step.name): step for stage in (old.stages if old else ()) for step in stage.steps}
     found = []
     for stage in new.stages:
@@ -167,7 +168,11 @@ def events(old: RunStatus | None, new: RunStatus) -> tuple[Event, ...]:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
             name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
             if _failures(step) > _failures(was):
-                found.append(Event(True, "AttemptFailed", f"{name}: {step.message}"))
+                causes = [
+                    cause for node, cause in failures.items() if step_covers(stage.name, step.name, node)
+                ]
+                cause = max(causes, key=lambda cause: cause.ended_at)
+                found.append(Event(True, "AttemptFailed", f"{name}: {cause.message}"))
             if step.state is was.state:
                 continue
             match step.state:
