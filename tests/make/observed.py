@@ -13,9 +13,9 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import MAX_BYTES, RunStatus
 from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.plan.plan import Plan, plan
-from ixt_operator.plan.status import Event, events
 from ixt_workloads.contract.graph import Task, resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Progress, Result

@@ -23,8 +23,10 @@ from ixt_operator.api.status import (
     StepStatus,
 )
 from ixt_operator.controller.local import Look
+from ixt_operator.plan.entries import progress_of, step_covers
 from ixt_operator.plan.observed import ChildState, Observed
-from ixt_operator.plan.status import duration, progress_of, step_covers, unix
+from ixt_operator.plan.status import unix
+from ixt_operator.plan.summary import duration
 
 MARKS = {
     StepState.WAITING: ("·", "dim"),

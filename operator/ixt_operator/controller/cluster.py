@@ -28,9 +28,10 @@ from ixt_operator.api.status import Reason, RunStatus, read_status
 from ixt_operator.controller import metrics
 from ixt_operator.controller.queue import Retry
 from ixt_operator.controller.reconcile import carry_out, look
+from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.plan import plan
 from ixt_operator.plan.retry import Cause
-from ixt_operator.plan.status import Event, events, held_up, unaccepted, unix
+from ixt_operator.plan.status import held_up, unaccepted, unix
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
 

@@ -24,9 +24,9 @@ from ixt_operator.controller.workdir import (
     write_run,
     write_status,
 )
+from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.plan import Plan
-from ixt_operator.plan.status import Event, events
 
 LONGEST_WAIT_SECONDS = 1.0
 """Progress is read at least this often, for the display."""

@@ -15,11 +15,13 @@ from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, RunStatus
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
+from ixt_operator.plan.entries import step_covers
 from ixt_operator.plan.nodes import REPORT, Lane, lanes
 from ixt_operator.plan.observed import JUDGE, ChildState, Observed
 from ixt_operator.plan.retry import Cause, GiveUp, TryAgain, bad_hosts, failures, spent
 from ixt_operator.plan.scale import judge_trouble, replicas
-from ixt_operator.plan.status import Ending, describe, step_covers, unix
+from ixt_operator.plan.status import describe, unix
+from ixt_operator.plan.summary import Ending
 from ixt_operator.plan.survey import NodeState, StageView, View, ready, survey
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.graph import Keyed

@@ -1,0 +1,110 @@
+"""A run in a line: where it is, how far, how long it will take, and what it waits for. Pure."""
+
+from typing import NamedTuple
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import (
+    MAX_MESSAGE,
+    Reason,
+    RunStatus,
+    Summary,
+)
+from ixt_operator.plan.entries import progress_of
+from ixt_operator.plan.observed import JUDGE, Observed, ProcessPhase
+from ixt_operator.plan.retry import TryAgain
+from ixt_operator.plan.survey import NodeState, StageView, View, ready
+
+WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate": 4, "Report": 1}
+"""Rough shares of the kinds of steps in a run's cost, for its progress."""
+
+ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
+"""Which of a stage's nodes the summary is about."""
+
+
+class Ending(NamedTuple):
+    """How a run ended."""
+
+    failed: bool
+    reason: Reason
+    message: str
+
+
+def summarize(
+    run: IXTRun,
+    stages: tuple[StageView, ...],
+    observed: Observed,
+    previous: RunStatus | None,
+    ending: Ending | None,
+) -> Summary:
+    """The summary: about a node that runs, else one that is tried again, else one that waits."""
+    if ending and not ending.failed:
+        return Summary(progress_percent=100, message=ending.message)
+    percent = max(_percent(stages), _percent_before(run, previous))
+    if ending:
+        return Summary(progress_percent=percent, message=ending.message[:MAX_MESSAGE])
+    active = next(stage for stage in stages if not stage.complete)
+    view = min(
+        (view for view in active.views.values() if view.state in ORDER), key=lambda view: ORDER[view.state]
+    )
+    progress = progress_of(view.current) if view.state is NodeState.RUNNING else None
+    eta = ""
+    if progress and progress.total and progress.per_second:
+        eta = duration((progress.total - progress.done) / progress.per_second)
+    return Summary(
+        stage=active.stage.name,
+        step=view.node.name.removeprefix(active.stage.name + "/")[:48],
+        progress_percent=percent,
+        eta=eta,
+        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
+    )
+
+
+def duration(seconds: float) -> str:
+    """A duration as people write it: 42s, 3m10s, 1h12m, 5d3h."""
+    whole = max(0, round(seconds))
+    minutes, seconds_left = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours_left}h"
+    if hours:
+        return f"{hours}h{minutes_left:02d}m"
+    return f"{minutes}m{seconds_left:02d}s" if minutes else f"{seconds_left}s"
+
+
+def _percent(stages: tuple[StageView, ...]) -> int:
+    total = done = 0.0
+    for view in (view for stage in stages for view in stage.views.values()):
+        weight = WEIGHTS[view.node.kind]
+        total += weight
+        if view.state is NodeState.COMPLETE:
+            done += weight
+        elif (progress := progress_of(view.current)) and progress.total and view.state is NodeState.RUNNING:
+            done += weight * min(1.0, progress.done / progress.total)
+    return min(99, int(100 * done / total))
+
+
+def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
+    """What was shown of the same work: an attempt that starts again does not turn the progress back."""
+    if previous is None or not previous.conditions:
+        return 0
+    same = previous.observed_generation == run.metadata.generation and previous.completion_time is None
+    return previous.summary.progress_percent if same else 0
+
+
+def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
+    if isinstance(view.decision, TryAgain):
+        return f"{view.node.name} is tried again: {view.decision.cause.message}"
+    current = view.current
+    pending = [p for p in current.processes if p.phase is ProcessPhase.PENDING] if current else []
+    if current and not current.ended and any(process.reason for process in pending):
+        process = next(process for process in pending if process.reason)
+        return f"{process.where or view.node.name} cannot start yet: {process.reason}"
+    judge = next((c for c in observed.children.values() if c.node == f"{stage.stage.name}/{JUDGE}"), None)
+    if judge and not judge.deleting and not ready(judge):
+        first = judge.processes[0] if judge.processes else None
+        reason = f" ({first.reason})" if first and first.reason else ""
+        where = f", log: {first.log}" if first and first.log else ""
+        return f"the judge is starting{reason}{where}"
+    progress = progress_of(current)
+    return progress.message if progress else ""
