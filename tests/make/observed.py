@@ -93,10 +93,10 @@ class Platform:
         moves = self.plan(observed)
         for name in moves.delete:
             self.delete(name)
-        for child in moves.create:
-            self.create(child)
         for child in moves.scale:
             self.scale(child)
+        for child in moves.create:
+            self.create(child)
         self._check_status(moves)
         self.events += events(self.status, moves.status, moves.failures)
         self.status = moves.status

@@ -25,5 +25,5 @@ class Platform(Protocol):
         ...
 
     async def scale(self, child: Child) -> None:
-        """Give a Server the child's number of processes."""
+        """Give a Server the child's number of processes, and again what it is reached by."""
         ...

@@ -26,7 +26,7 @@ async def carry_out(platform: Platform, moves: Plan) -> None:
     for end in ends:
         if end is not None:
             raise end
-    for child in moves.create:
-        await platform.create(child)
     for child in moves.scale:
         await platform.scale(child)
+    for child in moves.create:
+        await platform.create(child)

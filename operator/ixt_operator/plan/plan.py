@@ -40,7 +40,7 @@ DEVICE_STEPS = ("train", "evaluate")
 
 
 class Plan(NamedTuple):
-    """What to do next, in this order: delete, create, scale, write the status."""
+    """What to do next, in this order: delete, scale, create, write the status."""
 
     delete: tuple[str, ...]
     create: tuple[Child, ...]
@@ -289,12 +289,14 @@ def _annotate(at: _Now, stage: StageView, view: View, moves: _Moves) -> None:
     if not served and not _judges_gone(at, moves):
         return
     if (judge or not served) and _may_start(at, view, moves):
-        moves.create.append(_step(at, stage, view, judge))
+        if judge and view.attempts:
+            moves.scale.append(judge)  # its Service may have been deleted, and be why the last attempt failed
+        moves.create.append(_step(at, stage, view, judge.name if judge else None))
 
 
-def _judge(at: _Now, stage: StageView, view: View, moves: _Moves) -> str | None:
-    """Name of a ready judge for an annotation; None while there is none yet. One that an annotation talks to
-    stays, whatever a new one would look like."""
+def _judge(at: _Now, stage: StageView, view: View, moves: _Moves) -> Child | None:
+    """A ready judge for an annotation; None while there is none yet. One that an annotation talks to stays,
+    whatever a new one would look like."""
     assert at.run.spec.judge
     judge = next((c for c in at.children.get(_judge_node(stage), ()) if not c.deleting), None)
     current = view.current if view.state is NodeState.RUNNING else None
@@ -317,7 +319,7 @@ def _judge(at: _Now, stage: StageView, view: View, moves: _Moves) -> str | None:
     if not ready(judge):
         moves.waits.append(at.time + JUDGE_POLL_SECONDS)
         return None
-    return judge.name
+    return wanted
 
 
 def _judges_gone(at: _Now, moves: _Moves, but: ChildState | None = None) -> bool:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ class Field:
         new = self.script.with_suffix(".new")
         new.write_text(json.dumps(script))
         new.replace(self.script)
+
+    def lose(self, node: str) -> None:
+        """A node falls silent: its kubelet says nothing any more, its object is kept."""
+        self.kubelet.lost.add(node)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        gone = {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": now}]}
+        patch = json.dumps({"status": gone})
+        self.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", patch)
 
     async def run(self, name: str) -> Object:
         """A run as it is."""

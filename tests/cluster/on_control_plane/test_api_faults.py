@@ -8,12 +8,23 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 from cluster.control_plane import ControlPlane
-from cluster.on_control_plane.operating import Field, as_if_undisturbed, condition, jobs_made
+from cluster.on_control_plane.operating import (
+    Field,
+    as_if_undisturbed,
+    children,
+    committed,
+    condition,
+    jobs_made,
+    step,
+)
 from make import cli
 from make.operator import eventually
 from make.proxy import Call, Proxy, failure
 
 from ixt_operator.adapters.kubernetes.client import RUNS
+
+ANNOTATE = "pretrain/annotate/0-15"
+TRAIN = "pretrain/train/plain-s0"
 
 ANSWERS: dict[str, Callable[[], web.Response]] = {
     "409": lambda: failure(409, "Conflict"),
@@ -108,6 +119,100 @@ async def test_each_kind_of_request_may_meet_each_fault(field: Field, proxy: Pro
         await as_if_undisturbed(field, name)
 
 
+LIFE_KINDS = {"PATCH deployments/NAME", "DELETE jobs/NAME", "GET ixtruns/NAME", "DELETE ixtruns/NAME"}
+"""Kinds of requests that a run makes when its judges become more, it is suspended, changed and expires."""
+
+STATUS = "PUT ixtruns/NAME/status"
+
+
+@pytest.mark.timeout(600)
+async def test_each_kind_of_request_of_an_eventful_life_may_meet_each_fault(
+    field: Field, proxy: Proxy
+) -> None:
+    """A conflict when the status is first written makes the operator read the run anew."""
+    faults = {f"by-{fault}": fault for fault in FAULTS}
+    field.hold(ANNOTATE)
+    for name in faults:
+        field.apply(name=name, storage={"uri": f"pvc://claim/{name}"}, ttlSecondsAfterFinished=0)
+    runs = {
+        run["metadata"]["uid"]: run["metadata"]["name"]
+        for run in await field.client.list(RUNS, field.kubectl.namespace)
+    }
+    left = {name: {STATUS, *LIFE_KINDS} for name in faults}
+
+    async def handler(call: Call) -> web.StreamResponse | None:
+        run = run_of(call, runs)
+        if call.is_watch or not run or kind(call) not in left[run]:
+            return None
+        left[run].remove(kind(call))
+        return await failed(call, "409" if kind(call) == STATUS else faults[run])
+
+    proxy.handler = handler
+    async with field.operator(REQUEST_SECONDS, kubeconfig=proxy.kubeconfig):
+        for name in faults:
+            await field.running(name, ANNOTATE)
+            field.edit(name, judge={"model": "file:///judge", "engine": {"maxReplicas": 2}})
+        for name in faults:
+            await eventually(lambda name=name: "PATCH deployments/NAME" not in left[name])
+            field.edit(name, suspend=True)
+        for name in faults:
+            await field.until_phase(name, "Suspended", seconds=300)
+        field.go_on()
+        for name in faults:
+            field.edit(name, suspend=False)
+        await eventually(
+            lambda: field.client.list(RUNS, field.kubectl.namespace), lambda found: found == [], seconds=400
+        )
+        for name in faults:
+            await eventually(lambda name=name: children(field, name), lambda found: found == {})
+    assert not any(left.values()), left
+    assert set(committed(field).values()) == {len(faults)}
+
+
+@pytest.mark.timeout(600)
+async def test_each_request_about_a_lost_node_may_meet_each_fault(field: Field, proxy: Proxy) -> None:
+    """A run whose pods are on it is tried again elsewhere, one that is suspended frees what it holds."""
+    bad = field.kubelet.nodes[0]
+    faults = {f"{what}-by-{fault}": fault for what in ("lost", "gone") for fault in FAULTS}
+    kinds = {"lost": "PATCH pods/NAME/status", "gone": "DELETE pods/NAME"}
+    field.misbehave({TRAIN: {"0": {"hang": True}}})
+    for name in faults:
+        field.apply(**cli.PLAIN, name=name, storage={"uri": f"pvc://claim/{name}"})
+    runs = {
+        run["metadata"]["uid"]: run["metadata"]["name"]
+        for run in await field.client.list(RUNS, field.kubectl.namespace)
+    }
+    left = {name: kinds[name.partition("-")[0]] for name in faults}
+
+    async def handler(call: Call) -> web.StreamResponse | None:
+        run = run_of(call, runs)
+        if not run or kind(call) != left.get(run):
+            return None
+        del left[run]
+        return await failed(call, faults[run])
+
+    proxy.handler = handler
+    async with field.operator(REQUEST_SECONDS, kubeconfig=proxy.kubeconfig):
+        pods = [await field.running(name, TRAIN) for name in faults]
+        field.lose(bad)
+        for pod in pods:
+            field.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", "--grace-period=1")
+        for name in faults:
+            if name.startswith("gone"):
+                field.edit(name, suspend=True)
+        for name in faults:
+            if name.startswith("gone"):
+                await field.until_phase(name, "Suspended")
+                await eventually(lambda name=name: name not in left, seconds=200)
+                field.edit(name, suspend=False)
+        for name in faults:
+            status = await field.until_phase(name, "Complete", seconds=300)
+            losses = {"Infrastructure": 1} if name.startswith("lost") else {}
+            assert step(status)["attemptsByFault"] == losses, name
+    assert left == {}
+    assert set(committed(field).values()) == {len(faults)}
+
+
 async def test_each_list_that_it_starts_with_may_fail(field: Field, proxy: Proxy) -> None:
     faults = iter(["409", "410", "429", "500", "reset", "hang", "503", "lost"])
     met: dict[str, str] = {}
@@ -140,11 +245,10 @@ async def test_two_that_lead_at_once_make_nothing_twice(field: Field) -> None:
 
 
 async def test_the_api_server_goes_and_comes_back(field: Field, cluster: ControlPlane) -> None:
-    train = "pretrain/train/plain-s0"
-    field.hold(train)
+    field.hold(TRAIN)
     async with field.operator():
         name = field.apply(**cli.PLAIN)
-        await field.running(name, train)
+        await field.running(name, TRAIN)
         cluster.stop("kube-apiserver")
         field.go_on()
         cluster.start("kube-apiserver")

@@ -101,11 +101,7 @@ async def test_a_pod_on_a_machine_that_fell_silent_is_tried_again_on_another(
     async with field.operator():
         name = field.apply(**cli.PLAIN)
         pod = await field.running(name, TRAIN)
-        field.kubelet.lost.add(bad)
-        gone = {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": before(0)}]}
-        field.kubectl(
-            "patch", "node", bad, "--subresource=status", "--type=merge", "-p", json.dumps({"status": gone})
-        )
+        field.lose(bad)
         if out_of_service:
             field.kubectl("taint", "node", bad, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
         field.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", "--grace-period=1")

@@ -97,6 +97,22 @@ async def test_a_judge_that_is_scaled_down_or_deleted_comes_back(field: Field) -
     await as_if_undisturbed(field, name)
 
 
+async def test_a_judges_service_that_is_deleted_comes_back_with_the_next_attempt(field: Field) -> None:
+    field.misbehave({ANNOTATE: {"0": {"hang": True}}})
+    async with field.operator():
+        name = field.apply()
+        pod = await field.running(name, ANNOTATE)
+        (service,) = field.kubectl.json("get", "services", "-l", f"ixt.dev/run={name}")["items"]
+        field.kubectl("delete", "service", service["metadata"]["name"])
+        field.hold(ANNOTATE)
+        field.kubelet.disrupt(pod, "EvictionByEvictionAPI")
+        await field.running(name, ANNOTATE, attempt=1)
+        (again,) = field.kubectl.json("get", "services", "-l", f"ixt.dev/run={name}")["items"]
+        assert (again["metadata"]["name"], again["spec"]) == (service["metadata"]["name"], service["spec"])
+        field.go_on()
+        await field.until_phase(name, "Complete")
+
+
 async def test_a_copy_of_a_job_is_nobodys_child(field: Field) -> None:
     """As `kubectl get -o yaml`, edited and applied: it has all labels, but no owner."""
     field.hold(TRAIN)

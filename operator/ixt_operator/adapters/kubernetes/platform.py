@@ -120,7 +120,10 @@ class KubernetesPlatform:
                     self._cache.put(resource, {**manifest, "metadata": metadata})
 
     async def scale(self, child: Child) -> None:
-        """Give a Deployment the child's number of replicas."""
+        """Give a Deployment the child's number of replicas, and a Service if it has lost it."""
+        for manifest in render(self._run, self._runtime, child):
+            if manifest["kind"] == "Service":
+                await self._apply(manifest)
         patch = {"spec": {"replicas": child.indexes}}
         changed = await self._client.merge(DEPLOYMENTS, self._namespace, child.name, patch)
         if changed:
