@@ -47,7 +47,7 @@ quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in ab
 	$(RUN) $(QUICKSTART)/run.yaml --workdir $(WORKDIR)
 
 .PHONY: quickstart-full
-quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: hours.
+quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: an hour on two cores.
 	$(RUN) $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
 
 .PHONY: stdlib
