@@ -6,7 +6,7 @@ import pytest
 from make import runs
 from make.observed import START, Platform, edited, flat
 
-from ixt_operator.api.status import ConditionType, Phase, Reason, StepState, StepStatus
+from ixt_operator.api.status import MAX_STEP_MESSAGE, ConditionType, Phase, Reason, StepState, StepStatus
 from ixt_operator.plan.nodes import stage_nodes
 from ixt_operator.plan.observed import ProcessPhase
 from ixt_operator.plan.plan import Plan
@@ -858,6 +858,8 @@ def test_a_failed_attempt_is_told_though_the_next_one_runs_by_then() -> None:
     before = sim.look().status
     said = "a cause that is longer than what the status keeps of it " * 4
     sim.fail(TRAIN, Exit.UNAVAILABLE, message=said, fault=Fault.INFRASTRUCTURE)
+    entry = step(sim.look(), "train/conditioned")
+    assert entry.message == f"pod-0: {said}"[: MAX_STEP_MESSAGE - 1] + "…"
     sim.now += 60
     sim.look()
     sim.start(TRAIN)

@@ -80,6 +80,7 @@ def _step(
     key = next((view.keyed.key for view in views if view.keyed), "")
     # An edit of the spec can make keys unknown until Inventory has answered again: attempts stay counted.
     attempt = max([*(begun.get(view.node.name, 0) for view in views), was.attempt if was else 0])
+    message = _message(views)
     return StepStatus(
         name=name,
         kind=kind,
@@ -92,7 +93,7 @@ def _step(
         attempt=min(attempt, MAX_COUNT),
         attempts_by_fault={fault: min(number, MAX_COUNT) for fault, number in failures.items()},
         cached=all(view.cached for view in views),
-        message=_message(views)[:MAX_STEP_MESSAGE],
+        message=message if len(message) <= MAX_STEP_MESSAGE else f"{message[: MAX_STEP_MESSAGE - 1]}…",
     )
 
 
