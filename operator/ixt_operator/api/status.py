@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -91,6 +92,11 @@ class ConditionStatus(StrEnum):
 
 Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """A time as in RFC 3339, in UTC."""
+
+
+def unix(time: str) -> float:
+    """Unix seconds of a time of the API."""
+    return datetime.fromisoformat(time).timestamp()
 
 
 class Condition(StatusModel):

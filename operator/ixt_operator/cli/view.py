@@ -21,11 +21,11 @@ from ixt_operator.api.status import (
     StageStatus,
     StepState,
     StepStatus,
+    unix,
 )
 from ixt_operator.controller.local import Look
 from ixt_operator.plan.entries import progress_of, step_covers
 from ixt_operator.plan.observed import ChildState, Observed
-from ixt_operator.plan.status import unix
 from ixt_operator.plan.summary import duration
 
 MARKS = {

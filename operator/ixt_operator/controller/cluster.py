@@ -24,14 +24,14 @@ from ixt_operator.api.documents import documents, syntax_error
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Reason, RunStatus, read_status
+from ixt_operator.api.status import Reason, RunStatus, read_status, unix
 from ixt_operator.controller import metrics
 from ixt_operator.controller.queue import Retry
 from ixt_operator.controller.reconcile import carry_out, look
 from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.plan import plan
 from ixt_operator.plan.retry import Cause
-from ixt_operator.plan.status import held_up, unaccepted, unix
+from ixt_operator.plan.status import held_up, unaccepted
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
 

@@ -18,9 +18,10 @@ from ixt_operator.api.status import (
     fitted,
 )
 from ixt_operator.plan.child import Child
+from ixt_operator.plan.ending import Ending
 from ixt_operator.plan.entries import stage_entry, step_covers
 from ixt_operator.plan.observed import Observed, ProcessPhase
-from ixt_operator.plan.summary import Ending, summarize
+from ixt_operator.plan.summary import summarize
 from ixt_operator.plan.survey import NodeState, StageView
 from ixt_workloads.contract.exits import Fault
 
@@ -204,8 +205,3 @@ def _cost(observed: Observed, previous: RunStatus | None) -> Cost:
 
 def _time(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def unix(time: str) -> float:
-    """Unix seconds of a time of the API."""
-    return datetime.fromisoformat(time).timestamp()

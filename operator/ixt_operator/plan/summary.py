@@ -1,14 +1,12 @@
 """A run in a line: where it is, how far, how long it will take, and what it waits for. Pure."""
 
-from typing import NamedTuple
-
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import (
     MAX_MESSAGE,
-    Reason,
     RunStatus,
     Summary,
 )
+from ixt_operator.plan.ending import Ending
 from ixt_operator.plan.entries import progress_of
 from ixt_operator.plan.observed import JUDGE, Observed, ProcessPhase
 from ixt_operator.plan.retry import TryAgain
@@ -19,14 +17,6 @@ WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate"
 
 ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
 """Which of a stage's nodes the summary is about."""
-
-
-class Ending(NamedTuple):
-    """How a run ended."""
-
-    failed: bool
-    reason: Reason
-    message: str
 
 
 def summarize(

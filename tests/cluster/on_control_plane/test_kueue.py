@@ -23,7 +23,7 @@ from make import cli
 from make.operator import eventually
 
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, Object
-from ixt_operator.plan.status import unix
+from ixt_operator.api.status import unix
 
 pytestmark = pytest.mark.xdist_group("kueue")  # One worker starts it.
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from ixt_operator.api.runtimes import MAIN
+from ixt_operator.api.status import unix
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.plan.status import unix
 from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS, QUEUE
 from ixt_workloads.contract.results import Progress, Result
 
