@@ -1,46 +1,27 @@
 """What Jobs, Deployments and pods say about a run's children. Pure."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from ixt_operator.api.runtimes import MAIN
+from ixt_operator.adapters.kubernetes.pod import (
+    Object,
+    blocked,
+    index_of,
+    label_of,
+    phase_of,
+    process_of,
+    replica_of,
+    waits_for,
+)
 from ixt_operator.api.status import unix
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS, QUEUE
-from ixt_workloads.contract.results import Progress, Result
-
-Object = Mapping[str, Any]
-
-INDEX = "batch.kubernetes.io/job-completion-index"
+from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS
+from ixt_workloads.contract.results import Progress
 
 STUCK_SECONDS = 30.0
 """A pod that is still there this long after it should be gone is on a node that does not answer."""
-
-LAST_LOG_BYTES = 2048
-
-_BLOCKED = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-}
-"""Reasons of a waiting container that a person, not time, must end."""
-
-_LOST = {
-    "DeletionByTaintManager": "NodeLost",
-    "DeletionByPodGC": "NodeLost",
-    "PreemptionByScheduler": "Preempted",
-    "EvictionByEvictionAPI": "Evicted",
-    "TerminationByKubelet": "Evicted",
-}
-"""Reasons of the pod condition DisruptionTarget (Kubernetes: Disruptions), as the planner knows them."""
 
 
 class Seen(NamedTuple):
@@ -67,9 +48,9 @@ def observed(
         found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), why))
     # Pods whose Job or Deployment is gone still hold what they hold.
     for name, left in pods.items():
-        live = [pod for pod in left if _phase(pod) not in ("Succeeded", "Failed")]
+        live = [pod for pod in left if phase_of(pod) not in ("Succeeded", "Failed")]
         if live and name:
-            processes = tuple(_process(place, pod, progress, why) for place, pod in enumerate(live))
+            processes = tuple(process_of(place, pod, progress, why) for place, pod in enumerate(live))
             found[name] = _child(live[0], name, processes).model_copy(update={"deleting": True})
     return Observed(children=found)
 
@@ -98,9 +79,9 @@ def lost(seen: Seen, now: float) -> Lost:
         due = stuck_at(pod)
         if due is None or now < due:
             continue
-        if _label(pod, CHILD) not in jobs:
+        if label_of(pod, CHILD) not in jobs:
             found.remove.append(pod)
-        elif _phase(pod) not in ("Succeeded", "Failed"):
+        elif phase_of(pod) not in ("Succeeded", "Failed"):
             found.mark.append(pod)
     return found
 
@@ -142,7 +123,7 @@ def unexplained(seen: Seen) -> list[Unexplained]:
 def _lacks_pods(job: Object, pods: list[Object]) -> bool:
     if _is_over(job) or "deletionTimestamp" in job["metadata"] or job["spec"].get("suspend"):
         return False
-    done = sum(_phase(pod) == "Succeeded" for pod in pods)
+    done = sum(phase_of(pod) == "Succeeded" for pod in pods)
     others = len(pods) - done
     done = max(done, int(job.get("status", {}).get("succeeded") or 0))
     return others < min(int(job["spec"]["parallelism"]), int(job["spec"]["completions"]) - done)
@@ -151,7 +132,7 @@ def _lacks_pods(job: Object, pods: list[Object]) -> bool:
 def _unstarted_since(pod: Object) -> float | None:
     """Since when a pod's node prepares it, as far as the pod itself tells of no obstacle."""
     since = pod.get("status", {}).get("startTime")
-    waits = _phase(pod) == "Pending" and _blocked(pod, {}) == ("", None)
+    waits = phase_of(pod) == "Pending" and blocked(pod, {}) == ("", None)
     return unix(since) if since and waits and "deletionTimestamp" not in pod["metadata"] else None
 
 
@@ -175,17 +156,17 @@ def _wanted_since(job: Object) -> float:
 def _by_child(pods: Iterable[Object]) -> dict[str, list[Object]]:
     found: dict[str, list[Object]] = defaultdict(list)
     for pod in pods:
-        found[_label(pod, CHILD)].append(pod)
+        found[label_of(pod, CHILD)].append(pod)
     return found
 
 
 def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> ChildState:
     """Labels are a person's to edit: one that says nothing any more makes a child that is not current."""
-    metadata, attempt = owner["metadata"], _label(owner, ATTEMPT)
+    metadata, attempt = owner["metadata"], label_of(owner, ATTEMPT)
     return ChildState(
         name=name,
         node=metadata.get("annotations", {}).get(NODE, ""),
-        key=_label(owner, KEY),
+        key=label_of(owner, KEY),
         attempt=int(attempt) if attempt.isdecimal() else 0,
         created_at=unix(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
@@ -200,12 +181,12 @@ def _tasks(
     by_index: dict[int, Object] = {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
         if not _put_out(pod, job):
-            by_index[_index(pod)] = pod
+            by_index[index_of(pod)] = pod
     ended = _ended_at(job)
     found = []
     for index in range(int(job["spec"].get("completions") or 1)):
         if index in by_index:
-            found.append(_process(index, by_index[index], progress, why))
+            found.append(process_of(index, by_index[index], progress, why))
         elif ended is not None:
             where = f"index {index}"
             phase = ProcessPhase.FAILED
@@ -215,7 +196,7 @@ def _tasks(
         else:
             said = why.get(job["metadata"]["uid"], "")
             since = _wanted_since(job) if said else None
-            reason = said or (_waits(job) if job["spec"].get("suspend") else "")
+            reason = said or (waits_for(job) if job["spec"].get("suspend") else "")
             found.append(
                 ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
             )
@@ -225,21 +206,12 @@ def _tasks(
 def _put_out(pod: Object, job: Object) -> bool:
     """Whether a pod was stopped for its Job to go on later: a queue that takes its admission back suspends
     the Job, which deletes its pods and counts none of them. A pod that is deleted otherwise ends its Job."""
-    return _phase(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
+    return phase_of(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
 
 
 def _is_over(job: Object) -> bool:
     """Whether a Job has ended or is about to: it makes no more pods."""
     return bool(_true(job, "Failed", "FailureTarget", "Complete", "SuccessCriteriaMet"))
-
-
-def _waits(queued: Object) -> str:
-    """For what a suspended Job or a gated pod waits."""
-    queue = _label(queued, QUEUE)
-    if not queue:
-        return "it is suspended, and not by ixt"
-    namespace = queued["metadata"].get("namespace", "default")
-    return f"waits for queue {queue}, kubectl describe workloads -n {namespace} says what for"
 
 
 def _ended_at(job: Object) -> float | None:
@@ -256,12 +228,12 @@ def _true(owner: Object, *types: str) -> list[Object]:
 
 def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:
     """A process a replica. Pods that are being deleted are left out: others come in their place."""
-    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _phase(pod) != "Failed"]
+    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and phase_of(pod) != "Failed"]
     conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
     late_since = _late_since(deployment, conditions.get("Progressing", {}))
     found = []
     for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"]))):
-        process = _replica(place, pod, why)
+        process = replica_of(place, pod, why)
         if process.phase is not ProcessPhase.READY and process.blocked_since is None:
             started = pod.get("status", {}).get("startTime")
             if started and unix(started) <= late_since:
@@ -284,111 +256,3 @@ def _late_since(deployment: Object, progressing: Object) -> float:
         return -math.inf
     allowed = int(deployment["spec"]["progressDeadlineSeconds"])
     return unix(progressing["lastTransitionTime"]) - allowed + PLACE_SECONDS
-
-
-def _replica(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
-    process = _process(place, pod, {}, why)
-    status = _container(pod)
-    ready = any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for condition in pod.get("status", {}).get("conditions", ())
-    )
-    if ready:
-        return process.model_copy(update={"phase": ProcessPhase.READY})
-    # Between two starts: what the last one said tells why.
-    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
-    if ended and "running" not in status.get("state", {}):
-        return process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "", **_ending(ended)})
-    return process
-
-
-def _process(
-    index: int, pod: Object, progress: Mapping[str, Progress], why: Mapping[str, str]
-) -> ProcessState:
-    metadata, status = pod["metadata"], pod.get("status", {})
-    container = _container(pod)
-    common: dict[str, Any] = {
-        "index": index,
-        "where": f"pod {metadata['name']}, container {MAIN}",
-        "host": pod["spec"].get("nodeName", ""),
-        "log": f"kubectl logs -n {metadata.get('namespace', 'default')} {metadata['name']} -c {MAIN}",
-        "restarts": int(container.get("restartCount") or 0),
-    }
-    ended = container.get("state", {}).get("terminated")
-    match _phase(pod):
-        case "Succeeded":
-            values = common | _ending(ended or {})
-            if values["result"] is None:
-                return ProcessState(**values | {"reason": "NoResult"}, phase=ProcessPhase.FAILED)
-            return ProcessState(**values, phase=ProcessPhase.SUCCEEDED)
-        case "Failed":
-            values = common | _ending(ended or {})
-            values["ended_at"] = values["ended_at"] or unix(metadata["creationTimestamp"])
-            values["reason"] = _disruption(pod) or values["reason"] or str(status.get("reason") or "")
-            return ProcessState(**values, phase=ProcessPhase.FAILED)
-        case "Running":
-            return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress.get(metadata["uid"]))
-    reason, since = _blocked(pod, why)
-    return ProcessState(**common, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
-
-
-def _ending(terminated: Object) -> dict[str, Any]:
-    """How a container ended. Its last word is a result, or the last lines of its log."""
-    message = str(terminated.get("message") or "")
-    try:
-        result = Result.model_validate(json.loads(message))
-        last_log = ""
-    except (ValueError, ValidationError):
-        result, last_log = None, message[-LAST_LOG_BYTES:]
-    finished = terminated.get("finishedAt")
-    reason = str(terminated.get("reason") or "")
-    return {
-        "exit_code": terminated.get("exitCode"),
-        "ended_at": unix(finished) if finished else None,
-        "result": result,
-        "last_log": last_log,
-        "reason": reason if reason not in ("Error", "Completed") else "",
-    }
-
-
-def _disruption(pod: Object) -> str:
-    """What ended a pod from outside, if anything did."""
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            return _LOST.get(condition.get("reason", ""), "Evicted")
-    reason = str(pod.get("status", {}).get("reason") or "")
-    return {"Evicted": "Evicted", "NodeLost": "NodeLost", "Preempting": "Preempted"}.get(reason, "")
-
-
-def _blocked(pod: Object, why: Mapping[str, str]) -> tuple[str, float | None]:
-    """Why a pod does not start and since when; empty while it is only on its way."""
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            if condition.get("reason") == "SchedulingGated":
-                return _waits(pod), None
-            said = f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
-            return said, unix(condition["lastTransitionTime"])
-    waiting = _container(pod).get("state", {}).get("waiting", {})
-    said = why.get(pod["metadata"]["uid"], "")
-    if waiting.get("reason") in _BLOCKED:
-        said = f"{waiting['reason']}: {waiting.get('message', '')}"
-    started = pod.get("status", {}).get("startTime") or pod["metadata"]["creationTimestamp"]
-    return said, unix(started) if said else None
-
-
-def _container(pod: Object) -> Object:
-    statuses: Iterable[Object] = pod.get("status", {}).get("containerStatuses", ())
-    return next((status for status in statuses if status["name"] == MAIN), {})
-
-
-def _phase(pod: Object) -> str:
-    return str(pod.get("status", {}).get("phase") or "Pending")
-
-
-def _index(pod: Object) -> int:
-    metadata = pod["metadata"]
-    return int(metadata.get("annotations", {}).get(INDEX) or metadata.get("labels", {}).get(INDEX) or 0)
-
-
-def _label(manifest: Object, name: str) -> str:
-    return str(manifest["metadata"].get("labels", {}).get(name, ""))
