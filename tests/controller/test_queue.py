@@ -58,6 +58,25 @@ async def test_one_key_is_never_looked_at_by_two_and_comes_again_when_it_was_add
     assert (most, looks, len(queue)) == (1, 2, 0)
 
 
+async def test_looks_that_wait_for_nothing_let_others_run_between_them() -> None:
+    queue, seen, since, longest = Queue[str](), 0, 0, 0
+
+    async def look(key: str) -> None:
+        nonlocal seen, since, longest
+        seen, since = seen + 1, since + 1
+        longest = max(longest, since)
+
+    def wanted() -> bool:
+        nonlocal since
+        since = 0
+        return seen == 200
+
+    for number in range(200):
+        queue.add(str(number))
+    await until_idle(queue, look, wanted, workers=4)
+    assert longest <= 4
+
+
 async def test_it_comes_again_when_it_asks_to() -> None:
     queue, looks = Queue[str](), 0
 

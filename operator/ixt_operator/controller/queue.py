@@ -72,6 +72,9 @@ class Queue(Generic[K]):
                 self._working.discard(key)
             if again is not None:
                 self.add(key, again)
+            # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
+            # the Lease, for seconds.
+            await asyncio.sleep(0)
 
     def _due(self, key: K) -> None:
         if timer := self._timers.pop(key, None):
