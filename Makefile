@@ -103,6 +103,10 @@ cluster-binaries: install
 cluster-up: cluster-binaries  ## Start a Kubernetes of one node by hand; prints its KUBECONFIG line; needs Go and root.
 	@$(CLUSTER) up
 
+.PHONY: cluster-load
+cluster-load: install  ## Bring images onto it: IMAGE=archive.tar, as docker save and buildah push write one.
+	@$(CLUSTER) load $(IMAGE)
+
 .PHONY: cluster-down
 cluster-down: install  ## End it; nothing is left.
 	@$(CLUSTER) down
@@ -118,10 +122,12 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # IMAGES=registry.example.com/ixt names them for a registry.
 NAMED = $(if $(IMAGES),$(IMAGES)/)
 
-.PHONY: images
-images:  ## Build the images with docker, podman or buildah: [CONTAINERS=podman] [IMAGES=registry/folder].
+.PHONY: image-operator image-cpu image-nvidia
+image-operator:  ## Build the operator's image with docker, podman or buildah: [CONTAINERS=podman] [IMAGES=registry/folder].
 	$(CONTAINERS) build -f operator/Dockerfile -t $(NAMED)ixt-operator:$(VERSION) .
+image-cpu:  ## Build the image of a run's pods for CPUs: 7 GB, ten minutes.
 	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=cpu -t $(NAMED)ixt-workloads-cpu:$(VERSION) .
+image-nvidia:  ## Build the image of a run's pods for NVIDIA's GPUs.
 	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t $(NAMED)ixt-workloads-nvidia:$(VERSION) .
 
 .PHONY: clean

@@ -160,7 +160,7 @@ def test_what_never_got_done_is_not_cached(desk: Desk) -> None:
 def test_why_of_an_unknown_step(desk: Desk) -> None:
     done = desk.ixt("why", "run.yaml", "train/plain")
     assert done.code == 2
-    assert "there are:\n  (none yet: start the run first)" in done.err
+    assert "was not made in this workdir: it has not begun" in done.err
     chat = cli.stage("sft")
     desk.write(**cli.PLAIN, stages=[cli.stage(), chat])
     assert desk.run().code == 0

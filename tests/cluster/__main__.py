@@ -3,11 +3,13 @@
 build [PROGRAM ...]   build what is missing, by default all programs of a cluster
 packages              install what Debian's packages must bring, as root
 up                    start a node by hand; prints the line that points kubectl to it
+load ARCHIVE          bring the images of an OCI or docker archive onto it
 down                  end it
 """
 
 import shutil
 import sys
+from pathlib import Path
 
 from cluster.binaries import GROUPS, build, path
 
@@ -26,6 +28,8 @@ def main(command: str = "", *arguments: str) -> None:
             debian.install()
         case "up":
             _up()
+        case "load":
+            _load(*arguments)
         case "down":
             from cluster import sandbox
 
@@ -44,6 +48,15 @@ def _up() -> None:
     missing = [str(path(tool).parent) for tool in ("kubectl", "helm") if shutil.which(tool) is None]
     if missing:
         print(f"export PATH={':'.join([*missing, '$PATH'])}")
+
+
+def _load(archive: str) -> None:
+    from cluster import node, sandbox
+
+    running = sandbox.living(BY_HAND)
+    if running is None:
+        sys.exit("no cluster runs: make cluster-up")
+    node.load_images(running, Path(archive).resolve(strict=True))
 
 
 if __name__ == "__main__":

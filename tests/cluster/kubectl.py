@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ class Kubectl:
     def json(self, *arguments: str) -> Any:
         """What it prints with -o json."""
         return json.loads(self(*arguments, "-o", "json"))
+
+    def ixt(self, *arguments: str, code: int = 0) -> str:
+        """`kubectl ixt` as a user starts it; what it prints, or says of its failure."""
+        kubectl, plugin = binaries.path("kubectl"), Path(sys.executable).with_name("kubectl-ixt")
+        path = f"{kubectl.parent}:{plugin.parent}:/usr/bin:/bin"
+        env = {"PATH": path, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.kubeconfig.parent)}
+        command = [str(kubectl), "ixt", *arguments, "-n", self.namespace]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == code, (done.stderr, done.stdout)
+        return done.stdout if code == 0 else done.stderr
 
     def apply(self, *manifests: Any) -> str:
         """Apply manifests given as values."""

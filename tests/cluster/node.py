@@ -26,13 +26,6 @@ class NodeCluster(Cluster):
     def pid(self, name: str) -> int:
         return sandbox.child(self._processes[name].pid)
 
-    def load_images(self, archive: Path) -> None:
-        """Bring the images of an OCI archive, which lies anywhere on this machine, onto the node."""
-        ctr = str(binaries.path("ctr"))
-        self.sandbox.run(
-            *(ctr, "-a", CONTAINERD, "-n", "k8s.io", "images", "import", "--all-platforms"), str(archive)
-        )
-
     def bring_up(self) -> None:
         """Start everything. Raises ClusterError when it does not become ready."""
         self._write_files()
@@ -43,7 +36,7 @@ class NodeCluster(Cluster):
         self.run("containerd", ["env", path, str(binaries.path("containerd")), "--config=containerd.toml"])
         images.archive(self.folder / "images.tar", binaries.path("coredns"))
         self.until(self._containerd_answers, "containerd")
-        self.load_images(self.folder / "images.tar")
+        load_images(self.sandbox, self.folder / "images.tar")
         self.until(lambda: self.answers("/readyz"), "API server")
         more = ("--bind-address=127.0.0.1", "--allocate-node-cidrs", "--node-cidr-mask-size=24")
         cidrs = (f"--cluster-cidr={self.network.pods}", f"--service-cluster-ip-range={self.network.services}")
@@ -177,3 +170,9 @@ def node_cluster() -> Iterator[NodeCluster]:
         yield cluster
     finally:
         cluster.down()
+
+
+def load_images(sandbox: Sandbox, archive: Path) -> None:
+    """Bring the images of an OCI or docker archive, which lies anywhere on this machine, onto a node."""
+    ctr = (str(binaries.path("ctr")), "-a", CONTAINERD, "-n", "k8s.io")
+    sandbox.run(*ctr, "images", "import", "--all-platforms", str(archive))

@@ -23,7 +23,7 @@ class ImageError(RuntimeError):
 
 
 def build(archive: Path) -> None:
-    """Write the image IMAGE:TAG as an archive that `NodeCluster.load_images` takes. Raises ImageError."""
+    """Write the image IMAGE:TAG as an archive that `load_images` takes. Raises ImageError."""
     base = _base()
     with tempfile.TemporaryDirectory() as storage:
         tool = ("buildah", "--storage-driver=vfs", f"--root={storage}/root", f"--runroot={storage}/run")

@@ -34,7 +34,9 @@ COLUMNS = (
     ("Progress", "integer", ".status.summary.progressPercent"),
     ("ETA", "string", ".status.summary.eta"),
     ("Age", "date", ".metadata.creationTimestamp"),
+    ("Message", "string", ".status.summary.message"),
 )
+"""What `kubectl get ixt` shows; the last one with -o wide only."""
 
 
 def crds() -> dict[str, str]:
@@ -49,7 +51,8 @@ def _run_crd() -> dict[str, Any]:
     version = crd["spec"]["versions"][0]
     version["subresources"] = {"status": {}}
     version["additionalPrinterColumns"] = [
-        {"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS
+        {"name": name, "type": kind, "jsonPath": path, **({"priority": 1} if name == "Message" else {})}
+        for name, kind, path in COLUMNS
     ]
     return crd
 

@@ -175,11 +175,11 @@ class Summary(StatusModel):
     stage: Annotated[str, Field(max_length=24)] = ""
     """Stage that is running."""
     step: Annotated[str, Field(max_length=48)] = ""
-    """Step that is running."""
+    """Step that is running; empty while the run is suspended."""
     progress_percent: Percent = 0
     """How much of the whole run is done, by cost."""
     eta: Annotated[str, Field(max_length=16)] = ""
-    """Time left at the current rate, for example 1h12m; empty while unknown."""
+    """Time left in this step at its current rate, for example 1h12m; empty while unknown."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
     """What the run is doing or waiting for."""
 

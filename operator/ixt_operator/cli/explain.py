@@ -36,15 +36,15 @@ def print_why(run: IXTRun, workdir: Path, step: str) -> None:
 
 def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
     """Print which field gave a step its newest key, of those that its nodes have had."""
-    newest = history.latest(entries)
-    name = _named(step, newest)
+    newest, nodes = history.latest(entries), _nodes(run)
+    name = _named(step, newest, {node.name: node.kind for _, node in nodes}, where)
     earlier = history.before(entries, name)
     if earlier is None:
         typer.echo(f"{name} has had one key in {where}, {newest[name].key}: nothing caused a re-run")
         return
     old = {entry.node: history.before(entries, entry.node) or entry for entry in newest.values()}
     typer.echo(f"{name}  {earlier.key} -> {newest[name].key}")
-    _print(history.causes(name, old, newest, _inputs(_nodes(run))))
+    _print(history.causes(name, old, newest, _inputs(nodes)))
 
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
@@ -151,18 +151,33 @@ def _shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:48]}...{text[-48:]}"
 
 
-def _named(step: str, known: Mapping[str, Entry]) -> str:
+def _named(step: str, known: Mapping[str, Entry], kinds: Mapping[str, str], where: str) -> str:
     """The node that a step's name means: in full, or as the tree shows it, with or without its stage. All
-    seeds of an arm have the same history: the first stands for them."""
-    if step in known:
-        return step
+    seeds of an arm have the same history: the first stands for them. `kinds` are those of all of the run's
+    nodes by name. Raises UnknownStepError for one without a history."""
+    fits = _fitting(step, known) or _fitting(step, kinds)
+    if len(fits) != 1:
+        what = (
+            f"{step} is in several stages: name one of" if fits else f"no step {step} in this run; there are"
+        )
+        listed = "\n  ".join(fits or dict.fromkeys([*known, *kinds]))
+        raise UnknownStepError(f"{what}:\n  {listed}")
+    if fits[0] in known:
+        return fits[0]
+    if kinds[fits[0]] == "Inventory":
+        raise UnknownStepError(f"{fits[0]} runs whenever its question changes: no field has it run again")
+    raise UnknownStepError(
+        f"{fits[0]} was not made in {where}: it has not begun, or its artifact was there before"
+    )
+
+
+def _fitting(step: str, names: Iterable[str]) -> list[str]:
+    """The nodes of these names that a step's name may mean, one a stage."""
     fits: dict[str, str] = {}
-    for name in known:
+    for name in names:
         stage = name.partition("/")[0]
+        if name == step:
+            return [name]
         if step_covers(stage, step.removeprefix(f"{stage}/"), name):
             fits.setdefault(stage, name)
-    if len(fits) == 1:
-        return next(iter(fits.values()))
-    what = f"{step} is in several stages: name one of" if fits else f"no step {step} in this run; there are"
-    listed = "\n  ".join(fits.values() or known) or "(none yet: start the run first)"
-    raise UnknownStepError(f"{what}:\n  {listed}")
+    return list(fits.values())

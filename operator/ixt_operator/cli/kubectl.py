@@ -79,15 +79,15 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from ixt_operator.cli.view import tree
+    from ixt_operator.cli.view import tree_and_note
 
     if not watch:
-        Console().print(tree(name, _status(_run(name))))
+        Console().print(tree_and_note(name, _status(_run(name))))
         return
     with Live(auto_refresh=False) as live:
         while True:
             found = _status(_run(name))
-            live.update(tree(name, found), refresh=True)
+            live.update(tree_and_note(name, found), refresh=True)
             if found.phase in (Phase.COMPLETE, Phase.FAILED):
                 raise typer.Exit(FAILED if found.phase is Phase.FAILED else 0)
             time.sleep(2)
@@ -109,7 +109,8 @@ def logs(
     else:
         chosen = [pod for pod in pods if _means(step, nodes[pod["metadata"]["name"]])]
     if not chosen:
-        have = "\n  ".join(sorted({node for node in nodes.values() if node})) or "(none)"
+        phases = {(nodes[pod["metadata"]["name"]], pod["status"].get("phase", "Pending")) for pod in pods}
+        have = "\n  ".join(sorted(f"{node} ({phase})" for node, phase in phases if node)) or "(none)"
         _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
     newest: dict[str, int] = {}
     for pod in chosen:
@@ -183,6 +184,9 @@ def retry(name: Name) -> None:
 
     Any edit of a failed run's spec does the same: mend what the status says, or only say this.
     """
+    phase = _status(_run(name)).phase
+    if phase is not Phase.FAILED:
+        _stop(f"run {name} has not failed: it is {phase.value}", FAILED)
     _suspend(name, suspended=True)
     _suspend(name, suspended=False)
 

@@ -24,7 +24,7 @@ from ixt_operator.api.status import (
     unix,
 )
 from ixt_operator.controller.local import Look
-from ixt_operator.plan.entries import progress_of, step_covers
+from ixt_operator.plan.entries import failed_attempts, progress_of, step_covers
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.summary import duration
 
@@ -123,6 +123,16 @@ def tree(
     return root
 
 
+def tree_and_note(name: str, status: RunStatus) -> RenderableType:
+    """The tree, and below it why the run failed, or what it waits for."""
+    telling = {Phase.FAILED: ConditionType.FAILED, Phase.SUSPENDED: ConditionType.SUSPENDED}
+    condition = status.condition(telling[status.phase]) if status.phase in telling else None
+    note = condition.message if condition else status.summary.message
+    style = "red" if status.phase is Phase.FAILED else "dim"
+    drawn = tree(name, status)
+    return Group(drawn, Text(note, style=style)) if note else drawn
+
+
 def _at_rest(status: RunStatus) -> RunStatus:
     """The status with steps that were running waiting to be gone on with."""
 
@@ -162,7 +172,7 @@ def _head(name: str, status: RunStatus, stopped: bool) -> RenderableType:
         Text(f"{summary.progress_percent}%"),
         Text("Stopped", style=style)
         if stopped
-        else Text.assemble((status.phase.value, style), " ", (_elapsed(status), "dim")),
+        else Text.assemble((status.phase.value, style), " ", (_elapsed(status), "dim"), no_wrap=True),
     )
     return line
 
@@ -215,7 +225,7 @@ def _step_line(step: StepStatus, child: ChildState | None, width: int) -> Text:
 def figures(step: StepStatus, child: ChildState | None) -> str:
     """Done, total, rate, time left and the last figures of a step, or why it failed, in a line."""
     message = step.message.partition("\n")[0]
-    failures = sum(step.attempts_by_fault.values())
+    failures = failed_attempts(step)
     failed = f"{failures} failure{'s' if failures > 1 else ''}" if failures else ""
     if step.state is StepState.FAILED:
         return "  ".join(filter(None, (failed if failures > 1 else "", message)))
@@ -232,6 +242,8 @@ def figures(step: StepStatus, child: ChildState | None) -> str:
         parts.append(failed)
     if progress:
         parts += [f"{name} {value:.4g}" for name, value in list(progress.metrics.items())[:3]]
+    elif step.state is StepState.RUNNING and message:
+        parts.append(message)
     if step.cached:
         parts.append("cached")
     return "  ".join(parts) or message

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import yaml
@@ -81,7 +82,8 @@ class Runs:
             outcome = "ok"
         except ApiError as error:
             if error.status in (404, 409):
-                await self._refresh(key)
+                with suppress(ApiError):
+                    await self._newer(manifest)
             if error.status == 409:
                 outcome = "conflict"
             else:
@@ -114,6 +116,8 @@ class Runs:
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
+            if (newer := await self._newer(manifest)) is not manifest:
+                return None if newer is None else 0.0
             moves = plan(run, runtime, await platform.observe(live=True), previous, now)
         status, refused = moves.status, None
         try:
@@ -230,17 +234,19 @@ class Runs:
         await self._client.delete(RUNS, metadata.namespace, metadata.name, uid=metadata.uid)
         return None
 
-    async def _refresh(self, key: Key) -> None:
-        """Read a run anew: the watch tells late what changed, and after a gap not at all what is gone."""
-        known = self._cache.get(RUNS, *key)
-        try:
-            found = await self._client.get(RUNS, *key)
-        except ApiError:
-            return
-        if known and (found is None or found["metadata"]["uid"] != known["metadata"]["uid"]):
-            self._cache.drop(RUNS, known)
-        if found:
-            self._cache.put(RUNS, found)
+    async def _newer(self, manifest: Object) -> Object | None:
+        """A run as it is: the watch tells late what changed, and after a gap not at all what is gone. The
+        same value if nothing changed; None if it is gone, or on its way out."""
+        metadata = manifest["metadata"]
+        found = await self._client.get(RUNS, metadata["namespace"], metadata["name"])
+        if found is None or found["metadata"]["uid"] != metadata["uid"]:
+            self._cache.drop(RUNS, manifest)
+        if found is None:
+            return None
+        if found["metadata"]["resourceVersion"] == metadata["resourceVersion"]:
+            return manifest
+        self._cache.put(RUNS, found)
+        return None if "deletionTimestamp" in found["metadata"] else found
 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:

@@ -59,6 +59,11 @@ def step_covers(stage: str, step: str, node: str) -> bool:
     return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"
 
 
+def failed_attempts(step: StepStatus) -> int:
+    """Failed attempts; one that found another run's claim did not fail."""
+    return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)
+
+
 def progress_of(child: ChildState | None) -> Progress | None:
     """Progress of a child's processes together, if it has any."""
     return child.progress if child else None

@@ -10,9 +10,8 @@ from ixt_operator.api.status import (
     StepState,
     StepStatus,
 )
-from ixt_operator.plan.entries import step_covers
+from ixt_operator.plan.entries import failed_attempts, step_covers
 from ixt_operator.plan.retry import Cause
-from ixt_workloads.contract.exits import Fault
 
 
 class Event(NamedTuple):
@@ -32,7 +31,7 @@ def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause])
         for step in stage.steps:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
             name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
-            if _failures(step) > _failures(was):
+            if failed_attempts(step) > failed_attempts(was):
                 causes = [
                     cause for node, cause in failures.items() if step_covers(stage.name, step.name, node)
                 ]
@@ -53,8 +52,3 @@ def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause])
             failed = condition.type is ConditionType.FAILED
             found.append(Event(failed, condition.reason.value, condition.message))
     return tuple(found)
-
-
-def _failures(step: StepStatus) -> int:
-    """Failed attempts; one that found another run's claim did not fail."""
-    return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)

@@ -43,6 +43,11 @@ class TryAgain(NamedTuple):
     cause: Cause
     at: float
 
+    def told(self, node: str) -> str:
+        """What the node waits for, for people. One that found another run's claim did not fail."""
+        verb = "waits" if self.cause.fault is Fault.BUSY else "is tried again"
+        return f"{node} {verb}: {self.cause.message}"
+
 
 def cause_of(child: ChildState) -> Cause:
     """The cause of a failed attempt. Processes of one attempt fail together: the cause is the one with a
@@ -50,9 +55,12 @@ def cause_of(child: ChildState) -> Cause:
     process = _culprit(child)
     result = process.result
     message = result.message if result and result.message else _ending(process)
+    found = fault(process)
+    # One that found another run's claim did not fail: not its pod is of interest, but who holds the claim.
+    named = bool(process.where) and found is not Fault.BUSY
     return Cause(
-        fault(process),
-        f"{process.where}: {message}" if process.where else message,
+        found,
+        f"{process.where}: {message}" if named else message,
         (result.hint if result else "") or _hint(process),
         process.last_log,
         process.ended_at or 0.0,

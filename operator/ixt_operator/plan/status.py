@@ -21,8 +21,9 @@ from ixt_operator.plan.child import Child
 from ixt_operator.plan.ending import Ending
 from ixt_operator.plan.entries import stage_entry, step_covers
 from ixt_operator.plan.observed import Observed, ProcessPhase
+from ixt_operator.plan.retry import TryAgain
 from ixt_operator.plan.summary import summarize
-from ixt_operator.plan.survey import NodeState, StageView
+from ixt_operator.plan.survey import StageView
 from ixt_workloads.contract.exits import Fault
 
 
@@ -146,18 +147,17 @@ def _conditions(
         for child in observed.children.values()
         for process in child.processes
     )
-    retrying = [v for stage in stages for v in stage.views.values() if v.state is NodeState.RETRYING]
-    waits_for_claim = any(
-        view.decision is not None and view.decision.cause.fault is Fault.BUSY for view in retrying
-    )
+    views = [view for stage in stages for view in stage.views.values()]
+    again = [(view.node.name, view.decision) for view in views if isinstance(view.decision, TryAgain)]
+    held = [(node, decision) for node, decision in again if decision.cause.fault is Fault.BUSY]
     if ending:
         progressing = (False, ending.reason, "")
     elif run.spec.suspend:
         progressing = (False, Reason.SUSPENDED_BY_USER, "")
-    elif waits_for_claim:
-        progressing = (True, Reason.CLAIM_HELD, message)
-    elif retrying:
-        progressing = (True, Reason.RETRYING, message)
+    elif held:
+        progressing = (True, Reason.CLAIM_HELD, held[0][1].told(held[0][0]))
+    elif again:
+        progressing = (True, Reason.RETRYING, again[0][1].told(again[0][0]))
     else:
         progressing = (True, Reason.STEPS_RUNNING if works else Reason.STEPS_WAITING, message)
     if not run.spec.suspend or ending:
@@ -165,7 +165,8 @@ def _conditions(
     elif live:
         suspended = (False, Reason.SUSPENDING, "running steps save their state and stop")
     else:
-        suspended = (True, Reason.SUSPENDED_BY_USER, "nothing runs; set spec.suspend to false to go on")
+        resume = f"nothing runs; go on with: kubectl ixt resume {run.metadata.name}"
+        suspended = (True, Reason.SUSPENDED_BY_USER, resume)
     failed = ending if ending and ending.failed else None
     complete = ending if ending and not ending.failed else None
     for type_, (status, reason, text) in {

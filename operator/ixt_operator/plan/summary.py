@@ -40,9 +40,10 @@ def summarize(
     eta = ""
     if progress and progress.total and progress.per_second:
         eta = duration((progress.total - progress.done) / progress.per_second)
+    rests = run.spec.suspend and view.state is not NodeState.RUNNING
     return Summary(
         stage=active.stage.name,
-        step=view.node.name.removeprefix(active.stage.name + "/")[:48],
+        step="" if rests else view.node.name.removeprefix(active.stage.name + "/")[:48],
         progress_percent=percent,
         eta=eta,
         message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
@@ -84,7 +85,7 @@ def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
 
 def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
     if isinstance(view.decision, TryAgain):
-        return f"{view.node.name} is tried again: {view.decision.cause.message}"
+        return view.decision.told(view.node.name)
     current = view.current
     pending = [p for p in current.processes if p.phase is ProcessPhase.PENDING] if current else []
     if current and not current.ended and any(process.reason for process in pending):

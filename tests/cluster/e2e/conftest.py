@@ -1,7 +1,8 @@
 """A cluster of the user's own: `make e2e KUBECONFIG=... [IMAGES=registry/folder] [RUNTIME=nvidia]`.
 
 kubectl and helm are those on the PATH, or those that the tests' own clusters are made with. The chart is
-installed where it is not, and removed again; an operator that is there is taken as it is.
+installed where it is not, and removed again, but for CRDs and runtimes, which uninstalling leaves; one
+that is there is taken as it is. The quickstart's claim needs a default StorageClass.
 """
 
 import os
@@ -60,11 +61,14 @@ def installed(kubeconfig: Path) -> Iterator[None]:
         images = {"image": "ixt-operator"}
         images |= {f"runtimes.{name}.image": f"ixt-workloads-{name}" for name in ("cpu", "nvidia")}
         settings = [f"--set={path}.repository={image(name)}" for path, name in images.items()]
+        kubectl = Kubectl(kubeconfig)
+        ours = kubectl.run("get", "namespace", NAMESPACE).returncode != 0
         new = ("--install", "--create-namespace", "--wait", "--timeout=5m")
         helm("upgrade", RELEASE, str(CHART), *new, *settings, kubeconfig=kubeconfig)
         yield
         helm("uninstall", RELEASE, "--wait", kubeconfig=kubeconfig)
-        Kubectl(kubeconfig)("delete", "namespace", NAMESPACE, "--wait=false")
+        if ours:
+            kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     else:
         yield
 

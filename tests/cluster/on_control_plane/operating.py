@@ -143,10 +143,15 @@ def step(status: Object, name: str = "train/plain", stage: str = "pretrain") -> 
     return next((step for step in steps if step["name"] == name), {})
 
 
-def events(field: Field, name: str, reason: str) -> list[str]:
-    """Messages of a run's Events with a reason."""
+async def told(field: Field, name: str, reason: str) -> list[str]:
+    """Messages of a run's Events with a reason, once there are any: they follow the status that they tell of,
+    while the operator runs."""
     selected = f"--field-selector=involvedObject.name={name},reason={reason}"
-    return [entry["message"] for entry in field.kubectl.json("get", "events", selected)["items"]]
+
+    def messages() -> list[str]:
+        return [entry["message"] for entry in field.kubectl.json("get", "events", selected)["items"]]
+
+    return list(await eventually(messages))
 
 
 async def children(field: Field, name: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cluster.on_control_plane.operating import Field, committed, condition, events, jobs_made, step
+from cluster.on_control_plane.operating import Field, committed, condition, jobs_made, step, told
 from make import cli
 from make.operator import eventually
 
@@ -40,7 +40,7 @@ def before(seconds: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("pod_status", "words"),
     [
         (UNSCHEDULABLE, "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."),
         (waiting("ImagePullBackOff", 'pulling "stub:1": no such tag'), 'ImagePullBackOff: pulling "stub:1"'),
@@ -49,13 +49,13 @@ def before(seconds: int) -> str:
     ids=["unschedulable", "image", "secret"],
 )
 async def test_a_pod_that_cannot_start_ends_the_run_in_its_time(
-    field: Field, told: Object, words: str
+    field: Field, pod_status: Object, words: str
 ) -> None:
     async with field.operator():
         field.kubelet.silent = True
         name = field.apply(**cli.PLAIN, schedulingTimeoutSeconds=60)
         pod = await field.pod(name, "pretrain/inventory", "Pending")
-        status: dict[str, Any] = {"startTime": before(57), **json.loads(json.dumps(told))}
+        status: dict[str, Any] = {"startTime": before(57), **json.loads(json.dumps(pod_status))}
         for entry in status.get("conditions", ()):
             entry["lastTransitionTime"] = before(57)
         space, pod_name = field.kubectl.namespace, pod["metadata"]["name"]
@@ -67,7 +67,7 @@ async def test_a_pod_that_cannot_start_ends_the_run_in_its_time(
         assert failed["reason"] == "SchedulingTimeout"
         for word in (f"pod {pod_name}, container main", words, "mend that, or raise it"):
             assert word in failed["message"]
-        assert events(field, name, "SchedulingTimeout") == [failed["message"]]
+        assert await told(field, name, "SchedulingTimeout") == [failed["message"]]
 
 
 async def test_two_losses_on_one_machine_and_the_next_attempt_is_elsewhere(field: Field) -> None:
@@ -81,13 +81,10 @@ async def test_two_losses_on_one_machine_and_the_next_attempt_is_elsewhere(field
             field.kubelet.disrupt(pod, "DeletionByTaintManager")
         status = await field.until_phase(name, "Complete")
         pod = await field.pod(name, TRAIN, "Succeeded", attempt=2)
+        messages = await told(field, name, "AttemptFailed")
     assert pod["spec"]["nodeName"] == good
     assert step(status)["attemptsByFault"] == {"Infrastructure": 2}
-    told = [
-        message for message in events(field, name, "AttemptFailed") if TRAIN.removesuffix("-s0") in message
-    ]
-    assert all(f"its node {bad} was lost" in message for message in told), told
-    assert told
+    assert all(f"its node {bad} was lost" in message for message in messages), messages
 
 
 @pytest.mark.parametrize("out_of_service", [False, True])

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from cluster.on_control_plane.operating import MAIN, Field, condition, events, jobs_made, step
+from cluster.on_control_plane.operating import MAIN, Field, condition, jobs_made, step, told
 from make import cli
 
 from ixt_workloads.contract.exits import Exit
@@ -17,13 +17,13 @@ async def test_a_users_fault_ends_the_run_and_names_pod_cause_and_next_step(fiel
     async with field.operator():
         name = field.apply(**cli.PLAIN)
         status = await field.until_phase(name, "Failed")
-    failed = condition(status, "Failed")
+        failed = condition(status, "Failed")
+        assert await told(field, name, "UserFault") == [failed["message"]]
+        assert "the data are empty" in (await told(field, name, "AttemptFailed"))[0]
     pod = await field.pod(name, TRAIN, "Failed")
     assert failed["reason"] == "UserFault"
     for word in (f"pod {pod['metadata']['name']}", "the data are empty", "take it out of the script"):
         assert word in failed["message"]
-    assert events(field, name, "UserFault") == [failed["message"]]
-    assert "the data are empty" in events(field, name, "AttemptFailed")[0]
     assert (await jobs_made(field, name))[TRAIN, "0"] == 1
 
 

@@ -51,7 +51,7 @@ async def test_suspended_from_the_start_it_makes_nothing_until_it_goes_on(field:
     async with field.operator():
         name = field.apply(**cli.PLAIN, suspend=True)
         status = await field.until(name, suspended)
-        assert "spec.suspend" in condition(status, "Suspended")["message"]
+        assert f"kubectl ixt resume {name}" in condition(status, "Suspended")["message"]
         assert await children(field, name) == {}
         field.edit(name, suspend=False)
         await field.until_phase(name, "Complete")

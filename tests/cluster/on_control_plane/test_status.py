@@ -1,6 +1,6 @@
 """What people and machines read: kubectl's columns, conditions, Events, progress, metrics."""
 
-from cluster.on_control_plane.operating import Field
+from cluster.on_control_plane.operating import Field, condition, told
 from make import cli
 from make.operator import eventually
 from make.proxy import Proxy
@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ixt_workloads.contract import metrics as names
 
+PREPARE = "pretrain/prepare/plain"
 TRAIN = "pretrain/train/plain-s0"
 
 
@@ -15,13 +16,47 @@ async def test_kubectl_shows_a_run_waits_for_it_and_tells_its_events(field: Fiel
     async with field.operator():
         name = field.apply(**cli.PLAIN)
         await field.until_phase(name, "Complete")
+        await told(field, name, "RunComplete")
     field.kubectl("wait", "--for=condition=Complete", f"ixtrun/{name}", "--timeout=5s")
     header, line = field.kubectl("get", "ixt").splitlines()
     assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "AGE"]
     assert line.split()[:2] == [name, "Complete"]
-    told = field.kubectl("describe", "ixtrun", name).partition("Events:")[2]
+    described = field.kubectl("describe", "ixtrun", name).partition("Events:")[2]
     for word in ("StepStarted", "StepComplete", "RunComplete", "ixt-operator"):
-        assert word in told
+        assert word in described
+
+
+async def test_the_plugin_says_what_a_run_waits_for_and_why_it_failed(field: Field) -> None:
+    ixt = field.kubectl.ixt
+    field.misbehave({TRAIN: {"*": {"hang": True}}})
+    async with field.operator():
+        name = field.apply(**cli.PLAIN, runtimeRef={"name": "later"})
+        await field.until(name, lambda status: bool(condition(status, "Accepted")))
+        assert "there is no IXTRuntime later" in ixt("status", name)
+        assert "there is no IXTRuntime later" in field.kubectl("get", "ixt", "-o", "wide")
+        field.edit(name, runtimeRef={"name": "stubs"})
+        await field.running(name, TRAIN)
+        assert ixt("retry", name, code=1) == f"run {name} has not failed: it is Running\n"
+        assert f"pretrain/inventory (Succeeded)\n  {PREPARE} (Succeeded)\n  {TRAIN} (Running)" in ixt(
+            "logs", name, "evaluate/plain", code=2
+        )
+        assert "has not begun, or its artifact was there before" in ixt("why", name, "report", code=2)
+        assert "no field has it run again" in ixt("why", name, "inventory", code=2)
+
+        ixt("suspend", name)
+        status = await field.until(
+            name, lambda status: condition(status, "Suspended").get("status") == "True"
+        )
+        assert status["summary"]["step"] == ""
+        assert f"kubectl ixt resume {name}" in ixt("status", name)
+
+        field.misbehave({TRAIN: {"*": {"exit": 65, "message": "the data are empty"}}})
+        ixt("resume", name)
+        await field.until_phase(name, "Failed")
+        assert "the data are empty" in ixt("status", name)
+        field.misbehave({})
+        ixt("retry", name)
+        await field.until_phase(name, "Complete")
 
 
 async def test_progress_of_a_pod_reaches_the_status_with_its_eta(field: Field) -> None:

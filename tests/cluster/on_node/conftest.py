@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cluster import operator_image
 from cluster.kubectl import Kubectl
-from cluster.node import NodeCluster
+from cluster.node import NodeCluster, load_images
 from cluster.on_node.operating import Site
 from cluster.on_node.operating import site as opened_site
 from make.chart import CHART, NAMESPACE, RELEASE, helm
@@ -29,7 +29,7 @@ def release(cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> K
     """kubectl in the namespace of the chart's release: the operator as its image, two replicas."""
     archive = tmp_path_factory.mktemp("image") / "operator.tar"
     operator_image.build(archive)
-    cluster.load_images(archive)
+    load_images(cluster.sandbox, archive)
     kubectl = cluster.kubectl(NAMESPACE)
     kubectl("create", "namespace", NAMESPACE)
     kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")

@@ -5,8 +5,6 @@ Pod Security level; their volume is a folder of this machine.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,17 +128,6 @@ class Site:
             ("logs", f"--namespace={NAMESPACE}", "-l", OPERATOR, "--tail=20", "--prefix"),
         )
         return "\n".join(self.kubectl.run(*command).stdout[-6000:] for command in commands)
-
-    def ixt(self, *arguments: str, code: int = 0) -> str:
-        """`kubectl ixt` as a user starts it; what it prints."""
-        kubectl = self.kubectl.command()[0]
-        plugin = Path(sys.executable).with_name("kubectl-ixt")
-        path = f"{Path(kubectl).parent}:{plugin.parent}:/usr/bin:/bin"
-        env = {"PATH": path, "KUBECONFIG": str(self.kubectl.kubeconfig), "HOME": str(self.volume.parent)}
-        command = [kubectl, "ixt", *arguments, "-n", self.name]
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-        assert done.returncode == code, (done.stderr, done.stdout)
-        return done.stdout if code == 0 else done.stderr
 
 
 @contextmanager

@@ -163,11 +163,11 @@ def test_suspend_and_resume(site: Site) -> None:
     hold(site)
     site.apply()
     held(site)
-    assert "patched" in site.ixt("suspend", "test")
+    assert "patched" in site.kubectl.ixt("suspend", "test")
     site.wait("Suspended")
     until(lambda: not [pod for pod in site.pods(TRAIN) if pod["status"]["phase"] == "Running"])
     go(site)
-    assert "patched" in site.ixt("resume", "test")
+    assert "patched" in site.kubectl.ixt("resume", "test")
     site.wait("Complete")
 
 

@@ -8,10 +8,10 @@ from cluster.on_node.operating import Site
 def test_the_plugin_tells_of_a_run(site: Site, tmp_path: Path) -> None:
     site.apply()
     site.wait("Complete")
-    assert "Complete" in site.ixt("status", "test")
-    logs = site.ixt("logs", "test", "train/conditioned")
+    assert "Complete" in site.kubectl.ixt("status", "test")
+    logs = site.kubectl.ixt("logs", "test", "train/conditioned")
     assert all(line.startswith("[pod/") for line in logs.splitlines())
     assert "Committed" in logs
-    assert "pretrain/prepare/conditioned" in site.ixt("why", "test", "pretrain/prepare/conditioned")
-    site.ixt("report", "test", "-o", str(tmp_path / "report.html"))
+    assert "pretrain/prepare/conditioned" in site.kubectl.ixt("why", "test", "pretrain/prepare/conditioned")
+    site.kubectl.ixt("report", "test", "-o", str(tmp_path / "report.html"))
     assert (tmp_path / "report.html").read_text() == "<p>a stub wrote it</p>"

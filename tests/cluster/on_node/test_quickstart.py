@@ -92,7 +92,7 @@ def test_the_quickstart_in_pods(filled: Site, tmp_path: Path) -> None:
     here = carried_here(filled, spec, tmp_path)
     assert keys(here) == keys(status)
     assert written(filled) == before
-    filled.ixt("report", "test", "-o", str(tmp_path / "report.html"))
+    filled.kubectl.ixt("report", "test", "-o", str(tmp_path / "report.html"))
     assert "<html" in (tmp_path / "report.html").read_text()
 
 

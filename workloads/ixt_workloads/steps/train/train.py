@@ -349,7 +349,7 @@ def _export(
     return Result(
         outcome=Outcome.COMMITTED,
         key=artifact.key,
-        message=f"trained {summary['tokens']} tokens, loss {summary['finalLoss']:.3f}",
+        message=f"trained {summary['tokens']:,} tokens, loss {summary['finalLoss']:.3f}",
         flops={"training": summary["flops"]},
         metrics={"loss": summary["finalLoss"], "tokensPerSecond": summary["tokensPerSecond"]},
     )
