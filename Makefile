@@ -104,7 +104,7 @@ cluster-up: cluster-binaries  ## Start a Kubernetes of one node by hand; prints 
 	@$(CLUSTER) up
 
 .PHONY: cluster-load
-cluster-load: install  ## Bring images onto it: IMAGE=archive.tar, as docker save and buildah push write one.
+cluster-load: install  ## Bring images onto it: IMAGE=archive.tar, as docker save and buildah push write one; needs root.
 	@$(CLUSTER) load $(IMAGE)
 
 .PHONY: cluster-down

@@ -50,13 +50,15 @@ def _up() -> None:
         print(f"export PATH={':'.join([*missing, '$PATH'])}")
 
 
-def _load(archive: str) -> None:
+def _load(archive: str = "") -> None:
     from cluster import node, sandbox
 
+    if not Path(archive).is_file():
+        sys.exit(f"no archive {archive or 'is named'}: make cluster-load IMAGE=FILE")
     running = sandbox.living(BY_HAND)
     if running is None:
         sys.exit("no cluster runs: make cluster-up")
-    node.load_images(running, Path(archive).resolve(strict=True))
+    node.load_images(running, Path(archive).resolve())
 
 
 if __name__ == "__main__":

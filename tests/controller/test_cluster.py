@@ -5,10 +5,13 @@ import logging
 import pytest
 from make import runs
 from make.api import Api
+from make.children import server
 from make.objects import Object
 
 from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUNTIMES, ApiError
+from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
+from ixt_operator.api.run import IXTRun
 from ixt_operator.controller.cluster import Key, Runs
 from ixt_operator.controller.queue import Retry
 
@@ -126,3 +129,51 @@ async def test_a_fault_of_our_own_shows_where_it_is(
     with pytest.raises(Retry, match="a fault"):
         await operator.look()
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("changed", ["gone", "leaving", "another", "edited"])
+async def test_what_is_dangerous_is_not_done_to_a_run_that_is_another_by_now(
+    operator: Operator, changed: str
+) -> None:
+    """The cache says that it is suspended, which deletes its Job."""
+    await operator.look()
+    manifest = operator.api.objects[PLACE]
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    suspended = {**manifest, "metadata": {**metadata, "generation": 2}, "spec": {**spec, "suspend": True}}
+    operator.cache.put(RUNS, operator.api.put(suspended, PLACE))
+    match changed:
+        case "gone":
+            del operator.api.objects[PLACE]
+        case "leaving":
+            leaving = {**metadata, "generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+            operator.api.put({**suspended, "metadata": leaving}, PLACE)
+        case "another":
+            operator.api.put({**suspended, "metadata": {**metadata, "uid": "uid-other"}}, PLACE)
+        case "edited":
+            operator.api.put({**manifest, "metadata": {**metadata, "generation": 3}}, PLACE)
+    operator.api.calls.clear()
+    again = await operator.look()
+    assert again == (0.0 if changed in ("another", "edited") else None)
+    assert {method for method, _ in operator.api.calls} == {"GET"}
+
+
+async def test_labels_that_change_all_the_time_keep_nothing_from_being_done(operator: Operator) -> None:
+    await operator.look()
+    manifest = operator.api.objects[PLACE]
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    suspended = {**manifest, "metadata": {**metadata, "generation": 2}, "spec": {**spec, "suspend": True}}
+    operator.cache.put(RUNS, operator.api.put(suspended, PLACE))
+    operator.api.put({**suspended, "metadata": {**suspended["metadata"], "labels": {"a": "b"}}}, PLACE)
+    await operator.look()
+    assert ("DELETE", "jobs") in {(method, path.partition("/")[0]) for method, path in operator.api.calls}
+    assert operator.api.objects[PLACE]["metadata"]["labels"] == {"a": "b"}
+
+
+async def test_a_service_that_is_refused_to_a_judge_is_told(operator: Operator) -> None:
+    await operator.look()
+    child = server("judge", "serve()")
+    run, runtime = IXTRun.model_validate(runs.manifest()), runs.runtime()
+    platform = KubernetesPlatform(operator.api, operator.cache, run, runtime, {})
+    operator.api.refused["PATCH", "services"] = ApiError(403, "Forbidden", "exceeded quota")
+    with pytest.raises(Refused, match="judge cannot be started: exceeded quota"):
+        await platform.scale(child)

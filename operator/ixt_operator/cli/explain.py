@@ -165,7 +165,7 @@ def _named(step: str, known: Mapping[str, Entry], kinds: Mapping[str, str], wher
     if fits[0] in known:
         return fits[0]
     if kinds[fits[0]] == "Inventory":
-        raise UnknownStepError(f"{fits[0]} runs whenever its question changes: no field has it run again")
+        raise UnknownStepError(f"{fits[0]} keeps no history: ask why of a step that comes after it")
     raise UnknownStepError(
         f"{fits[0]} was not made in {where}: it has not begun, or its artifact was there before"
     )

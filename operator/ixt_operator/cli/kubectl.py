@@ -86,9 +86,11 @@ def status(
         return
     with Live(auto_refresh=False) as live:
         while True:
-            found = _status(_run(name))
+            run = _run(name)
+            found = _status(run)
             live.update(tree_and_note(name, found), refresh=True)
-            if found.phase in (Phase.COMPLETE, Phase.FAILED):
+            seen = found.observed_generation == run["metadata"]["generation"]
+            if seen and found.phase in (Phase.COMPLETE, Phase.FAILED):
                 raise typer.Exit(FAILED if found.phase is Phase.FAILED else 0)
             time.sleep(2)
 
@@ -186,7 +188,8 @@ def retry(name: Name) -> None:
     """
     phase = _status(_run(name)).phase
     if phase is not Phase.FAILED:
-        _stop(f"run {name} has not failed: it is {phase.value}", FAILED)
+        verb = "resume" if phase is Phase.SUSPENDED else "status"
+        _stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
     _suspend(name, suspended=True)
     _suspend(name, suspended=False)
 

@@ -127,7 +127,8 @@ def tree_and_note(name: str, status: RunStatus) -> RenderableType:
     """The tree, and below it why the run failed, or what it waits for."""
     telling = {Phase.FAILED: ConditionType.FAILED, Phase.SUSPENDED: ConditionType.SUSPENDED}
     condition = status.condition(telling[status.phase]) if status.phase in telling else None
-    note = condition.message if condition else status.summary.message
+    accepted = status.is_true(ConditionType.ACCEPTED)
+    note = condition.message if condition and accepted else status.summary.message
     style = "red" if status.phase is Phase.FAILED else "dim"
     drawn = tree(name, status)
     return Group(drawn, Text(note, style=style)) if note else drawn

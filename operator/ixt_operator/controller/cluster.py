@@ -116,8 +116,12 @@ class Runs:
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
-            if (newer := await self._newer(manifest)) is not manifest:
-                return None if newer is None else 0.0
+            newer = await self._newer(manifest)
+            if newer is None:
+                return None
+            if _said_of(newer) != _said_of(manifest):
+                return 0.0
+            manifest = newer
             moves = plan(run, runtime, await platform.observe(live=True), previous, now)
         status, refused = moves.status, None
         try:
@@ -235,18 +239,22 @@ class Runs:
         return None
 
     async def _newer(self, manifest: Object) -> Object | None:
-        """A run as it is: the watch tells late what changed, and after a gap not at all what is gone. The
-        same value if nothing changed; None if it is gone, or on its way out."""
+        """A run as it is: the watch tells late what changed, and after a gap not at all what is gone. None if
+        it is gone, or on its way out."""
         metadata = manifest["metadata"]
         found = await self._client.get(RUNS, metadata["namespace"], metadata["name"])
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
             self._cache.drop(RUNS, manifest)
         if found is None:
             return None
-        if found["metadata"]["resourceVersion"] == metadata["resourceVersion"]:
-            return manifest
         self._cache.put(RUNS, found)
         return None if "deletionTimestamp" in found["metadata"] else found
+
+
+def _said_of(manifest: Object) -> tuple[Any, ...]:
+    """What a look at a run rests on. Labels and annotations are anybody's to change, at any rate."""
+    metadata = manifest["metadata"]
+    return metadata["uid"], metadata.get("generation"), manifest.get("status")
 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:

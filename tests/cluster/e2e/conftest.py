@@ -62,13 +62,15 @@ def installed(kubeconfig: Path) -> Iterator[None]:
         images |= {f"runtimes.{name}.image": f"ixt-workloads-{name}" for name in ("cpu", "nvidia")}
         settings = [f"--set={path}.repository={image(name)}" for path, name in images.items()]
         kubectl = Kubectl(kubeconfig)
-        ours = kubectl.run("get", "namespace", NAMESPACE).returncode != 0
+        ours = kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name") == ""
         new = ("--install", "--create-namespace", "--wait", "--timeout=5m")
-        helm("upgrade", RELEASE, str(CHART), *new, *settings, kubeconfig=kubeconfig)
-        yield
-        helm("uninstall", RELEASE, "--wait", kubeconfig=kubeconfig)
-        if ours:
-            kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        try:
+            helm("upgrade", RELEASE, str(CHART), *new, *settings, kubeconfig=kubeconfig)
+            yield
+        finally:
+            helm("uninstall", RELEASE, "--wait", kubeconfig=kubeconfig)
+            if ours:
+                kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     else:
         yield
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
@@ -90,7 +91,7 @@ class KubernetesPlatform:
     async def create(self, child: Child) -> None:
         """Create a child's objects, its pods' needs first. Raises Refused."""
         *needs, workload = render(self._run, self._runtime, child)
-        try:
+        with _refusals(child):
             for manifest in needs:
                 if manifest["kind"] == "Service":
                     await self._apply(manifest)
@@ -101,10 +102,6 @@ class KubernetesPlatform:
                 made = self._own(await self._get(workload), workload)
             if made:
                 self._cache.put(resource_of(workload), made)
-        except ApiError as error:
-            if error.refused:
-                raise Refused(f"{child.node} cannot be started: {error.message}") from None
-            raise
 
     async def delete(self, name: str) -> None:
         """Delete a child's objects, its Job or Deployment last: as long as that is there, it is not done."""
@@ -123,7 +120,8 @@ class KubernetesPlatform:
         """Give a Deployment the child's number of replicas, and a Service if it has lost it."""
         for manifest in render(self._run, self._runtime, child):
             if manifest["kind"] == "Service":
-                await self._apply(manifest)
+                with _refusals(child):
+                    await self._apply(manifest)
         patch = {"spec": {"replicas": child.indexes}}
         changed = await self._client.merge(DEPLOYMENTS, self._namespace, child.name, patch)
         if changed:
@@ -199,6 +197,17 @@ class KubernetesPlatform:
     async def _warning(self, uid: str) -> str:
         """Why nothing comes of an object, as events about it say: the Job controller's, the kubelet's."""
         return warning(await self._client.list(EVENTS, self._namespace, fields=f"involvedObject.uid={uid}"))
+
+
+@contextmanager
+def _refusals(child: Child) -> Iterator[None]:
+    """Raise Refused where the API server says no to what a child needs."""
+    try:
+        yield
+    except ApiError as error:
+        if error.refused:
+            raise Refused(f"{child.node} cannot be started: {error.message}") from None
+        raise
 
 
 def _rfc3339(unix: float) -> str:
