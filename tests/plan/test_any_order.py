@@ -15,8 +15,7 @@ from make.observed import Double, Platform, edited
 
 from ixt_operator.api.status import ConditionType
 from ixt_operator.plan.child import ChildKind
-from ixt_operator.plan.graph import Graph
-from ixt_operator.plan.observed import JUDGE, Observed, ProcessPhase
+from ixt_operator.plan.observed import Observed, ProcessPhase
 from ixt_operator.plan.plan import Plan
 from ixt_operator.plan.survey import survey
 from ixt_workloads.contract.exits import Exit
@@ -290,14 +289,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(edit=st.sampled_from(EDITS))
     def the_spec_is_edited(self, edit: Callable[[Spec], None]) -> None:
-        before = self.platform.run
-        self.platform.run = edited(before, edit)
-        graph = Graph(self.platform.run)
-        nodes = {node.name for place in range(len(before.spec.stages)) for node in graph.nodes(place)}
-        # What the run leaves out and takes in again, an arm or a part of a sample, counts its attempts anew.
-        for node in self.platform.begun.keys() - nodes:
-            if not node.endswith(f"/{JUDGE}"):
-                del self.platform.begun[node]
+        self.platform.run = edited(self.platform.run, edit)
 
     @rule(suspend=st.booleans())
     def the_run_is_suspended_or_resumed(self, suspend: bool) -> None:

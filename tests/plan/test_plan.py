@@ -851,6 +851,20 @@ def test_events_tell_the_story() -> None:
     assert [event.warning for event in sim.events].count(True) == 1
 
 
+def test_what_a_run_leaves_out_and_takes_in_again_uses_no_number_twice() -> None:
+    annotate = "pretrain/annotate/0-15"
+    sim = platform()
+    sim.until(annotate)
+    first = sim.newest(annotate).child
+    sim.run = edited(sim.run, lambda spec: spec["stages"][0].update(annotate={"samplePercent": 40}))
+    sim.until("pretrain/annotate/0-40")
+    sim.run = edited(sim.run, lambda spec: spec["stages"][0].update(annotate={"samplePercent": 15}))
+    sim.until(annotate)
+    again = sim.newest(annotate).child
+    assert again.key == first.key
+    assert again.attempt > first.attempt
+
+
 def test_a_failed_attempt_is_told_though_the_next_one_runs_by_then() -> None:
     """The status is written after the children are made, and may be written late."""
     sim = platform()

@@ -209,6 +209,9 @@ class RunStatus(StatusModel):
     """The run in one line."""
     stages: Annotated[tuple[StageStatus, ...], Field(max_length=16), Whole] = ()
     """The stages with their steps."""
+    first_attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Attempts of a step that is new to the run are numbered from here: one that the run leaves out and takes
+    in again uses no number twice."""
     cost: Cost = Cost()
     """What the run has paid."""
     start_time: Time | None = None

@@ -169,4 +169,4 @@ def _next_attempt(at: Now, view: View) -> int:
         for step in stage.steps
         if step_covers(stage.name, step.name, name)
     ]
-    return max([*seen, *noted], default=0)
+    return max([*seen, *noted, at.previous.first_attempt if at.previous else 0])

@@ -14,6 +14,7 @@ from ixt_operator.api.status import (
     Phase,
     Reason,
     RunStatus,
+    StageStatus,
     StepState,
     fitted,
 )
@@ -44,12 +45,14 @@ def describe(
     begun |= started
     conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
     done = ending is not None
+    entries = tuple(stage_entry(run, stage, begun, started, previous, done) for stage in stages)
     status = RunStatus(
         observed_generation=run.metadata.generation,
         phase=_phase(run, bool(observed.children or started), ending),
         conditions=conditions,
         summary=summary,
-        stages=tuple(stage_entry(run, stage, begun, started, previous, done) for stage in stages),
+        stages=entries,
+        first_attempt=_first_attempt(previous, entries),
         cost=_cost(observed, previous),
         start_time=(previous.start_time if previous else None) or _time(now),
         completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
@@ -202,6 +205,20 @@ def _cost(observed: Observed, previous: RunStatus | None) -> Cost:
     for purpose, number in (previous.cost.flops if previous else {}).items():
         flops[purpose] = max(flops[purpose], int(number))
     return Cost(flops={purpose: str(number) for purpose, number in sorted(flops.items())})
+
+
+def _first_attempt(previous: RunStatus | None, entries: Iterable[StageStatus]) -> int:
+    """At least what steps that have left the run have used of numbers."""
+    if previous is None:
+        return 0
+    kept = {(stage.name, step.name) for stage in entries for step in stage.steps}
+    used = (
+        step.attempt
+        for stage in previous.stages
+        for step in stage.steps
+        if (stage.name, step.name) not in kept
+    )
+    return max([previous.first_attempt, *used])
 
 
 def _time(now: float) -> str:
