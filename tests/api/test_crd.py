@@ -102,7 +102,9 @@ def test_what_kubectl_shows() -> None:
     assert crd["names"]["shortNames"] == ["ixt"]
     assert version["subresources"] == {"status": {}}
     columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
-    assert list(columns) == ["Phase", "Stage", "Step", "Progress", "ETA", "Age"]
+    assert list(columns) == ["Phase", "Stage", "Step", "Progress", "ETA", "Age", "Message"]
+    wide = [column["name"] for column in version["additionalPrinterColumns"] if column.get("priority")]
+    assert wide == ["Message"]
     paths = {f".{path}" for path, _ in schemas(version["schema"]["openAPIV3Schema"])}
     assert set(columns.values()) - paths == {".metadata.creationTimestamp"}
 

@@ -28,15 +28,15 @@ KEPT = [
 """Keywords that mean the same in JSON schema and in a CRD."""
 
 COLUMNS = (
-    ("Phase", "string", ".status.phase"),
-    ("Stage", "string", ".status.summary.stage"),
-    ("Step", "string", ".status.summary.step"),
-    ("Progress", "integer", ".status.summary.progressPercent"),
-    ("ETA", "string", ".status.summary.eta"),
-    ("Age", "date", ".metadata.creationTimestamp"),
-    ("Message", "string", ".status.summary.message"),
+    ("Phase", "string", ".status.phase", 0),
+    ("Stage", "string", ".status.summary.stage", 0),
+    ("Step", "string", ".status.summary.step", 0),
+    ("Progress", "integer", ".status.summary.progressPercent", 0),
+    ("ETA", "string", ".status.summary.eta", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Message", "string", ".status.summary.message", 1),
 )
-"""What `kubectl get ixt` shows; the last one with -o wide only."""
+"""What `kubectl get ixt` shows: name, type, path, and a priority, over 0 for what is shown with -o wide only."""
 
 
 def crds() -> dict[str, str]:
@@ -51,8 +51,8 @@ def _run_crd() -> dict[str, Any]:
     version = crd["spec"]["versions"][0]
     version["subresources"] = {"status": {}}
     version["additionalPrinterColumns"] = [
-        {"name": name, "type": kind, "jsonPath": path, **({"priority": 1} if name == "Message" else {})}
-        for name, kind, path in COLUMNS
+        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+        for name, kind, path, priority in COLUMNS
     ]
     return crd
 
