@@ -36,7 +36,7 @@ COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Message", "string", ".status.summary.message", 1),
 )
-"""What `kubectl get ixt` shows: name, type, path, and a priority, over 0 for what is shown with -o wide only."""
+"""What `kubectl get ixt` shows: name, type, path and priority, over 0 for what only -o wide shows."""
 
 
 def crds() -> dict[str, str]:
