@@ -157,6 +157,21 @@ async def test_what_is_dangerous_is_not_done_to_a_run_that_is_another_by_now(
     assert {method for method, _ in operator.api.calls} == {"GET"}
 
 
+async def test_what_is_still_told_of_a_run_does_not_hide_the_one_that_took_its_name(
+    operator: Operator,
+) -> None:
+    first = operator.api.objects[PLACE]
+    late = operator.api.put({**first, "metadata": {**first["metadata"], "labels": {"a": "b"}}}, PLACE)
+    second = operator.api.put({**first, "metadata": {**first["metadata"], "uid": "uid-other"}}, PLACE)
+    with pytest.raises(Retry):
+        await operator.look()
+    assert not operator.cache.put(RUNS, late)
+    operator.cache.drop(RUNS, late)
+    operator.cache.put(RUNS, second)
+    assert operator.known
+    assert operator.known["metadata"]["uid"] == "uid-other"
+
+
 async def test_labels_that_change_all_the_time_keep_nothing_from_being_done(operator: Operator) -> None:
     await operator.look()
     manifest = operator.api.objects[PLACE]

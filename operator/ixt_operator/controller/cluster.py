@@ -244,7 +244,7 @@ class Runs:
         metadata = manifest["metadata"]
         found = await self._client.get(RUNS, metadata["namespace"], metadata["name"])
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
-            self._cache.drop(RUNS, manifest)
+            self._cache.drop(RUNS, manifest, successor=found)
         if found is None:
             return None
         self._cache.put(RUNS, found)

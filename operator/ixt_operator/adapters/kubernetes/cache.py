@@ -59,11 +59,12 @@ class Cache:
         self._named[_place(resource, manifest)] = uid
         return news
 
-    def drop(self, resource: Resource, manifest: Object) -> None:
-        """Forget an object that is gone."""
+    def drop(self, resource: Resource, manifest: Object, successor: Object | None = None) -> None:
+        """Forget an object that is gone: what is still told of it is older than the one that bears its name
+        now, if there is one."""
         uid = manifest["metadata"]["uid"]
         self._remove(resource, uid)
-        self._gone[uid] = _version(manifest)
+        self._gone[uid] = _version(successor or manifest)
 
     def replace(self, resource: Resource, listing: Listing, namespace: str = "", run: str = "") -> None:
         """Take a list as all that there was when it was made, in a namespace or in all, of one run (its uid)
