@@ -12,8 +12,7 @@ from ixt_operator.cli import artifacts
 from ixt_operator.controller import history
 from ixt_operator.controller.history import Change, Entry
 from ixt_operator.controller.workdir import history_file, read_run, read_status
-from ixt_operator.plan.entries import step_covers
-from ixt_operator.plan.nodes import stage_nodes
+from ixt_operator.plan.nodes import stage_nodes, step_covers
 from ixt_workloads.contract.graph import PIN, Node, resolve
 from ixt_workloads.contract.keys import differences
 from ixt_workloads.contract.steps import InventoryConfig

@@ -24,8 +24,7 @@ from ixt_operator.api.status import Phase, RunStatus, StepState
 from ixt_operator.controller.history import Entry
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import tool_child
-from ixt_operator.plan.entries import step_covers
-from ixt_operator.plan.nodes import REPORT
+from ixt_operator.plan.nodes import REPORT, step_covers
 from ixt_operator.plan.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN
 from ixt_operator.render.render import render

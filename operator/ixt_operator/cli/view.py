@@ -24,7 +24,8 @@ from ixt_operator.api.status import (
     unix,
 )
 from ixt_operator.controller.local import Look
-from ixt_operator.plan.entries import failed_attempts, progress_of, step_covers
+from ixt_operator.plan.entries import failed_attempts, progress_of
+from ixt_operator.plan.nodes import step_covers
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.summary import duration
 

@@ -2,9 +2,8 @@
 
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
-from ixt_operator.plan.entries import step_covers
-from ixt_operator.plan.moves import Moves, Now, judge_key, judge_node
-from ixt_operator.plan.nodes import REPORT, Lane, lanes
+from ixt_operator.plan.moves import Moves, Now, judge_key
+from ixt_operator.plan.nodes import REPORT, Lane, judge_node, lanes, step_covers
 from ixt_operator.plan.observed import JUDGE, ChildState
 from ixt_operator.plan.retry import TryAgain
 from ixt_operator.plan.scale import replicas
@@ -63,7 +62,7 @@ def _judge(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None:
     """A ready judge for an annotation; None while there is none yet. One that an annotation talks to stays,
     whatever a new one would look like."""
     assert at.run.spec.judge
-    judge = next((c for c in at.children.get(judge_node(stage), ()) if not c.deleting), None)
+    judge = next((c for c in at.children.get(judge_node(stage.stage.name), ()) if not c.deleting), None)
     current = view.current if view.state is NodeState.RUNNING else None
     count = replicas(at.run.spec.judge.engine, stage.stage.annotate, current, judge, at.time)
     wanted = judge_child(

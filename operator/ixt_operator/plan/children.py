@@ -8,6 +8,7 @@ from ixt_operator.api.run import IXTRun, Stage
 from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.graph import question_of
+from ixt_operator.plan.nodes import judge_node
 from ixt_operator.plan.spec import judge_of, storage_uri
 from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
 from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainConfig
@@ -105,7 +106,7 @@ def judge_child(
     spec, judge = run.spec.judge, judge_of(run)
     if spec is None or judge is None:
         raise ValueError("a run without a judge has no judge server")
-    node = f"{stage.name}/judge"
+    node = judge_node(stage.name)
     task = Task(
         name=node,
         config=AnnotateConfig(judge=judge),

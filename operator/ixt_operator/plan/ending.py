@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, unix
-from ixt_operator.plan.moves import Moves, Now, judge_key, judge_node, stops
+from ixt_operator.plan.moves import Moves, Now, judge_key, stops
+from ixt_operator.plan.nodes import judge_node
 from ixt_operator.plan.retry import GiveUp
 from ixt_operator.plan.scale import judge_trouble
 from ixt_operator.plan.survey import StageView, View
@@ -52,7 +53,7 @@ def _judge_failed(at: Now, stage: StageView) -> str | None:
     if stage.pins is None:
         return None
     key = judge_key(at.run, at.runtime, stage)
-    for judge in at.children.get(judge_node(stage), ()):
+    for judge in at.children.get(judge_node(stage.stage.name), ()):
         trouble = judge_trouble(judge, at.run.spec.failure_policy.application)
         if judge.key == key and not judge.deleting and trouble:
             return f"judge of stage {stage.stage.name}: {trouble}"[:1024]

@@ -54,11 +54,6 @@ def stage_entry(
     )
 
 
-def step_covers(stage: str, step: str, node: str) -> bool:
-    """Whether a status entry (`train/conditioned`) stands for a node (`pretrain/train/conditioned-s0`)."""
-    return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"
-
-
 def failed_attempts(step: StepStatus) -> int:
     """Failed attempts; one that found another run's claim did not fail."""
     return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)

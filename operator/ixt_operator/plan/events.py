@@ -10,7 +10,8 @@ from ixt_operator.api.status import (
     StepState,
     StepStatus,
 )
-from ixt_operator.plan.entries import failed_attempts, step_covers
+from ixt_operator.plan.entries import failed_attempts
+from ixt_operator.plan.nodes import step_covers
 from ixt_operator.plan.retry import Cause
 
 

@@ -6,7 +6,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import RunStatus
 from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import JUDGE, ChildState, Observed
+from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.survey import StageView
 from ixt_workloads.contract.keys import KEY_LENGTH, key_of
 
@@ -36,11 +36,6 @@ class Moves(NamedTuple):
 def stops(child: ChildState) -> bool:
     """Whether a child is to be stopped when nothing may run: it lives, and is not on its way out."""
     return child.live and not child.deleting
-
-
-def judge_node(stage: StageView) -> str:
-    """Name of the node of a stage's judge."""
-    return f"{stage.stage.name}/{JUDGE}"
 
 
 def judge_key(run: IXTRun, runtime: IXTRuntime, stage: StageView) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
+from ixt_operator.plan.observed import JUDGE
 from ixt_operator.plan.spec import judge_of, scaled_train
 from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
 from ixt_workloads.contract.steps import (
@@ -40,6 +41,16 @@ class Lane(NamedTuple):
 def lanes(run: IXTRun) -> tuple[Lane, ...]:
     """All lanes, arm by arm."""
     return tuple(Lane(arm, seed) for arm in run.spec.arms for seed in arm.seeds)
+
+
+def step_covers(stage: str, step: str, node: str) -> bool:
+    """Whether a status entry (`train/conditioned`) stands for a node (`pretrain/train/conditioned-s0`)."""
+    return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"
+
+
+def judge_node(stage: str) -> str:
+    """Name of the node of a stage's judge."""
+    return f"{stage}/{JUDGE}"
 
 
 def uses_feedback(arm: Arm) -> bool:

@@ -16,7 +16,8 @@ from ixt_operator.api.status import ConditionType, RunStatus, unix
 from ixt_operator.plan.advance import advance
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.ending import ending_of
-from ixt_operator.plan.moves import Moves, Now, judge_node, stops
+from ixt_operator.plan.moves import Moves, Now, stops
+from ixt_operator.plan.nodes import judge_node
 from ixt_operator.plan.observed import Observed
 from ixt_operator.plan.retry import Cause, bad_hosts, failures, spent
 from ixt_operator.plan.status import describe
@@ -81,7 +82,7 @@ def plan(
     return Plan(
         delete=tuple(dict.fromkeys(moves.delete)),
         create=_elsewhere(moves.create, observed),
-        scale=tuple(moves.scale),
+        scale=tuple({child.name: child for child in moves.scale}.values()),
         status=status,
         requeue_after=min(due) if due else None,
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
@@ -132,7 +133,7 @@ def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str
                 current[name] = view.keyed.key
             if view.state is NodeState.COMPLETE:
                 complete.add(name)
-    nodes = {name for stage in stages for name in (*stage.views, judge_node(stage))}
+    nodes = {name for stage in stages for name in (*stage.views, judge_node(stage.stage.name))}
     for name, child in observed.children.items():
         other_key = child.node in current and child.key != current[child.node]
         if stops(child) and (other_key or child.node not in nodes or child.node in complete):

@@ -20,7 +20,8 @@ from ixt_operator.api.status import (
 )
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.ending import Ending
-from ixt_operator.plan.entries import stage_entry, step_covers
+from ixt_operator.plan.entries import stage_entry
+from ixt_operator.plan.nodes import step_covers
 from ixt_operator.plan.observed import Observed, ProcessPhase
 from ixt_operator.plan.retry import TryAgain
 from ixt_operator.plan.summary import summarize

@@ -8,7 +8,8 @@ from ixt_operator.api.status import (
 )
 from ixt_operator.plan.ending import Ending
 from ixt_operator.plan.entries import progress_of
-from ixt_operator.plan.observed import JUDGE, Observed, ProcessPhase
+from ixt_operator.plan.nodes import judge_node
+from ixt_operator.plan.observed import Observed, ProcessPhase
 from ixt_operator.plan.retry import TryAgain
 from ixt_operator.plan.survey import NodeState, StageView, View, ready
 
@@ -91,7 +92,7 @@ def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
     if current and not current.ended and any(process.reason for process in pending):
         process = next(process for process in pending if process.reason)
         return f"{process.where or view.node.name} cannot start yet: {process.reason}"
-    judge = next((c for c in observed.children.values() if c.node == f"{stage.stage.name}/{JUDGE}"), None)
+    judge = next((c for c in observed.children.values() if c.node == judge_node(stage.stage.name)), None)
     if judge and not judge.deleting and not ready(judge):
         first = judge.processes[0] if judge.processes else None
         reason = f" ({first.reason})" if first and first.reason else ""
