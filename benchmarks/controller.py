@@ -40,6 +40,7 @@ from make.operator import connected  # noqa: E402
 
 from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, Client, Object, Resource  # noqa: E402
 from ixt_operator.adapters.local.process import free_port  # noqa: E402
+from ixt_operator.api.status import rfc3339  # noqa: E402
 
 SPACE = "default"
 LOOK_SECONDS = 0.25
@@ -209,7 +210,7 @@ async def latency(side: Side, plane: ControlPlane, client: Client, changes: int)
     try:
         for pod in pods:
             path = PODS.path(SPACE, pod["metadata"]["name"], "status")
-            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            now = rfc3339(time.time())
             patch = {"status": {"conditions": [{**condition, "lastTransitionTime": now}]}}
             begun = time.monotonic()
             await client.request("PATCH", path, patch, content_type="application/merge-patch+json")

@@ -37,6 +37,14 @@ class Operator:
     def known(self) -> Object | None:
         return self.cache.get(RUNS, *KEY)
 
+    def suspend(self) -> Object:
+        """Edit the run, and have the cache know; the run."""
+        run = self.api.objects[PLACE]
+        metadata, spec = {**run["metadata"], "generation": 2}, {**run["spec"], "suspend": True}
+        suspended = self.api.put({**run, "metadata": metadata, "spec": spec}, PLACE)
+        self.cache.put(RUNS, suspended)
+        return suspended
+
     def collect(self) -> None:
         """What the garbage collector does for a run that is gone."""
         self.api.objects = {
@@ -137,10 +145,8 @@ async def test_what_is_dangerous_is_not_done_to_a_run_that_is_another_by_now(
 ) -> None:
     """The cache says that it is suspended, which deletes its Job."""
     await operator.look()
-    manifest = operator.api.objects[PLACE]
-    metadata, spec = manifest["metadata"], manifest["spec"]
-    suspended = {**manifest, "metadata": {**metadata, "generation": 2}, "spec": {**spec, "suspend": True}}
-    operator.cache.put(RUNS, operator.api.put(suspended, PLACE))
+    manifest, suspended = operator.api.objects[PLACE], operator.suspend()
+    metadata = manifest["metadata"]
     match changed:
         case "gone":
             del operator.api.objects[PLACE]
@@ -174,10 +180,7 @@ async def test_what_is_still_told_of_a_run_does_not_hide_the_one_that_took_its_n
 
 async def test_labels_that_change_all_the_time_keep_nothing_from_being_done(operator: Operator) -> None:
     await operator.look()
-    manifest = operator.api.objects[PLACE]
-    metadata, spec = manifest["metadata"], manifest["spec"]
-    suspended = {**manifest, "metadata": {**metadata, "generation": 2}, "spec": {**spec, "suspend": True}}
-    operator.cache.put(RUNS, operator.api.put(suspended, PLACE))
+    suspended = operator.suspend()
     operator.api.put({**suspended, "metadata": {**suspended["metadata"], "labels": {"a": "b"}}}, PLACE)
     await operator.look()
     assert ("DELETE", "jobs") in {(method, path.partition("/")[0]) for method, path in operator.api.calls}

@@ -12,14 +12,15 @@ import asyncio
 import json
 import os
 import sys
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, PODS, ApiError, Client, Object, Resource
+from ixt_operator.api.status import rfc3339
 
 NODES = Resource("v1", "nodes")
 POLL_SECONDS = 0.1
@@ -67,7 +68,7 @@ class Kubelet:
         self._left = False
 
     async def __aenter__(self) -> "Kubelet":
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": now()}
         for node in self.nodes:
             manifest = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
             await self.client.request("POST", NODES.path(), manifest)
@@ -197,7 +198,7 @@ class Kubelet:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(*command, env=env, stdout=output, stderr=output)
         self._processes[pod["metadata"]["name"]] = process
-        told = {"state": {"running": {"startedAt": _now()}}, "restartCount": restarts}
+        told = {"state": {"running": {"startedAt": now()}}, "restartCount": restarts}
         told |= {"lastState": {"terminated": last}} if last else {}
         over = asyncio.Event()
         try:
@@ -226,8 +227,8 @@ class Kubelet:
             "exitCode": code,
             "reason": "Error" if code else "Completed",
             "message": message[:4096],
-            "startedAt": _now(),
-            "finishedAt": _now(),
+            "startedAt": now(),
+            "finishedAt": now(),
         }
 
     async def _readiness(self, pod: Object, address: str, told: Any, over: asyncio.Event) -> None:
@@ -248,7 +249,7 @@ class Kubelet:
 
     async def _tell(self, pod: Object, phase: str, address: str, container: Any, *, ready: bool) -> None:
         conditions = [
-            {"type": type_, "status": status, "lastTransitionTime": _now()}
+            {"type": type_, "status": status, "lastTransitionTime": now()}
             for type_, status in (("PodScheduled", "True"), ("Ready", "True" if ready else "False"))
         ]
         if reason := self._disruptions.get(pod["metadata"]["uid"]):
@@ -257,13 +258,13 @@ class Kubelet:
                     "type": "DisruptionTarget",
                     "status": "True",
                     "reason": reason,
-                    "lastTransitionTime": _now(),
+                    "lastTransitionTime": now(),
                 }
             )
         status = {
             "phase": phase,
             "podIP": address,
-            "startTime": _now(),
+            "startTime": now(),
             "conditions": conditions,
             "containerStatuses": [
                 {"name": "main", "image": "i", "imageID": "", "ready": ready, "lastState": {}, **container}
@@ -329,5 +330,6 @@ class Kubelet:
         )
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now(ago: float = 0.0) -> str:
+    """The time of the API now, or some seconds ago."""
+    return rfc3339(time.time() - ago)

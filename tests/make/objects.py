@@ -1,8 +1,8 @@
 """Objects as a cluster has them: what the API server and the controllers add to a rendered child."""
 
-from datetime import UTC, datetime
 from typing import Any
 
+from ixt_operator.api.status import rfc3339
 from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.render.render import render
 from make import runs
@@ -15,7 +15,7 @@ NOW = 1_800_000_000.0
 
 def time(after: float = 0.0) -> str:
     """A time of the API, some seconds after NOW."""
-    return datetime.fromtimestamp(NOW + after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(NOW + after)
 
 
 def workload(child: Child, **status: Any) -> Object:

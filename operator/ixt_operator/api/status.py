@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -97,6 +97,11 @@ Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-ti
 def unix(time: str) -> float:
     """Unix seconds of a time of the API."""
     return datetime.fromisoformat(time).timestamp()
+
+
+def rfc3339(seconds: float) -> str:
+    """The time of the API at these Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Condition(StatusModel):

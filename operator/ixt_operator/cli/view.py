@@ -24,7 +24,7 @@ from ixt_operator.api.status import (
     unix,
 )
 from ixt_operator.controller.local import Look
-from ixt_operator.plan.entries import failed_attempts, progress_of
+from ixt_operator.plan.entries import failed_attempts
 from ixt_operator.plan.nodes import step_covers
 from ixt_operator.plan.observed import ChildState, Observed
 from ixt_operator.plan.summary import duration
@@ -232,7 +232,7 @@ def figures(step: StepStatus, child: ChildState | None) -> str:
     if step.state is StepState.FAILED:
         return "  ".join(filter(None, (failed if failures > 1 else "", message)))
     parts = []
-    progress = progress_of(child) if step.state is StepState.RUNNING else None
+    progress = child.progress if child and step.state is StepState.RUNNING else None
     if step.total and step.unit:
         done = step.total if step.state is StepState.COMPLETE else step.done
         parts.append(f"{amount(done)}/{amount(step.total)} {step.unit}")

@@ -25,7 +25,7 @@ from ixt_operator.api.documents import documents, syntax_error
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Reason, RunStatus, read_status, unix
+from ixt_operator.api.status import Reason, RunStatus, read_status, rfc3339, unix
 from ixt_operator.controller import metrics
 from ixt_operator.controller.queue import Retry
 from ixt_operator.controller.reconcile import carry_out, look
@@ -201,7 +201,7 @@ class Runs:
         """Post an event once: its name comes from what it says, so that a repeated post is none."""
         metadata = manifest["metadata"]
         said = f"{metadata['uid']}/{metadata.get('generation')}/{event.reason}/{event.message}"
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = rfc3339(time.time())
         body = {
             "apiVersion": EVENTS.group_version,
             "kind": "Event",
@@ -248,7 +248,9 @@ class Runs:
         if found is None:
             return None
         self._cache.put(RUNS, found)
-        return None if "deletionTimestamp" in found["metadata"] else found
+        if "deletionTimestamp" in found["metadata"]:
+            return None
+        return self._cache.get(RUNS, metadata["namespace"], metadata["name"])
 
 
 def _said_of(manifest: Object) -> tuple[Any, ...]:

@@ -12,11 +12,9 @@ from ixt_operator.api.status import (
     StepStatus,
 )
 from ixt_operator.plan.nodes import lanes
-from ixt_operator.plan.observed import ChildState
 from ixt_operator.plan.retry import counts
 from ixt_operator.plan.survey import NodeState, StageView, View
 from ixt_workloads.contract.exits import Fault
-from ixt_workloads.contract.results import Progress
 
 MAX_COUNT = 10_000
 """The status counts attempts no further."""
@@ -57,11 +55,6 @@ def stage_entry(
 def failed_attempts(step: StepStatus) -> int:
     """Failed attempts; one that found another run's claim did not fail."""
     return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)
-
-
-def progress_of(child: ChildState | None) -> Progress | None:
-    """Progress of a child's processes together, if it has any."""
-    return child.progress if child else None
 
 
 def _step(
@@ -112,7 +105,7 @@ def _state(views: list[View], started: Container[str], ended: bool) -> StepState
 def _amount(views: list[View]) -> tuple[float, float | None, str]:
     """Done, total and unit of an entry's nodes together. Seeds have equal work: one whose figures are gone or
     still to come has those of another; where none has any, the seeds themselves are counted."""
-    figures = [progress for view in views if (progress := progress_of(view.current))]
+    figures = [progress for view in views if (progress := view.progress)]
     totals = [progress.total for progress in figures if progress.total]
     complete = sum(view.state is NodeState.COMPLETE for view in views)
     if not totals:
@@ -122,7 +115,7 @@ def _amount(views: list[View]) -> tuple[float, float | None, str]:
             return complete, complete or None, ""
         return figures[0].done, None, figures[0].unit
     each = sum(totals) / len(totals)
-    begun = [progress_of(view.current) for view in views if view.state is not NodeState.COMPLETE]
+    begun = [view.progress for view in views if view.state is not NodeState.COMPLETE]
     done = complete * each + sum(progress.done for progress in begun if progress)
     return done, each * len(views), next(progress.unit for progress in figures if progress.total)
 
@@ -133,7 +126,7 @@ def _message(views: list[View]) -> str:
             return view.decision.cause.message
     live = [view for view in views if view.state is NodeState.RUNNING]
     for view in live:
-        progress = progress_of(view.current)
+        progress = view.progress
         if progress and progress.message:
             return progress.message
     if live:

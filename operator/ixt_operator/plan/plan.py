@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     @property
     def finished(self) -> bool:
         """The run completed or failed."""
-        return self.status.is_true(ConditionType.COMPLETE) or self.status.is_true(ConditionType.FAILED)
+        return _ended(self.status)
 
 
 def plan(

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import (
@@ -17,6 +16,7 @@ from ixt_operator.api.status import (
     StageStatus,
     StepState,
     fitted,
+    rfc3339,
 )
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.ending import Ending
@@ -55,8 +55,8 @@ def describe(
         stages=entries,
         first_attempt=_first_attempt(previous, entries),
         cost=_cost(observed, previous),
-        start_time=(previous.start_time if previous else None) or _time(now),
-        completion_time=((previous.completion_time if previous else None) or _time(now)) if done else None,
+        start_time=(previous.start_time if previous else None) or rfc3339(now),
+        completion_time=((previous.completion_time if previous else None) or rfc3339(now)) if done else None,
     )
     return fitted(status)
 
@@ -79,7 +79,7 @@ def unaccepted(
                 status=ConditionStatus.FALSE,
                 reason=found[0],
                 message=found[1],
-                last_transition_time=old.last_transition_time if old and kept else _time(now),
+                last_transition_time=old.last_transition_time if old and kept else rfc3339(now),
                 observed_generation=generation,
             )
     return was.model_copy(
@@ -151,17 +151,21 @@ def _conditions(
         for child in observed.children.values()
         for process in child.processes
     )
-    views = [view for stage in stages for view in stage.views.values()]
-    again = [(view.node.name, view.decision) for view in views if isinstance(view.decision, TryAgain)]
-    held = [(node, decision) for node, decision in again if decision.cause.fault is Fault.BUSY]
+    again = [
+        (view.decision.cause.fault, view.decision.told(view.node.name))
+        for stage in stages
+        for view in stage.views.values()
+        if isinstance(view.decision, TryAgain)
+    ]
+    held = [told for fault, told in again if fault is Fault.BUSY]
     if ending:
         progressing = (False, ending.reason, "")
     elif run.spec.suspend:
         progressing = (False, Reason.SUSPENDED_BY_USER, "")
     elif held:
-        progressing = (True, Reason.CLAIM_HELD, held[0][1].told(held[0][0]))
+        progressing = (True, Reason.CLAIM_HELD, held[0])
     elif again:
-        progressing = (True, Reason.RETRYING, again[0][1].told(again[0][0]))
+        progressing = (True, Reason.RETRYING, again[0][1])
     else:
         progressing = (True, Reason.STEPS_RUNNING if works else Reason.STEPS_WAITING, message)
     if not run.spec.suspend or ending:
@@ -186,7 +190,7 @@ def _conditions(
     }.items():
         value = ConditionStatus.TRUE if status else ConditionStatus.FALSE
         was = previous.condition(type_) if previous else None
-        since = was.last_transition_time if was and was.status is value else _time(now)
+        since = was.last_transition_time if was and was.status is value else rfc3339(now)
         yield Condition(
             type=type_,
             status=value,
@@ -220,7 +224,3 @@ def _first_attempt(previous: RunStatus | None, entries: Iterable[StageStatus]) -
         if (stage.name, step.name) not in kept
     )
     return max([previous.first_attempt, *used])
-
-
-def _time(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,6 @@ from ixt_operator.api.status import (
     Summary,
 )
 from ixt_operator.plan.ending import Ending
-from ixt_operator.plan.entries import progress_of
 from ixt_operator.plan.nodes import judge_node
 from ixt_operator.plan.observed import Observed, ProcessPhase
 from ixt_operator.plan.retry import TryAgain
@@ -37,7 +36,7 @@ def summarize(
     view = min(
         (view for view in active.views.values() if view.state in ORDER), key=lambda view: ORDER[view.state]
     )
-    progress = progress_of(view.current) if view.state is NodeState.RUNNING else None
+    progress = view.progress if view.state is NodeState.RUNNING else None
     eta = ""
     if progress and progress.total and progress.per_second:
         eta = duration((progress.total - progress.done) / progress.per_second)
@@ -71,7 +70,7 @@ def _percent(stages: tuple[StageView, ...]) -> int:
         total += weight
         if view.state is NodeState.COMPLETE:
             done += weight
-        elif (progress := progress_of(view.current)) and progress.total and view.state is NodeState.RUNNING:
+        elif (progress := view.progress) and progress.total and view.state is NodeState.RUNNING:
             done += weight * min(1.0, progress.done / progress.total)
     return min(99, int(100 * done / total))
 
@@ -98,5 +97,4 @@ def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
         reason = f" ({first.reason})" if first and first.reason else ""
         where = f", log: {first.log}" if first and first.log else ""
         return f"the judge is starting{reason}{where}"
-    progress = progress_of(current)
-    return progress.message if progress else ""
+    return view.progress.message if view.progress else ""

@@ -9,7 +9,7 @@ from ixt_operator.plan.graph import Asked, Graph, Pins
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.plan.retry import GiveUp, TryAgain, decide, result_lost
 from ixt_workloads.contract.graph import Keyed, Node
-from ixt_workloads.contract.results import Outcome, Result
+from ixt_workloads.contract.results import Outcome, Progress, Result
 from ixt_workloads.contract.steps import InventoryConfig, StepConfig
 
 
@@ -42,6 +42,11 @@ class View(NamedTuple):
     def current(self) -> ChildState | None:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def progress(self) -> Progress | None:
+        """Progress of the newest attempt's processes together, if it has any."""
+        return self.current.progress if self.current else None
 
 
 class StageView(NamedTuple):

@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from make import cli, loopback, runs
-from make.kubelet import Kubelet
+from make.kubelet import Kubelet, now
 from make.operator import PATIENCE_SECONDS, connected, eventually, operator
 
 from ixt_operator.adapters.kubernetes.client import (
@@ -90,8 +89,7 @@ class Field:
     def lose(self, node: str) -> None:
         """A node falls silent: its kubelet says nothing any more, its object is kept."""
         self.kubelet.lost.add(node)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        gone = {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": now}]}
+        gone = {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": now()}]}
         patch = json.dumps({"status": gone})
         self.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", patch)
 

@@ -83,6 +83,12 @@ def kind(call: Call) -> str:
     return "/".join([f"{call.method} {parts[0]}", *("NAME" for _ in parts[1:2]), *parts[2:]])
 
 
+async def names(field: Field) -> dict[str, str]:
+    """Names of all runs by uid."""
+    found = await field.client.list(RUNS, field.kubectl.namespace)
+    return {run["metadata"]["uid"]: run["metadata"]["name"] for run in found}
+
+
 def run_of(call: Call, runs: dict[str, str]) -> str:
     """The one of some runs, names by uid, for which a call is made; empty for the operator's own."""
     if found := re.search(r"run-uid(?:=|%3D)([-0-9a-f]+)", call.path):
@@ -97,10 +103,7 @@ def run_of(call: Call, runs: dict[str, str]) -> str:
 async def test_each_kind_of_request_may_meet_each_fault(field: Field, proxy: Proxy) -> None:
     for name in RUNS_BY_FAULT:
         field.apply(name=name, storage={"uri": f"pvc://claim/{name}"})
-    runs = {
-        run["metadata"]["uid"]: run["metadata"]["name"]
-        for run in await field.client.list(RUNS, field.kubectl.namespace)
-    }
+    runs = await names(field)
     left = {name: set(kinds) for name, (_, kinds) in RUNS_BY_FAULT.items()}
 
     async def handler(call: Call) -> web.StreamResponse | None:
@@ -135,10 +138,7 @@ async def test_each_kind_of_request_of_an_eventful_life_may_meet_each_fault(
     field.hold(ANNOTATE)
     for name in faults:
         field.apply(name=name, storage={"uri": f"pvc://claim/{name}"}, ttlSecondsAfterFinished=0)
-    runs = {
-        run["metadata"]["uid"]: run["metadata"]["name"]
-        for run in await field.client.list(RUNS, field.kubectl.namespace)
-    }
+    runs = await names(field)
     left = {name: {STATUS, *LIFE_KINDS} for name in faults}
 
     async def handler(call: Call) -> web.StreamResponse | None:
@@ -179,10 +179,7 @@ async def test_each_request_about_a_lost_node_may_meet_each_fault(field: Field, 
     field.misbehave({TRAIN: {"0": {"hang": True}}})
     for name in faults:
         field.apply(**cli.PLAIN, name=name, storage={"uri": f"pvc://claim/{name}"})
-    runs = {
-        run["metadata"]["uid"]: run["metadata"]["name"]
-        for run in await field.client.list(RUNS, field.kubectl.namespace)
-    }
+    runs = await names(field)
     left = {name: kinds[name.partition("-")[0]] for name in faults}
 
     async def handler(call: Call) -> web.StreamResponse | None:

@@ -2,12 +2,12 @@
 what a person needs to know: the pod, the cause, the last lines, what to do next."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from cluster.on_control_plane.operating import Field, committed, condition, jobs_made, step, told
 from make import cli
+from make.kubelet import now
 from make.operator import eventually
 
 from ixt_operator.adapters.kubernetes.client import PODS, Object
@@ -33,12 +33,6 @@ def waiting(reason: str, message: str) -> Object:
     return {"containerStatuses": [{**container, "state": state}]}
 
 
-def before(seconds: int) -> str:
-    """A time of the API, some seconds ago."""
-    then = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
-    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 @pytest.mark.parametrize(
     ("pod_status", "words"),
     [
@@ -55,9 +49,9 @@ async def test_a_pod_that_cannot_start_ends_the_run_in_its_time(
         field.kubelet.silent = True
         name = field.apply(**cli.PLAIN, schedulingTimeoutSeconds=60)
         pod = await field.pod(name, "pretrain/inventory", "Pending")
-        status: dict[str, Any] = {"startTime": before(57), **json.loads(json.dumps(pod_status))}
+        status: dict[str, Any] = {"startTime": now(57), **json.loads(json.dumps(pod_status))}
         for entry in status.get("conditions", ()):
-            entry["lastTransitionTime"] = before(57)
+            entry["lastTransitionTime"] = now(57)
         space, pod_name = field.kubectl.namespace, pod["metadata"]["name"]
         await field.client.merge(PODS, space, pod_name, {"status": status}, "status")
         found = await field.until(name, lambda status: words in status["summary"]["message"])

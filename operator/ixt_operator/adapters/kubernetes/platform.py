@@ -31,6 +31,7 @@ from ixt_operator.adapters.kubernetes.observe import (
 )
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.status import rfc3339
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import Observed
 from ixt_operator.render.names import RUN_UID
@@ -112,7 +113,7 @@ class KubernetesPlatform:
             for manifest in found:
                 if manifest["metadata"]["name"] == name:
                     metadata = {**manifest["metadata"]}
-                    metadata.setdefault("deletionTimestamp", _rfc3339(time.time()))
+                    metadata.setdefault("deletionTimestamp", rfc3339(time.time()))
                     await self._client.delete(resource, self._namespace, name, uid=metadata["uid"])
                     self._cache.put(resource, {**manifest, "metadata": metadata})
 
@@ -208,7 +209,3 @@ def _refusals(child: Child) -> Iterator[None]:
         if error.refused:
             raise Refused(f"{child.node} cannot be started: {error.message}") from None
         raise
-
-
-def _rfc3339(unix: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix))
