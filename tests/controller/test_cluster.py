@@ -13,7 +13,7 @@ from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUN
 from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
 from ixt_operator.api.run import IXTRun
 from ixt_operator.controller.cluster import Key, Runs
-from ixt_operator.controller.queue import Retry
+from ixt_operator.controller.queue import Later, Retry
 
 KEY = Key("default", "test")
 PLACE = RUNS.path(*KEY)
@@ -31,6 +31,12 @@ class Operator:
         self._runs = Runs(self.api, self.cache, {})
 
     async def look(self) -> float | None:
+        """Look until nothing is left for later."""
+        while isinstance(again := await self.first_look(), Later):
+            pass
+        return again
+
+    async def first_look(self) -> float | Later | None:
         return await self._runs.look(KEY)
 
     @property
@@ -62,6 +68,16 @@ def operator() -> Operator:
 async def test_a_look_makes_a_child_and_says_so(operator: Operator) -> None:
     await operator.look()
     assert len(operator.cache.all(JOBS)) == 1
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+async def test_a_run_starts_before_it_says_so(operator: Operator) -> None:
+    assert isinstance(await operator.first_look(), Later)
+    assert len(operator.cache.all(JOBS)) == 1
+    assert "status" not in operator.api.objects[PLACE]
+    operator.api.calls.clear()
+    assert not isinstance(await operator.first_look(), Later)
+    assert [method for method, _ in operator.api.calls] == ["PUT", "POST"]
     assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
 
 

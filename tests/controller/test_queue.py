@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ixt_operator.controller import queue as module
-from ixt_operator.controller.queue import LONGEST_BACKOFF_SECONDS, Queue, Retry, backoff
+from ixt_operator.controller.queue import LONGEST_BACKOFF_SECONDS, Later, Queue, Retry, backoff
 
-Look = Callable[[str], Awaitable[float | None]]
+Look = Callable[[str], Awaitable[float | Later | None]]
 
 
 async def until_idle(queue: Queue[str], look: Look, wanted: Callable[[], bool], workers: int = 2) -> None:
@@ -75,6 +75,38 @@ async def test_looks_that_wait_for_nothing_let_others_run_between_them() -> None
         queue.add(str(number))
     await until_idle(queue, look, wanted, workers=4)
     assert longest <= 4
+
+
+async def test_what_can_wait_comes_after_what_is_due() -> None:
+    queue, looks = Queue[str](), list[str]()
+
+    async def look(key: str) -> Later | None:
+        looks.append(key)
+        if looks.count(key) > 1:
+            return None
+        queue.add(key)
+        return Later(3600)
+
+    for key in "abc":
+        queue.add(key)
+    await until_idle(queue, look, lambda: len(looks) == 6, workers=1)
+    assert looks == list("abcabc")
+
+
+async def test_what_has_waited_its_time_goes_first() -> None:
+    queue, looks = Queue[str](), list[str]()
+
+    async def look(key: str) -> Later | None:
+        looks.append(key)
+        if len(looks) == 1:
+            queue.add("new", 0.02)
+            await asyncio.sleep(0.03)
+            return Later(-1)
+        return None
+
+    queue.add("old")
+    await until_idle(queue, look, lambda: len(looks) == 3, workers=1)
+    assert looks == ["old", "old", "new"]
 
 
 async def test_it_comes_again_when_it_asks_to() -> None:

@@ -27,7 +27,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Reason, RunStatus, read_status, rfc3339, unix
 from ixt_operator.controller import metrics
-from ixt_operator.controller.queue import Retry
+from ixt_operator.controller.queue import Later, Retry
 from ixt_operator.controller.reconcile import carry_out, look
 from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.plan import plan
@@ -40,6 +40,10 @@ log = logging.getLogger("ixt.run")
 
 CONFIG_MAP_SECONDS = 5.0
 """ConfigMaps are not watched: one that a run waits for is asked for this often."""
+
+STATUS_SECONDS = 10.0
+"""A run that has just been given its first children tells so after this time at the latest: when many are
+created at once, all of them start first."""
 
 
 class Key(NamedTuple):
@@ -67,8 +71,8 @@ class Runs:
         self._cache = cache
         self._progress = progress
 
-    async def look(self, key: Key) -> float | None:
-        """Look at a run and do what comes next; answers in how many seconds to look again.
+    async def look(self, key: Key) -> float | Later | None:
+        """Look at a run and do what comes next; answers when to look again.
 
         Raises Retry when the API server did not play along: all that was done is done again, to no harm.
         """
@@ -102,7 +106,7 @@ class Runs:
             metrics.reconciles.labels(outcome).inc()
             metrics.reconcile_seconds.observe(time.monotonic() - started)
 
-    async def _look(self, manifest: Object) -> float | None:
+    async def _look(self, manifest: Object) -> float | Later | None:
         previous, now = previous_status(manifest), time.time()
         try:
             run = _run(manifest)
@@ -130,6 +134,8 @@ class Runs:
             made = (await platform.observe()).children
             unmade = [child for child in moves.create if child.name not in made]
             status, refused = held_up(status, previous, unmade, str(error)), error
+        if previous is None and moves.create and refused is None:
+            return Later(STATUS_SECONDS)
         await self._write(manifest, previous, status, moves.failures)
         if refused:
             raise Retry(str(refused))

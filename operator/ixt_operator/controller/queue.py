@@ -5,8 +5,10 @@ again later each time, with jitter, until a success. Belongs to one event loop.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -23,11 +25,21 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
         self.after = after
 
 
+@dataclass(frozen=True)
+class Later:
+    """What a look answers that left something to do which can wait: look again when nothing more urgent is
+    due, and in any case before what becomes due `seconds` from now."""
+
+    seconds: float
+
+
 class Queue(Generic[K]):
-    """Keys that are due, and timers of those that will be."""
+    """Keys that are due, the earliest first, and timers of those that will be."""
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
+        self._number = itertools.count()
+        """Keeps keys of one moment in order, and them themselves out of the comparison."""
         self._queued: set[K] = set()
         self._working: set[K] = set()
         self._again: set[K] = set()
@@ -51,18 +63,18 @@ class Queue(Generic[K]):
                 timer.cancel()
             self._timers[key] = loop.call_later(after, self._due, key)
 
-    async def work(self, look: Callable[[K], Awaitable[float | None]]) -> None:
-        """Look at due keys for ever. `look` answers in how many seconds to look again, if at all; it raises
-        Retry when it did not succeed."""
+    async def work(self, look: Callable[[K], Awaitable[float | Later | None]]) -> None:
+        """Look at due keys for ever. `look` answers in how many seconds to look again, if at all, or that it
+        is to look again later; it raises Retry when it did not succeed."""
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             self._queued.discard(key)
             self._working.add(key)
             self._again.discard(key)
             try:
                 again = await look(key)
                 self._failures.pop(key, None)
-                if key in self._again:
+                if key in self._again and not isinstance(again, Later):
                     again = 0.0
             except Retry as error:
                 failures = self._failures.get(key, 0)
@@ -70,20 +82,23 @@ class Queue(Generic[K]):
                 again = max(error.after, backoff(failures))
             finally:
                 self._working.discard(key)
-            if again is not None:
+            if isinstance(again, Later):
+                self._due(key, again.seconds)
+            elif again is not None:
                 self.add(key, again)
             # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
             # the Lease, for seconds.
             await asyncio.sleep(0)
 
-    def _due(self, key: K) -> None:
+    def _due(self, key: K, patience: float = 0.0) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait(key)
+            due = asyncio.get_running_loop().time() + patience
+            self._ready.put_nowait((due, next(self._number), key))
 
 
 def backoff(failures: int) -> float:
