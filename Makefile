@@ -72,7 +72,11 @@ lint: install  ## ruff, mypy --strict, import contracts.
 
 .PHONY: test
 test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: test-gpu
+test-gpu: install  ## Training on a GPU of this machine.
+	$(BIN)/python -m pytest tests/gpu tests/steps/test_train.py -k "gpu or packed"
 
 # A real Kubernetes, built once from its Go modules: docs/test-cluster.md.
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster

@@ -1,11 +1,14 @@
 """Training against transformers.Trainer: the same model, batch, sequence length, data and cores.
 
     python benchmarks/train.py [--size 1M,20M] [--precision FP32,BF16] [--rounds 15] [--steps N]
+    python benchmarks/train.py --size 160M --precision BF16 --compile never    (or always; on a GPU)
 
 Ours is the loop of the Train step, two gloo ranks of one thread as the quickstart has it, on packed sequences
 that Prepare's own writer wrote, with document masks. The peer reads the same sequences, plainly causal, as
 tensors in memory, and is the fastest of what a user would try on two cores: two ranks of one thread under
 DistributedDataParallel or one process of two threads, compiled or not. Ours is compiled if that is faster.
+Where there is a GPU, ours and the peer are a process each that share it: have it all, and compile both or
+neither, for more than two would not fit.
 All of them are started, warm up (compilation falls into that) and take a few turns each, after which the
 slower ones leave. Then ours and the peer alternate: one rests while the other does `--steps` optimizer steps,
 so that what else the machine does hits both alike. Neither start-up nor checkpoints nor export are timed.
@@ -30,11 +33,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ixt_operator.adapters.local.process import free_port
 
-RANKS = 2
-BATCH = 4096
-"""Tokens in one optimizer step."""
+GPU = torch.cuda.is_available()
+RANKS = 1 if GPU else 2
 SEQUENCES = 512
 WARMUP = 3
 """Steps before the first turn."""
@@ -54,13 +58,16 @@ class Size:
     heads: int
     length: int
     """Tokens in a sequence."""
+    batch: int
+    """Tokens in one optimizer step."""
     steps: int
     """Of one turn, unless told otherwise."""
 
 
 SIZES = {
-    "1M": Size(vocabulary=2048, width=128, layers=4, heads=4, length=256, steps=8),
-    "20M": Size(vocabulary=8192, width=384, layers=10, heads=6, length=512, steps=1),
+    "1M": Size(vocabulary=2048, width=128, layers=4, heads=4, length=256, batch=4096, steps=8),
+    "20M": Size(vocabulary=8192, width=384, layers=10, heads=6, length=512, batch=4096, steps=1),
+    "160M": Size(vocabulary=32_768, width=768, layers=12, heads=12, length=2048, batch=32_768, steps=8),
 }
 RANKS_OF = {"ours": RANKS, "ddp": RANKS, "threads": 1}
 """Processes of ours, and of the two ways in which the peer may use the cores."""
@@ -69,8 +76,9 @@ RANKS_OF = {"ours": RANKS, "ddp": RANKS, "threads": 1}
 class Side:
     """One way to train, in ranks of its own that rest between turns."""
 
-    def __init__(self, folder: Path, way: str, precision: str, *, compiled: bool) -> None:
+    def __init__(self, folder: Path, way: str, size: str, precision: str, *, compiled: bool) -> None:
         self.way, self.compiled = way, compiled
+        self._batch = SIZES[size].batch
         self._log = folder / f"{way}-{precision}-{compiled}.log"
         number = RANKS_OF[way]
         port = free_port()
@@ -78,7 +86,7 @@ class Side:
         if number > 1:
             env |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
             env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        told = [way, str(folder), precision, str(compiled), uuid.uuid4().hex]
+        told = [way, str(folder), size, precision, str(compiled), uuid.uuid4().hex]
         with self._log.open("w") as log:
             self._ranks = [
                 subprocess.Popen(
@@ -98,7 +106,7 @@ class Side:
             assert rank.stdin
             print(steps, file=rank.stdin, flush=True)
         clocks, processors = zip(*map(self._heard, self._ranks), strict=True)
-        return BATCH * steps / max(clocks), BATCH * steps / sum(processors)
+        return self._batch * steps / max(clocks), self._batch * steps / sum(processors)
 
     def warm_up(self) -> None:
         """Wait for the end of the warm-up."""
@@ -149,12 +157,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of a turn; by default 8 at 1M, 1 at 20M")
     parser.add_argument("--peer", choices=["best", "ddp", "threads"], default="best")
     parser.add_argument("--compile", choices=["best", "never", "always"], default="best")
-    parser.add_argument("--rank-of", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--rank-of", nargs=6, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rank_of:
-        way, folder, precision, compiled, name = arguments.rank_of
+        way, folder, size, precision, compiled, name = arguments.rank_of
         train = _ours if way == "ours" else _peer
-        train(Path(folder), name, RANKS_OF[way], precision, compiled == "True", turns())
+        batch = SIZES[size].batch
+        train(Path(folder), name, batch, RANKS_OF[way], precision, compiled == "True", turns())
         return
     cases = {}
     for size in arguments.size.split(","):
@@ -169,11 +178,13 @@ def _case(folder: Path, size: str, precision: str, arguments: argparse.Namespace
     steps = arguments.steps or SIZES[size].steps
     compiles = {"best": (False, True), "never": (False,), "always": (True,)}[arguments.compile]
     peers = ("ddp", "threads") if arguments.peer == "best" else (arguments.peer,)
+    if RANKS == 1:
+        peers = ("threads",)
     with contextlib.ExitStack() as stack:
         sides = []
         for way in ("ours", *peers):
             for compiled in compiles:
-                sides.append(Side(folder, way, precision, compiled=compiled))
+                sides.append(Side(folder, way, size, precision, compiled=compiled))
                 stack.callback(sides[-1].leave)
                 sides[-1].warm_up()
         looks = {side: [side.turn(steps) for _ in range(LOOKS)] for side in sides}
@@ -261,7 +272,13 @@ def _storage(folder: Path) -> str:
 
 
 def _ours(
-    folder: Path, name: str, ranks: int, precision: str, compiled: bool, end_of_step: Callable[[], None]
+    folder: Path,
+    name: str,
+    batch: int,
+    ranks: int,
+    precision: str,
+    compiled: bool,
+    end_of_step: Callable[[], None],
 ) -> None:
     from ixt_workloads.contract.graph import Task
     from ixt_workloads.contract.steps import (
@@ -283,8 +300,8 @@ def _ours(
     config = TrainConfig(
         stage_type=StageType.PRETRAIN,
         train=Train(
-            max_tokens=BATCH * MOST_STEPS,
-            batch_tokens=BATCH,
+            max_tokens=batch * MOST_STEPS,
+            batch_tokens=batch,
             precision=Precision(precision),
             compile=Compile.ENABLED if compiled else Compile.DISABLED,
             num_proc_per_node=ranks,
@@ -303,9 +320,14 @@ def _ours(
 
 
 def _peer(
-    folder: Path, name: str, ranks: int, precision: str, compiled: bool, end_of_step: Callable[[], None]
+    folder: Path,
+    name: str,
+    batch: int,
+    ranks: int,
+    precision: str,
+    compiled: bool,
+    end_of_step: Callable[[], None],
 ) -> None:
-    import torch
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -335,7 +357,7 @@ def _peer(
     arguments = TrainingArguments(
         output_dir=str(folder / name),
         max_steps=MOST_STEPS,
-        per_device_train_batch_size=BATCH // data.sequence_length // ranks,
+        per_device_train_batch_size=batch // data.sequence_length // ranks,
         learning_rate=3e-4,
         lr_scheduler_type="cosine",
         weight_decay=0.1,
@@ -344,10 +366,10 @@ def _peer(
         optim="adamw_torch_fused",
         bf16=precision == "BF16",
         torch_compile=compiled,
-        use_cpu=True,
+        use_cpu=not GPU,
         ddp_backend="gloo" if ranks > 1 else None,
         ddp_find_unused_parameters=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=GPU,
         logging_strategy="no",
         save_strategy="no",
         report_to=[],

@@ -3,8 +3,11 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -135,3 +138,32 @@ def _train(task: Task, stop_after: int | None = None) -> Result | None:
 def artifact(task: Task) -> Artifact:
     """What a task committed."""
     return Artifact.open(open_store(task.storage), task.key)
+
+
+def losses(found: Artifact) -> list[float]:
+    """Of the curve's points."""
+    return [point["loss"] for point in found.read_json("curve.json")["points"]]
+
+
+def launch(task: Task, folder: Path, **env: str) -> subprocess.Popen[str]:
+    """Start a pod's process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "task.json").write_text(task.model_dump_json())
+    given = {
+        **os.environ, **env, "IXT_TASK": str(folder / "task.json"), "IXT_RESULT": str(folder / "result.json"),
+        "IXT_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "ixt_workloads.steps.train"],
+        env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def until_saved(alive: Callable[[], bool], task: Task, storage: Path) -> None:
+    """Wait until this attempt has a complete checkpoint."""
+    work = storage / "work" / task.key / "uid-1" / str(task.attempt)
+    deadline = time.monotonic() + 120
+    while not list(work.glob("step-*/state.json")):
+        assert alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

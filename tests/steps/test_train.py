@@ -3,12 +3,7 @@
 import copy
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make.models import config, config_folder, model_folder, tokenizer_folder
 from make.prepared import GOOD, LENGTH, prepared, sums
-from make.training import artifact, fork_ranks, scratch, train_here, train_task
+from make.training import (
+    artifact,
+    fork_ranks,
+    launch,
+    losses,
+    scratch,
+    train_here,
+    train_task,
+    until_saved,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads import models
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.steps import (
     Compile,
     ModelSource,
@@ -50,10 +53,6 @@ SCHEDULES = st.builds(
 
 def weights(found: Artifact) -> bytes:
     return found.file("model.safetensors").read_bytes()
-
-
-def losses(found: Artifact) -> list[float]:
-    return [point["loss"] for point in found.read_json("curve.json")["points"]]
 
 
 # --- Schedule and order ---
@@ -103,22 +102,25 @@ class Row:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("layout", list(Layout))
 def test_packed_documents_do_not_see_each_other(layout: Layout, bf16: bool) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda" and layout is Layout.FLAT and not bf16:
+        pytest.skip("FlashAttention takes no float32")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config()).eval()
+    model = AutoModelForCausalLM.from_config(config()).eval().to(device)
     rows = [
         [[5, 6, 7, 8, 9], [10, 11, 12], list(range(20, 50))],
         [[7] * 20, list(range(30, 74))],
     ]
     model.set_attn_implementation("sdpa")
     alone = [
-        model(torch.tensor([segment])).logits[0]
+        model(torch.tensor([segment], device=device)).logits[0]
         for row in rows
         for segment in row
     ]  # fmt: skip
     model.set_attn_implementation(ATTENTION)
-    batch = make_batch([Row(row) for row in rows], layout, torch.device("cpu"))
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        packed = model(**batch.inputs).logits.float().reshape(2, LENGTH, -1)
+    batch = make_batch([Row(row) for row in rows], layout, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        packed = model(**batch.inputs, use_cache=False).logits.float().reshape(2, LENGTH, -1)
     together = [
         packed[number, row.starts[place] : row.starts[place] + len(segment)]
         for number, (row, segments) in enumerate(zip(map(Row, rows), rows, strict=True))
@@ -231,29 +233,6 @@ def test_another_run_does_not_resume_from_this_one(tmp_path: Path) -> None:
     train_here(other)
     assert artifact(other).summary["tokensPerSecond"] > 0
     assert list((tmp_path / "storage" / "work" / other.key / "uid-1").rglob("state.json"))
-
-
-def launch(task: Task, folder: Path) -> subprocess.Popen[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "task.json").write_text(task.model_dump_json())
-    env = {
-        **os.environ, "IXT_TASK": str(folder / "task.json"), "IXT_RESULT": str(folder / "result.json"),
-        "IXT_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, "-m", "ixt_workloads.steps.train"],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def until_saved(alive: Callable[[], bool], task: Task, storage: Path) -> None:
-    """Wait until this attempt has a complete checkpoint."""
-    work = storage / "work" / task.key / "uid-1" / str(task.attempt)
-    deadline = time.monotonic() + 120
-    while not list(work.glob("step-*/state.json")):
-        assert alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.engine

@@ -142,12 +142,13 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention within segments: query [rows, heads, tokens, size] to [rows, tokens, heads, size]."""
+    # Under autocast rotary positions have made float32 of queries and keys.
     if cu_seq_lens_q is not None and query.is_cuda:
         from torch.nn.attention.varlen import varlen_attn
 
         output = varlen_attn(
-            query[0].transpose(0, 1).contiguous(),
-            key[0].transpose(0, 1).contiguous(),
+            query[0].transpose(0, 1).to(value.dtype).contiguous(),
+            key[0].transpose(0, 1).to(value.dtype).contiguous(),
             value[0].transpose(0, 1).contiguous(),
             cu_seq_lens_q,
             cu_seq_lens_q,
@@ -159,7 +160,6 @@ def _attention(
         )
         assert isinstance(output, torch.Tensor)
         return output[None], None
-    # Under autocast rotary positions have made float32 of queries and keys.
     short = PRODUCTS_UP_TO if value.device.type == "cpu" and value.dtype is torch.bfloat16 else 0
     groups = query.shape[1] // key.shape[1]
     if cu_seq_lens_q is not None:
