@@ -65,4 +65,4 @@ def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
     process = launch(task, tmp_path / "0", PYTORCH_ALLOC_CONF="per_process_memory_fraction:0.0005")
     log, _ = process.communicate(timeout=120)
     assert process.returncode == Exit.OUT_OF_MEMORY, log
-    assert "microBatchSequences" in json.loads((tmp_path / "0" / "result.json").read_text())["message"]
+    assert "microBatchSequences" in json.loads((tmp_path / "0" / "result.json").read_text())["hint"]
