@@ -5,7 +5,6 @@ again later each time, with jitter, until a success. Belongs to one event loop.
 """
 
 import asyncio
-import itertools
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
+
+QUIET_SECONDS = 0.25
+"""Without another key that begins to wait, after which those that can wait come again."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error of this program
@@ -27,29 +29,30 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
 
 @dataclass(frozen=True)
 class Later:
-    """What a look answers that left something to do which can wait: look again when nothing more urgent is
-    due, and in any case before what becomes due `seconds` from now."""
+    """What a look answers that left to do what can wait: the key comes again as soon as no other has begun to
+    wait for a moment, `seconds` from now at the latest, and no earlier whatever is added."""
 
     seconds: float
 
 
 class Queue(Generic[K]):
-    """Keys that are due, the earliest first, and timers of those that will be."""
+    """Keys that are due, and timers of those that will be."""
 
     def __init__(self) -> None:
-        self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
-        self._number = itertools.count()
-        """Keeps keys of one moment in order, and them themselves out of the comparison."""
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
+        """In `_ready`, or waiting to be."""
         self._working: set[K] = set()
         self._again: set[K] = set()
         """Added while they were worked on."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._waits_since = 0.0
+        """When the last of the keys that can wait began to."""
 
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
-        return len(self._queued)
+        return self._ready.qsize()
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Have a key looked at in `after` seconds, or earlier if it is due earlier."""
@@ -67,7 +70,7 @@ class Queue(Generic[K]):
         """Look at due keys for ever. `look` answers in how many seconds to look again, if at all, or that it
         is to look again later; it raises Retry when it did not succeed."""
         while True:
-            _, _, key = await self._ready.get()
+            key = await self._ready.get()
             self._queued.discard(key)
             self._working.add(key)
             self._again.discard(key)
@@ -83,22 +86,34 @@ class Queue(Generic[K]):
             finally:
                 self._working.discard(key)
             if isinstance(again, Later):
-                self._due(key, again.seconds)
+                self._wait(key, again.seconds)
             elif again is not None:
                 self.add(key, again)
             # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
             # the Lease, for seconds.
             await asyncio.sleep(0)
 
-    def _due(self, key: K, patience: float = 0.0) -> None:
+    def _due(self, key: K) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            due = asyncio.get_running_loop().time() + patience
-            self._ready.put_nowait((due, next(self._number), key))
+            self._ready.put_nowait(key)
+
+    def _wait(self, key: K, seconds: float) -> None:
+        self._queued.add(key)
+        self._waits_since = asyncio.get_running_loop().time()
+        self._release(key, self._waits_since + seconds)
+
+    def _release(self, key: K, latest: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = min(self._waits_since + QUIET_SECONDS, latest)
+        if loop.time() < due:
+            loop.call_at(due, self._release, key, latest)
+        else:
+            self._ready.put_nowait(key)
 
 
 def backoff(failures: int) -> float:
