@@ -9,6 +9,8 @@ then and once until nothing is written any more. Then both sides rest: what the 
 anybody writes is counted, Leases apart. Trainer runs as it is shipped, and once more with the limit on its
 requests lifted, which its shipped configuration sets at 50 a second. At last pods of resting runs are
 changed, one at a time: the latency runs from sending the change to seeing the run's status tell of it.
+A control plane without operator shows what is left to win: there the clients create, beside the runs, each
+one's first ConfigMap and Job.
 The last line is JSON: figures of each side, ratios to the peer, and whether each target is met.
 """
 
@@ -38,9 +40,19 @@ from cluster.control_plane import ControlPlane, control_plane  # noqa: E402
 from make import runs  # noqa: E402
 from make.operator import connected  # noqa: E402
 
-from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, Client, Object, Resource  # noqa: E402
+from ixt_operator.adapters.kubernetes.client import (  # noqa: E402
+    CONFIG_MAPS,
+    JOBS,
+    PODS,
+    RUNS,
+    Client,
+    Object,
+    Resource,
+)
 from ixt_operator.adapters.local.process import free_port  # noqa: E402
+from ixt_operator.api.run import IXTRun  # noqa: E402
 from ixt_operator.api.status import rfc3339  # noqa: E402
+from ixt_operator.render.preview import preview  # noqa: E402
 
 SPACE = "default"
 LOOK_SECONDS = 0.25
@@ -73,7 +85,8 @@ class Side:
     name: str
     kind: Resource
     crds: Path
-    manifest: Callable[[str], Object]
+    manifests: Callable[[str], list[tuple[Resource, Object]]]
+    """What the clients create for one object."""
     start: Callable[[ControlPlane], Awaitable[list[str]]]
     """Start the controllers and wait until they serve; names of their programs."""
 
@@ -91,10 +104,24 @@ def ixt() -> Side:
         plane.until(lambda: bool(leads.search(plane.log("operator").read_text())), "operator")
         return ["operator"]
 
-    def manifest(name: str) -> Object:
-        return runs.applied(name=name, storage={"uri": "pvc://claim/runs"})
+    return Side("ixt", RUNS, ROOT / "crds", lambda name: [(RUNS, _run(name))], start)
 
-    return Side("ixt", RUNS, ROOT / "crds", manifest, start)
+
+def _run(name: str) -> Object:
+    return runs.applied(name=name, storage={"uri": "pvc://claim/runs"})
+
+
+def floor() -> Side:
+    """No operator: its objects come from the clients, who know what to create and wait for nothing."""
+
+    async def start(plane: ControlPlane) -> list[str]:
+        return []
+
+    def manifests(name: str) -> list[tuple[Resource, Object]]:
+        config, job, *_ = preview(IXTRun.model_validate(_run(name)), runs.RUNTIMES["cpu"])
+        return [(RUNS, _run(name)), (CONFIG_MAPS, config), (JOBS, job)]
+
+    return Side("floor", RUNS, ROOT / "crds", manifests, start)
 
 
 def trainer(folder: Path, name: str, requests_per_second: int) -> Side:
@@ -103,7 +130,10 @@ def trainer(folder: Path, name: str, requests_per_second: int) -> Side:
     async def start(plane: ControlPlane) -> list[str]:
         return await asyncio.to_thread(kubeflow.start, plane, requests_per_second)
 
-    return Side(name, kubeflow.TRAIN_JOBS, kubeflow.crds(folder), kubeflow.train_job, start)
+    def manifests(name: str) -> list[tuple[Resource, Object]]:
+        return [(kubeflow.TRAIN_JOBS, kubeflow.train_job(name))]
+
+    return Side(name, kubeflow.TRAIN_JOBS, kubeflow.crds(folder), manifests, start)
 
 
 async def measured(side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -112,8 +142,9 @@ async def measured(side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
         async with connected(plane.kubeconfig) as client:
             controllers = await side.start(plane)
             found = await burst(side, plane, client, controllers, arguments)
-            found |= await idle(side, plane, controllers, arguments.idle_seconds)
-            if side.kind is RUNS:
+            if controllers:
+                found |= await idle(side, plane, controllers, arguments.idle_seconds)
+            if "operator" in controllers:
                 found |= await latency(side, plane, client, min(CHANGES, arguments.runs))
             return found
 
@@ -122,16 +153,20 @@ async def burst(
     side: Side, plane: ControlPlane, client: Client, controllers: list[str], arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Create everything at once, and wait for the Jobs and then for rest."""
-    names = [f"bench-{number:05}" for number in range(arguments.runs)]
-    waiting, url = iter(names), plane.server + side.kind.path(SPACE)
+    names = (f"bench-{number:05}" for number in range(arguments.runs))
+    bodies = [
+        [(plane.server + kind.path(SPACE), json.dumps(body)) for kind, body in side.manifests(name)]
+        for name in names
+    ]
+    waiting = iter(bodies)
     before, writes = _processor(plane), _writes(plane)
 
     async def create(http: aiohttp.ClientSession) -> None:
-        for name in waiting:
-            body = json.dumps(side.manifest(name))
-            async with http.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
-                if answer.status != 201:
-                    raise SystemExit(f"{side.name}: {name} was refused: {await answer.text()}")
+        for objects in waiting:
+            for url, body in objects:
+                async with http.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
+                    if answer.status != 201:
+                        raise SystemExit(f"{side.name}: {url} refused {body}: {await answer.text()}")
 
     async def create_all() -> None:
         connector = aiohttp.TCPConnector(ssl=plane.credentials(), limit=arguments.clients)
@@ -309,14 +344,14 @@ def compared(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Both sides, one after the other."""
+    """All sides, one after the other."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--idle-seconds", type=float, default=60.0)
-    parser.add_argument("--only", choices=["ixt"], help="leave the peer out")
+    parser.add_argument("--only", choices=["ixt"], help="leave the others out")
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
@@ -326,6 +361,8 @@ def main() -> None:
     found: dict[str, Any] = {"benchmark": "controller", "runs": arguments.runs, "ixt": ours}
     met = {name: ours[name] <= most for name, most in TARGETS.items() if name in ours}
     if not arguments.only:
+        found["floor"] = asyncio.run(measured(floor(), arguments))
+        found["floor"] |= compared(ours, found["floor"])
         with tempfile.TemporaryDirectory() as place:
             for name, limit in (("trainer", SHIPPED), ("trainerUnlimited", UNLIMITED)):
                 found[name] = asyncio.run(measured(trainer(Path(place), name, limit), arguments))

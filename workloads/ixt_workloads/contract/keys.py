@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal as Number
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,14 +38,21 @@ def canonical(model: BaseModel) -> dict[str, Any]:
     Raises TypeError for a field without a mark.
     """
     found: dict[str, Any] = {}
-    for name, field in type(model).model_fields.items():
-        if mark_of(field, name) is Mark.NOT_IN_KEY:
-            continue
+    for name, field, default in _semantic(type(model)):
         value = _plain(getattr(model, name), field)
-        if not field.is_required() and value == _plain(field.get_default(call_default_factory=True), field):
-            continue
-        found[field.alias or name] = value
+        if field.is_required() or value != default:
+            found[field.alias or name] = value
     return found
+
+
+@cache
+def _semantic(kind: type[BaseModel]) -> tuple[tuple[str, FieldInfo, Any], ...]:
+    """Fields that keys tell of, with their defaults as plain JSON values."""
+    return tuple(
+        (name, field, _plain(field.get_default(call_default_factory=True), field))
+        for name, field in kind.model_fields.items()
+        if mark_of(field, name) is Mark.IN_KEY
+    )
 
 
 def mark_of(field: FieldInfo, name: str) -> Mark:
