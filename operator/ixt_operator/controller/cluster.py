@@ -118,7 +118,7 @@ class Runs:
             await self._write(manifest, previous, status, {})
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
-        moves, _ = await look(platform, run, runtime, previous, now)
+        moves, observed = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
             newer = await self._newer(manifest)
             if newer is None:
@@ -126,7 +126,8 @@ class Runs:
             if _said_of(newer) != _said_of(manifest):
                 return 0.0
             manifest = newer
-            moves = plan(run, runtime, await platform.observe(live=True), previous, now)
+            observed = await platform.observe(live=True)
+            moves = plan(run, runtime, observed, previous, now)
         status, refused = moves.status, None
         try:
             await carry_out(platform, moves)
@@ -134,7 +135,7 @@ class Runs:
             made = (await platform.observe()).children
             unmade = [child for child in moves.create if child.name not in made]
             status, refused = held_up(status, previous, unmade, str(error)), error
-        if previous is None and moves.create and refused is None:
+        if moves.create and not (observed.children or previous or refused):
             return Later(STATUS_SECONDS)
         await self._write(manifest, previous, status, moves.failures)
         if refused:
