@@ -8,9 +8,9 @@ to the last object's first Job, and with it the processor time of control plane 
 then and once until nothing is written any more. Then both sides rest: what the controllers use and what
 anybody writes is counted, Leases apart. Trainer runs as it is shipped, and once more with the limit on its
 requests lifted, which its shipped configuration sets at 50 a second. At last pods of resting runs are
-changed, one at a time: the latency runs from sending the change to seeing the run's status tell of it.
-A control plane without operator shows what is left to win: there the clients create, beside the runs, each
-one's first ConfigMap and Job.
+changed, one at a time: the latency runs from sending the change to seeing the run's status tell of it; and
+the leader is killed, to see how long nobody leads. A control plane without operator shows what is left to
+win: there the clients create, beside the runs, each one's first ConfigMap and Job.
 The last line is JSON: figures of each side, ratios to the peer, and whether each target is met.
 """
 
@@ -23,8 +23,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,17 @@ from cluster import binaries  # noqa: E402
 from cluster.control_plane import ControlPlane, control_plane  # noqa: E402
 from make import runs  # noqa: E402
 from make.operator import connected  # noqa: E402
+from readings import (  # noqa: E402
+    SPACE,
+    count,
+    difference,
+    in_words,
+    memory_mb,
+    processor_seconds,
+    until_rest,
+    watch,
+    writes_of,
+)
 
 from ixt_operator.adapters.kubernetes.client import (  # noqa: E402
     CONFIG_MAPS,
@@ -54,11 +65,8 @@ from ixt_operator.api.run import IXTRun  # noqa: E402
 from ixt_operator.api.status import rfc3339  # noqa: E402
 from ixt_operator.render.preview import preview  # noqa: E402
 
-SPACE = "default"
 LOOK_SECONDS = 0.25
 """Between two counts of Jobs."""
-QUIET_SECONDS = 6.0
-"""Without a write for this long, a control plane rests."""
 PATIENCE_SECONDS = 600.0
 CHANGES = 200
 """Of pods, for the latency."""
@@ -70,6 +78,7 @@ TARGETS = {
     "rssMB": 150.0,
     "idleCoreShare": 0.01,
     "idleWrites": 0.0,
+    "takeoverSeconds": 20.0,
 }
 """None may be exceeded."""
 SPEED_UP = 4.0
@@ -96,15 +105,25 @@ def ixt() -> Side:
 
     async def start(plane: ControlPlane) -> list[str]:
         plane.kubectl().apply(runs.RUNTIMES["cpu"].model_dump(mode="json", by_alias=True, exclude_none=True))
-        port = free_port()
-        environment = ["env", f"KUBECONFIG={plane.kubeconfig}"]
-        module = [sys.executable, "-m", "ixt_operator.controller.app"]
-        plane.run("operator", [*environment, *module, f"--lease-namespace={SPACE}", f"--port={port}"])
-        leads = re.compile(r"\bleads$", re.MULTILINE)
-        plane.until(lambda: bool(leads.search(plane.log("operator").read_text())), "operator")
+        _replica(plane, "operator")
+        _until_leads(plane, "operator")
         return ["operator"]
 
     return Side("ixt", RUNS, ROOT / "crds", lambda name: [(RUNS, _run(name))], start)
+
+
+def _replica(plane: ControlPlane, name: str) -> str:
+    """Start the operator; where it answers probes."""
+    port = free_port()
+    module = [sys.executable, "-m", "ixt_operator.controller.app"]
+    options = [f"--lease-namespace={SPACE}", f"--port={port}"]
+    plane.run(name, ["env", f"KUBECONFIG={plane.kubeconfig}", *module, *options])
+    return f"http://127.0.0.1:{port}/healthz"
+
+
+def _until_leads(plane: ControlPlane, name: str) -> None:
+    leads = re.compile(r"\bleads$", re.MULTILINE)
+    plane.until(lambda: bool(leads.search(plane.log(name).read_text())), f"leader {name}")
 
 
 def _run(name: str) -> Object:
@@ -146,6 +165,7 @@ async def measured(side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
                 found |= await idle(side, plane, controllers, arguments.idle_seconds)
             if "operator" in controllers:
                 found |= await latency(side, plane, client, min(CHANGES, arguments.runs))
+                found |= await takeover(side, plane)
             return found
 
 
@@ -159,7 +179,7 @@ async def burst(
         for name in names
     ]
     waiting = iter(bodies)
-    before, writes = _processor(plane), _writes(plane)
+    before, writes = processor_seconds(plane), writes_of(plane)
 
     async def create(http: aiohttp.ClientSession) -> None:
         for objects in waiting:
@@ -175,7 +195,7 @@ async def burst(
 
     begun = time.monotonic()
     creating = asyncio.create_task(create_all())
-    while await _count(client, JOBS) < arguments.runs:
+    while await count(client, JOBS) < arguments.runs:
         if creating.done():
             creating.result()
         plane.check()
@@ -183,15 +203,15 @@ async def burst(
             raise SystemExit(f"{side.name}: not every object has a Job after {PATIENCE_SECONDS:.0f} s")
         await asyncio.sleep(LOOK_SECONDS)
     seconds = time.monotonic() - begun
-    used = _difference(_processor(plane), before)
+    used = difference(processor_seconds(plane), before)
     await creating
-    print(f"{side.name}: {arguments.runs} first Jobs after {seconds:.1f} s, {_said(used)}", flush=True)
-    settled = await _rest(plane, before)
+    print(f"{side.name}: {arguments.runs} first Jobs after {seconds:.1f} s, {in_words(used)}", flush=True)
+    settled = await until_rest(plane, before)
     written = {
-        what: number for what, number in (_writes(plane) - writes).items() if what.split()[1] != "leases"
+        what: number for what, number in (writes_of(plane) - writes).items() if what.split()[1] != "leases"
     }
-    memory = {name: round(_memory(plane.pid(name)), 1) for name in controllers}
-    print(f"{side.name}: at rest after {_said(settled)}, holding {memory} MB", flush=True)
+    memory = {name: round(memory_mb(plane.pid(name)), 1) for name in controllers}
+    print(f"{side.name}: at rest after {in_words(settled)}, holding {memory} MB", flush=True)
     print(f"{side.name}: writes {written}", flush=True)
     return {
         "secondsToLastJob": round(seconds, 2),
@@ -206,12 +226,12 @@ async def burst(
 
 async def idle(side: Side, plane: ControlPlane, controllers: list[str], seconds: float) -> dict[str, Any]:
     """What the controllers use, and what anybody writes, while nothing happens."""
-    before, writes = _processor(plane), _writes(plane)
+    before, writes = processor_seconds(plane), writes_of(plane)
     begun = time.monotonic()
     await asyncio.sleep(seconds)
-    used = _difference(_processor(plane), before)
+    used = difference(processor_seconds(plane), before)
     share = sum(used[name] for name in controllers) / (time.monotonic() - begun)
-    written = _writes(plane) - writes
+    written = writes_of(plane) - writes
     others = {what: number for what, number in written.items() if what.split()[1] != "leases"}
     leases = written.total() - sum(others.values())
     print(
@@ -241,7 +261,7 @@ async def latency(side: Side, plane: ControlPlane, client: Client, changes: int)
             seen[name].set()
 
     took = []
-    watching = asyncio.create_task(_watch(plane, RUNS, saw))
+    watching = asyncio.create_task(watch(plane, RUNS, saw))
     try:
         for pod in pods:
             path = PODS.path(SPACE, pod["metadata"]["name"], "status")
@@ -261,77 +281,22 @@ async def latency(side: Side, plane: ControlPlane, client: Client, changes: int)
     return {"changes": len(took), **found}
 
 
-async def _count(client: Client, resource: Resource) -> int:
-    """How many there are, without reading them."""
-    page = await client.request("GET", resource.path(SPACE), query={"limit": "1"})
-    return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
-
-
-async def _rest(plane: ControlPlane, before: dict[str, float]) -> dict[str, float]:
-    """Wait until nothing but Leases is written; the processor time until then."""
-
-    def others() -> int:
-        return sum(number for what, number in _writes(plane).items() if what.split()[1] != "leases")
-
-    written, since, used = others(), time.monotonic(), _processor(plane)
-    while time.monotonic() < since + QUIET_SECONDS:
-        await asyncio.sleep(2)  # each count costs the API server a few hundredths of a second
-        if (now := others()) != written:
-            written, since, used = now, time.monotonic(), _processor(plane)
-    return _difference(used, before)
-
-
-async def _watch(plane: ControlPlane, resource: Resource, saw: Callable[[Object], None]) -> None:
-    """Every object of a kind, as it is and whenever it changes."""
-    timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=2**20) as http:
-        url = f"{plane.server}{resource.path(SPACE)}?watch=true"
-        async with http.get(url, ssl=plane.credentials()) as answer:
-            async for line in answer.content:
-                saw(json.loads(line)["object"])
-
-
-_WRITE = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-
-def _writes(plane: ControlPlane) -> Counter[str]:
-    """Writes that the API server has answered, by verb and resource."""
-    found = Counter[str]()
-    for labels, number in _WRITE.findall(plane.get("/metrics").decode()):
-        said = dict(_LABEL.findall(labels))
-        if said["verb"] in ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"):
-            what = "/".join(part for part in (said["resource"], said["subresource"]) if part)
-            # Reviews of access are questions.
-            if not what.endswith("reviews"):
-                found[f"{said['verb']} {what}"] += int(float(number))
-    return found
-
-
-def _processor(plane: ControlPlane) -> dict[str, float]:
-    """Seconds of processor time that each program has used."""
-    tick = os.sysconf("SC_CLK_TCK")
-    found = {}
-    for name in plane.programs():
-        # proc(5): after the name in parentheses, utime and stime are the 12th and 13th.
-        fields = Path(f"/proc/{plane.pid(name)}/stat").read_text().rpartition(")")[2].split()
-        found[name] = (int(fields[11]) + int(fields[12])) / tick
-    return found
-
-
-def _memory(pid: int) -> float:
-    """Resident memory in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _difference(now: dict[str, float], before: dict[str, float]) -> dict[str, float]:
-    return {name: round(seconds - before.get(name, 0.0), 2) for name, seconds in now.items()}
-
-
-def _said(used: dict[str, float]) -> str:
-    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in used.items())
-    return f"{sum(used.values()):.1f} s of processor time ({parts})"
+async def takeover(side: Side, plane: ControlPlane) -> dict[str, Any]:
+    """Kill the leader without a word, and see the other replica lead."""
+    address = _replica(plane, "successor")
+    async with aiohttp.ClientSession() as http, asyncio.timeout(60):
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                async with http.get(address) as answer:
+                    if answer.status == 200:
+                        break
+            await asyncio.sleep(0.1)
+    plane.stop("operator")
+    begun = time.monotonic()
+    _until_leads(plane, "successor")
+    seconds = round(time.monotonic() - begun, 2)
+    print(f"{side.name}: another replica leads {seconds} s after the leader was killed", flush=True)
+    return {"takeoverSeconds": seconds}
 
 
 def compared(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
