@@ -6,9 +6,10 @@
 Ours is the loop of the Train step, two gloo ranks of one thread as the quickstart has it, on packed sequences
 that Prepare's own writer wrote, with document masks. The peer reads the same sequences, plainly causal, as
 tensors in memory, and is the fastest of what a user would try on two cores: two ranks of one thread under
-DistributedDataParallel or one process of two threads, compiled or not. Ours is compiled if that is faster.
-Where there is a GPU, ours and the peer are a process each that share it: have it all, and compile both or
-neither, for more than two would not fit.
+DistributedDataParallel or one process of two threads ("alone"), compiled or not. Ours is compiled if that is
+faster.
+Where there is a GPU, ours and the peer are a process each and share it: nothing else may use it, and both are
+compiled or neither, for four would not fit.
 All of them are started, warm up (compilation falls into that) and take a few turns each, after which the
 slower ones leave. Then ours and the peer alternate: one rests while the other does `--steps` optimizer steps,
 so that what else the machine does hits both alike. Neither start-up nor checkpoints nor export are timed.
@@ -69,7 +70,7 @@ SIZES = {
     "20M": Size(vocabulary=8192, width=384, layers=10, heads=6, length=512, batch=4096, steps=1),
     "160M": Size(vocabulary=32_768, width=768, layers=12, heads=12, length=2048, batch=32_768, steps=8),
 }
-RANKS_OF = {"ours": RANKS, "ddp": RANKS, "threads": 1}
+RANKS_OF = {"ours": RANKS, "ddp": RANKS, "alone": 1}
 """Processes of ours, and of the two ways in which the peer may use the cores."""
 
 
@@ -83,6 +84,9 @@ class Side:
         number = RANKS_OF[way]
         port = free_port()
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(RANKS // number)}
+        if GPU:
+            # Of several, Trainer would use all.
+            env["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         if number > 1:
             env |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
             env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -139,6 +143,8 @@ def turns() -> Callable[[], None]:
         nonlocal left, clock, processor
         left -= 1
         if left == 0:
+            if GPU:
+                torch.cuda.synchronize()
             print(f"{SAID}{time.perf_counter() - clock} {time.process_time() - processor}", flush=True)
             left = int(sys.stdin.readline() or os._exit(0))
             clock, processor = time.perf_counter(), time.process_time()
@@ -154,11 +160,13 @@ def main() -> None:
     parser.add_argument("--size", default="1M,20M")
     parser.add_argument("--precision", default="FP32,BF16")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=0, help="of a turn; by default 8 at 1M, 1 at 20M")
-    parser.add_argument("--peer", choices=["best", "ddp", "threads"], default="best")
+    parser.add_argument("--steps", type=int, default=0, help="of a turn; by default 8, at 20M 1")
+    parser.add_argument("--peer", choices=["best", "ddp", "alone"], default="best")
     parser.add_argument("--compile", choices=["best", "never", "always"], default="best")
     parser.add_argument("--rank-of", nargs=6, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if GPU and not arguments.rank_of and (arguments.compile == "best" or arguments.peer == "ddp"):
+        parser.error("on a GPU say --compile never or always, and no --peer ddp")
     if arguments.rank_of:
         way, folder, size, precision, compiled, name = arguments.rank_of
         train = _ours if way == "ours" else _peer
@@ -177,9 +185,9 @@ def main() -> None:
 def _case(folder: Path, size: str, precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
     steps = arguments.steps or SIZES[size].steps
     compiles = {"best": (False, True), "never": (False,), "always": (True,)}[arguments.compile]
-    peers = ("ddp", "threads") if arguments.peer == "best" else (arguments.peer,)
+    peers = ("ddp", "alone") if arguments.peer == "best" else (arguments.peer,)
     if RANKS == 1:
-        peers = ("threads",)
+        peers = ("alone",)
     with contextlib.ExitStack() as stack:
         sides = []
         for way in ("ours", *peers):

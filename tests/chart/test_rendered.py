@@ -442,9 +442,10 @@ def test_the_notes_teach_the_next_step() -> None:
     assert "networkPolicies.runNamespaces" in notes(POLICIES)
     assert "networkPolicies.runNamespaces" not in notes(POLICIES, TWO)
     assert "crds.install is false" in notes("crds.install=false")
-    assert "sed" not in notes()
+    assert "-f examples/quickstart/data.yaml" in notes()
     theirs = notes("runtimes.cpu.image.repository=registry.example.com/cpu", "runtimes.cpu.image.tag=v1")
     data = (CHART.parents[1] / "examples/quickstart/data.yaml").read_text()
     (ours,) = re.findall("image: (.+)", data)
+    assert "-f examples/quickstart/data.yaml" not in theirs
     assert f"sed 's|{ours}|registry.example.com/cpu:v1|'" in theirs
     assert (CHART.parents[1] / "examples/quickstart/run.yaml").exists()

@@ -1,12 +1,13 @@
 """The queue of runs: de-duplicated, serial per key, patient with failures."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from ixt_operator.controller import queue as module
-from ixt_operator.controller.queue import LONGEST_BACKOFF_SECONDS, Later, Queue, Retry, backoff
+from ixt_operator.controller.queue import LONGEST_BACKOFF_SECONDS, QUIET_SECONDS, Later, Queue, Retry, backoff
 
 Look = Callable[[str], Awaitable[float | Later | None]]
 
@@ -77,38 +78,60 @@ async def test_looks_that_wait_for_nothing_let_others_run_between_them() -> None
     assert longest <= 4
 
 
-async def test_what_can_wait_comes_when_nothing_more_does() -> None:
-    queue, looks = Queue[str](), list[str]()
+class Clock:
+    """The loop's time, which stands still but for what a test lets pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now = 0.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self._now)
+
+    async def passes(self, seconds: float) -> None:
+        """Let happen what is due, then time pass, and happen what is due by then."""
+        for pause in (seconds, 0.0):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self._now += pause
+
+
+@asynccontextmanager
+async def first_give_way(queue: Queue[str], seconds: float) -> AsyncIterator[list[str]]:
+    """Looks, as they are made; the first one at each key gives way."""
+    looks: list[str] = []
 
     async def look(key: str) -> Later | None:
         looks.append(key)
-        if looks.count(key) > 1:
-            return None
-        if key != "d":
-            asyncio.get_running_loop().call_later(0.1, queue.add, chr(ord(key) + 1))
-        # What is added meanwhile is looked at with the rest.
+        return Later(seconds) if looks.count(key) == 1 else None
+
+    worker = asyncio.create_task(queue.work(look))
+    yield looks
+    worker.cancel()
+
+
+async def test_what_gives_way_comes_when_no_other_has_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, queue = Clock(monkeypatch), Queue[str]()
+    async with first_give_way(queue, 60) as looks:
+        for key in "abc":
+            queue.add(key)
+            await clock.passes(0.9 * QUIET_SECONDS)
+        assert looks == ["a", "b", "c"]
         queue.add("a")
-        return Later(3600)
+        queue.add("b", 0.01)
+        await clock.passes(0.05 * QUIET_SECONDS)
+        assert looks == ["a", "b", "c"]
+        assert len(queue) == 0
+        await clock.passes(0.06 * QUIET_SECONDS)
+        assert looks == ["a", "b", "c", "a", "b", "c"]
+        await clock.passes(60)
+    assert looks == ["a", "b", "c", "a", "b", "c"]
 
-    queue.add("a")
-    await until_idle(queue, look, lambda: len(looks) == 8, workers=1)
-    assert looks[:4] == list("abcd")
-    assert sorted(looks[4:]) == list("abcd")
 
-
-async def test_what_can_wait_waits_no_longer_than_it_can() -> None:
-    queue, looks = Queue[str](), list[str]()
-
-    async def look(key: str) -> Later | None:
-        looks.append(key)
-        if key == "old" and looks.count(key) > 1:
-            return None
-        queue.add("new", 0.01)
-        return Later(0.1 if key == "old" else 0.01)
-
-    queue.add("old")
-    await until_idle(queue, look, lambda: looks.count("old") == 2, workers=1)
-    assert "new" in looks
+async def test_what_gives_way_does_so_for_its_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, queue = Clock(monkeypatch), Queue[str]()
+    async with first_give_way(queue, 4 * QUIET_SECONDS) as looks:
+        for number in range(9):
+            queue.add(str(number))
+            await clock.passes(QUIET_SECONDS / 2)
+    assert looks == ["0", "1", "2", "3", "4", "5", "6", "7", "0", "8", "1"]
 
 
 async def test_it_comes_again_when_it_asks_to() -> None:

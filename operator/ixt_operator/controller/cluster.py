@@ -42,8 +42,8 @@ CONFIG_MAP_SECONDS = 5.0
 """ConfigMaps are not watched: one that a run waits for is asked for this often."""
 
 STATUS_SECONDS = 10.0
-"""A run that has just been given its first children tells so after this time at the latest: when many are
-created at once, all of them start first."""
+"""For so long a run's first status gives way to the first children of other runs: when many are created at
+once, most of them start before any says so."""
 
 
 class Key(NamedTuple):
@@ -70,6 +70,8 @@ class Runs:
         self._client = client
         self._cache = cache
         self._progress = progress
+        self._first: dict[Key, tuple[str, RunStatus]] = {}
+        """Uids and statuses of runs that have begun and do not say so yet."""
 
     async def look(self, key: Key) -> float | Later | None:
         """Look at a run and do what comes next; answers when to look again.
@@ -78,6 +80,7 @@ class Runs:
         """
         manifest = self._cache.get(RUNS, *key)
         if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+            self._first.pop(key, None)
             return None
         started = time.monotonic()
         outcome = "error"
@@ -107,7 +110,7 @@ class Runs:
             metrics.reconcile_seconds.observe(time.monotonic() - started)
 
     async def _look(self, manifest: Object) -> float | Later | None:
-        previous, now = previous_status(manifest), time.time()
+        previous, now = self._previous(manifest), time.time()
         try:
             run = _run(manifest)
             runtime = self._runtime(run)
@@ -115,10 +118,10 @@ class Runs:
         except NotAccepted as found:
             generation = manifest["metadata"].get("generation", 0)
             status = unaccepted(previous, found.reason, str(found), generation, now)
-            await self._write(manifest, previous, status, {})
+            await self._write(manifest, status, {})
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
-        moves, observed = await look(platform, run, runtime, previous, now)
+        moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
             newer = await self._newer(manifest)
             if newer is None:
@@ -126,8 +129,7 @@ class Runs:
             if _said_of(newer) != _said_of(manifest):
                 return 0.0
             manifest = newer
-            observed = await platform.observe(live=True)
-            moves = plan(run, runtime, observed, previous, now)
+            moves = plan(run, runtime, await platform.observe(live=True), previous, now)
         status, refused = moves.status, None
         try:
             await carry_out(platform, moves)
@@ -135,14 +137,20 @@ class Runs:
             made = (await platform.observe()).children
             unmade = [child for child in moves.create if child.name not in made]
             status, refused = held_up(status, previous, unmade, str(error)), error
-        if moves.create and not (observed.children or previous or refused):
+        if moves.create and not previous and not refused:
+            self._first[_key(manifest)] = manifest["metadata"]["uid"], status
             return Later(STATUS_SECONDS)
-        await self._write(manifest, previous, status, moves.failures)
+        await self._write(manifest, status, moves.failures)
         if refused:
             raise Retry(str(refused))
         expires = await self._expire(run, status, now) if moves.finished else None
         due = (moves.requeue_after, platform.again(), expires)
         return min((seconds for seconds in due if seconds is not None), default=None)
+
+    def _previous(self, manifest: Object) -> RunStatus | None:
+        """What the last look found: the status as it was written, or a first one that is not written yet."""
+        uid, first = self._first.get(_key(manifest), ("", None))
+        return previous_status(manifest) or (first if uid == manifest["metadata"]["uid"] else None)
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name
@@ -184,24 +192,20 @@ class Runs:
         spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
         return run.model_copy(update={"spec": spec})
 
-    async def _write(
-        self,
-        manifest: Object,
-        previous: RunStatus | None,
-        status: RunStatus,
-        failures: Mapping[str, Cause],
-    ) -> None:
+    async def _write(self, manifest: Object, status: RunStatus, failures: Mapping[str, Cause]) -> None:
         """Write the status if it says something new, then the events that tell of it."""
-        if status == previous:
+        written = previous_status(manifest)
+        if status == written:
             return
         # A write of the status leaves the rest of the object as it is: the spec need not travel.
         value = status.model_dump(mode="json", exclude_none=True)
-        written = await self._client.replace(
+        replaced = await self._client.replace(
             {**{name: manifest[name] for name in ("apiVersion", "kind", "metadata")}, "status": value},
             "status",
         )
-        self._cache.put(RUNS, written)
-        for event in events(previous, status, failures):
+        self._cache.put(RUNS, replaced)
+        self._first.pop(_key(manifest), None)
+        for event in events(written, status, failures):
             await self._post(manifest, event)
 
     async def _post(self, manifest: Object, event: Event) -> None:
@@ -258,6 +262,10 @@ class Runs:
         if "deletionTimestamp" in found["metadata"]:
             return None
         return self._cache.get(RUNS, metadata["namespace"], metadata["name"])
+
+
+def _key(manifest: Object) -> Key:
+    return Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
 
 
 def _said_of(manifest: Object) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
 """The queue of runs to look at: each at most once in it, each looked at by one worker at a time.
 
 As client-go's workqueue: a key that is added while it is worked on comes again afterwards; a failure comes
-again later each time, with jitter, until a success. Belongs to one event loop.
+again later each time, with jitter, until a success. Beyond it, what a look left undone may give way to the
+looks at other keys. Belongs to one event loop.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
 
 QUIET_SECONDS = 0.25
-"""Without another key that begins to wait, after which those that can wait come again."""
+"""Keys that give way come again when none has begun to for so long."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error of this program
@@ -29,8 +30,8 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
 
 @dataclass(frozen=True)
 class Later:
-    """What a look answers that left to do what can wait: the key comes again as soon as no other has begun to
-    wait for a moment, `seconds` from now at the latest, and no earlier whatever is added."""
+    """A look's answer when what it left undone can give way to others: to look again when no other has
+    answered so for a moment, in `seconds` at the latest. Whatever is added meanwhile is looked at then."""
 
     seconds: float
 
@@ -41,14 +42,14 @@ class Queue(Generic[K]):
     def __init__(self) -> None:
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
-        """In `_ready`, or waiting to be."""
         self._working: set[K] = set()
         self._again: set[K] = set()
         """Added while they were worked on."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
-        self._waits_since = 0.0
-        """When the last of the keys that can wait began to."""
+        self._giving_way: dict[K, float] = {}
+        """Until when at the latest; in the order in which they began to."""
+        self._quiet_at = 0.0
 
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
@@ -86,7 +87,7 @@ class Queue(Generic[K]):
             finally:
                 self._working.discard(key)
             if isinstance(again, Later):
-                self._wait(key, again.seconds)
+                self._give_way(key, again.seconds)
             elif again is not None:
                 self.add(key, again)
             # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
@@ -98,22 +99,26 @@ class Queue(Generic[K]):
             timer.cancel()
         if key in self._working:
             self._again.add(key)
-        elif key not in self._queued:
+        elif key not in self._queued and key not in self._giving_way:
             self._queued.add(key)
             self._ready.put_nowait(key)
 
-    def _wait(self, key: K, seconds: float) -> None:
-        self._queued.add(key)
-        self._waits_since = asyncio.get_running_loop().time()
-        self._release(key, self._waits_since + seconds)
+    def _give_way(self, key: K, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._quiet_at = now + QUIET_SECONDS
+        self._giving_way[key] = now + seconds
+        if len(self._giving_way) == 1:
+            self._take_back()
 
-    def _release(self, key: K, latest: float) -> None:
+    def _take_back(self) -> None:
         loop = asyncio.get_running_loop()
-        due = min(self._waits_since + QUIET_SECONDS, latest)
-        if loop.time() < due:
-            loop.call_at(due, self._release, key, latest)
-        else:
-            self._ready.put_nowait(key)
+        quiet = loop.time() >= self._quiet_at
+        for key, latest in [*self._giving_way.items()]:
+            if quiet or loop.time() >= latest:
+                del self._giving_way[key]
+                self._due(key)
+        if self._giving_way:
+            loop.call_at(min(self._quiet_at, *self._giving_way.values()), self._take_back)
 
 
 def backoff(failures: int) -> float:

@@ -102,12 +102,12 @@ class Field:
     async def until(
         self, name: str, holds: Callable[[Object], bool], seconds: float = PATIENCE_SECONDS
     ) -> Object:
-        """A run's status once something holds of it."""
+        """A run's status once there is one and something holds of it."""
 
         async def status() -> Object:
             return dict((await self.run(name)).get("status", {}))
 
-        return dict(await eventually(status, holds, seconds))
+        return dict(await eventually(status, lambda found: bool(found) and holds(found), seconds))
 
     async def running(self, name: str, node: str, attempt: int = 0) -> Object:
         """The first pod of an attempt of a run's node, once it runs."""
