@@ -71,7 +71,7 @@ async def test_an_edit_of_what_is_in_a_key_makes_anew_what_it_concerns(
     async with field.operator():
         name = field.apply(stages=[runs.stage()])
         await field.running(name, STEPS[at])
-        before = keys((await field.run(name))["status"])
+        before = keys(await field.until(name, lambda _: True))
         field.edit(name, **REKEYING[edit])
         field.go_on()
         status = await field.until(name, complete(2))
