@@ -15,7 +15,7 @@ from cluster.control_plane import ControlPlane
 from ixt_operator.adapters.kubernetes.client import Client, Object, Resource
 
 SPACE = "default"
-QUIET_SECONDS = 6.0
+REST_SECONDS = 6.0
 """Without a write for this long, a control plane rests."""
 
 
@@ -26,13 +26,13 @@ async def count(client: Client, resource: Resource) -> int:
 
 
 async def until_rest(plane: ControlPlane, before: dict[str, float]) -> dict[str, float]:
-    """Wait until nothing but Leases is written; the processor time until then."""
+    """Wait until nothing but Leases is written; seconds of processor time until then, by program."""
 
     def others() -> int:
         return sum(number for what, number in writes_of(plane).items() if what.split()[1] != "leases")
 
     written, since, used = others(), time.monotonic(), processor_seconds(plane)
-    while time.monotonic() < since + QUIET_SECONDS:
+    while time.monotonic() < since + REST_SECONDS:
         await asyncio.sleep(2)  # each count costs the API server a few hundredths of a second
         if (now := others()) != written:
             written, since, used = now, time.monotonic(), processor_seconds(plane)
@@ -84,9 +84,11 @@ def memory_mb(pid: int) -> float:
 
 
 def difference(now: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """What was used since."""
     return {name: round(seconds - before.get(name, 0.0), 2) for name, seconds in now.items()}
 
 
 def in_words(used: dict[str, float]) -> str:
+    """Seconds of processor time, for people."""
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in used.items())
     return f"{sum(used.values()):.1f} s of processor time ({parts})"

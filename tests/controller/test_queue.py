@@ -7,7 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ixt_operator.controller import queue as module
-from ixt_operator.controller.queue import LONGEST_BACKOFF_SECONDS, QUIET_SECONDS, Later, Queue, Retry, backoff
+from ixt_operator.controller.queue import (
+    LATEST_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
+    QUIET_SECONDS,
+    Later,
+    Queue,
+    Retry,
+    backoff,
+)
 
 Look = Callable[[str], Awaitable[float | Later | None]]
 
@@ -94,22 +102,27 @@ class Clock:
 
 
 @asynccontextmanager
-async def first_give_way(queue: Queue[str], seconds: float) -> AsyncIterator[list[str]]:
-    """Looks, as they are made; the first one at each key gives way."""
+async def first_give_way(queue: Queue[str]) -> AsyncIterator[list[str]]:
+    """Looks, as they are made; the first one at each key gives way, though it is added meanwhile."""
     looks: list[str] = []
 
     async def look(key: str) -> Later | None:
         looks.append(key)
-        return Later(seconds) if looks.count(key) == 1 else None
+        if looks.count(key) > 1:
+            return None
+        queue.add(key)
+        return Later()
 
     worker = asyncio.create_task(queue.work(look))
-    yield looks
-    worker.cancel()
+    try:
+        yield looks
+    finally:
+        worker.cancel()
 
 
 async def test_what_gives_way_comes_when_no_other_has_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, queue = Clock(monkeypatch), Queue[str]()
-    async with first_give_way(queue, 60) as looks:
+    async with first_give_way(queue) as looks:
         for key in "abc":
             queue.add(key)
             await clock.passes(0.9 * QUIET_SECONDS)
@@ -121,17 +134,23 @@ async def test_what_gives_way_comes_when_no_other_has_for_a_moment(monkeypatch: 
         assert len(queue) == 0
         await clock.passes(0.06 * QUIET_SECONDS)
         assert looks == ["a", "b", "c", "a", "b", "c"]
-        await clock.passes(60)
+        await clock.passes(LATEST_SECONDS)
     assert looks == ["a", "b", "c", "a", "b", "c"]
 
 
 async def test_what_gives_way_does_so_for_its_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATEST_SECONDS", 3.7 * QUIET_SECONDS)
     clock, queue = Clock(monkeypatch), Queue[str]()
-    async with first_give_way(queue, 4 * QUIET_SECONDS) as looks:
-        for number in range(9):
+    async with first_give_way(queue) as looks:
+        for number in range(4):
             queue.add(str(number))
-            await clock.passes(QUIET_SECONDS / 2)
-    assert looks == ["0", "1", "2", "3", "4", "5", "6", "7", "0", "8", "1"]
+            await clock.passes(0.9 * QUIET_SECONDS)
+        assert looks == ["0", "1", "2", "3"]
+        await clock.passes(0.08 * QUIET_SECONDS)
+        assert looks == ["0", "1", "2", "3"]
+        queue.add("4")
+        await clock.passes(0.03 * QUIET_SECONDS)
+    assert looks == ["0", "1", "2", "3", "4", "0"]
 
 
 async def test_it_comes_again_when_it_asks_to() -> None:

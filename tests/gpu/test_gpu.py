@@ -1,6 +1,7 @@
 """Training on a GPU: the same results as without one, by the ways that only a GPU takes."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from ixt_workloads.contract.steps import Compile, Parallelism, Precision
 
 
 @pytest.fixture(autouse=True)
-def gpu() -> None:
-    """These tests are asked for by name."""
+def a_gpu() -> None:
+    """No skip: whoever asks for these tests wants to know that there is none."""
     assert torch.cuda.is_available(), "there is no GPU, or its driver is older than torch's CUDA"
 
 
@@ -57,13 +58,15 @@ def test_stopped_on_a_gpu_it_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     log, _ = process.communicate(timeout=60)
     assert process.returncode == Exit.INTERRUPTED, log
+    (stopped,) = re.findall(r"stopped after step (\d+) of 4000", log)
     second = first.model_copy(update={"attempt": 1})
     assert "resumed from work/" in launched(second, tmp_path / "1")
-    found = artifact(second)
-    points = found.read_json("curve.json")["points"]
+    points = artifact(second).read_json("curve.json")["points"]
+    before = [point["loss"] for point in points if point["step"] <= int(stopped)]
+    after = [point["loss"] for point in points if point["step"] > int(stopped)]
+    # Not bit for bit: FlashAttention adds gradients up in no fixed order. New weights would say log(99).
+    assert after[0] == pytest.approx(before[-1], rel=0.25)
     assert points[-1]["step"] == 4000
-    assert found.summary["tokens"] == points[-1]["tokens"]
-    assert points[-1]["loss"] < 0.8 * points[0]["loss"]
 
 
 def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:

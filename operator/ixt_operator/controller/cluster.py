@@ -41,10 +41,6 @@ log = logging.getLogger("ixt.run")
 CONFIG_MAP_SECONDS = 5.0
 """ConfigMaps are not watched: one that a run waits for is asked for this often."""
 
-STATUS_SECONDS = 10.0
-"""For so long a run's first status gives way to the first children of other runs: when many are created at
-once, most of them start before any says so."""
-
 
 class Key(NamedTuple):
     """A run."""
@@ -124,9 +120,7 @@ class Runs:
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
             newer = await self._newer(manifest)
-            if newer is None:
-                return None
-            if _said_of(newer) != _said_of(manifest):
+            if newer is None or _said_of(newer) != _said_of(manifest):
                 return 0.0
             manifest = newer
             moves = plan(run, runtime, await platform.observe(live=True), previous, now)
@@ -138,8 +132,9 @@ class Runs:
             unmade = [child for child in moves.create if child.name not in made]
             status, refused = held_up(status, previous, unmade, str(error)), error
         if moves.create and not previous and not refused:
+            # When many are created at once, the first Jobs of others go before it.
             self._first[_key(manifest)] = manifest["metadata"]["uid"], status
-            return Later(STATUS_SECONDS)
+            return Later()
         await self._write(manifest, status, moves.failures)
         if refused:
             raise Retry(str(refused))
@@ -149,8 +144,13 @@ class Runs:
 
     def _previous(self, manifest: Object) -> RunStatus | None:
         """What the last look found: the status as it was written, or a first one that is not written yet."""
-        uid, first = self._first.get(_key(manifest), ("", None))
-        return previous_status(manifest) or (first if uid == manifest["metadata"]["uid"] else None)
+        key, uid = _key(manifest), manifest["metadata"]["uid"]
+        if written := previous_status(manifest):
+            # The answer to the write may have been lost.
+            self._first.pop(key, None)
+            return written
+        of, first = self._first.get(key, ("", None))
+        return first if of == uid else None
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name

@@ -1,14 +1,13 @@
 """The queue of runs to look at: each at most once in it, each looked at by one worker at a time.
 
 As client-go's workqueue: a key that is added while it is worked on comes again afterwards; a failure comes
-again later each time, with jitter, until a success. Beyond it, what a look left undone may give way to the
-looks at other keys. Belongs to one event loop.
+again later each time, with jitter, until a success. Beyond it, a look may leave something for `Later`.
+Belongs to one event loop.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -17,7 +16,8 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
 
 QUIET_SECONDS = 0.25
-"""Keys that give way come again when none has begun to for so long."""
+LATEST_SECONDS = 10.0
+"""Keys that give way come again when none has begun to for the one, after the other in any case."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error of this program
@@ -28,12 +28,9 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
         self.after = after
 
 
-@dataclass(frozen=True)
 class Later:
     """A look's answer when what it left undone can give way to others: to look again when no other has
-    answered so for a moment, in `seconds` at the latest. Whatever is added meanwhile is looked at then."""
-
-    seconds: float
+    answered so for a moment. Whatever is added meanwhile is looked at then."""
 
 
 class Queue(Generic[K]):
@@ -48,8 +45,9 @@ class Queue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._giving_way: dict[K, float] = {}
-        """Until when at the latest; in the order in which they began to."""
+        """Until when at the latest, by the loop's time; the earliest first."""
         self._quiet_at = 0.0
+        """When they come again unless another begins to give way."""
 
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
@@ -87,7 +85,7 @@ class Queue(Generic[K]):
             finally:
                 self._working.discard(key)
             if isinstance(again, Later):
-                self._give_way(key, again.seconds)
+                self._give_way(key)
             elif again is not None:
                 self.add(key, again)
             # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
@@ -103,22 +101,24 @@ class Queue(Generic[K]):
             self._queued.add(key)
             self._ready.put_nowait(key)
 
-    def _give_way(self, key: K, seconds: float) -> None:
+    def _give_way(self, key: K) -> None:
         now = asyncio.get_running_loop().time()
         self._quiet_at = now + QUIET_SECONDS
-        self._giving_way[key] = now + seconds
+        self._giving_way[key] = now + LATEST_SECONDS
         if len(self._giving_way) == 1:
-            self._take_back()
+            self._let_go_when_due()
 
-    def _take_back(self) -> None:
+    def _let_go_when_due(self) -> None:
+        """The only timer of all that give way."""
         loop = asyncio.get_running_loop()
-        quiet = loop.time() >= self._quiet_at
-        for key, latest in [*self._giving_way.items()]:
-            if quiet or loop.time() >= latest:
-                del self._giving_way[key]
-                self._due(key)
-        if self._giving_way:
-            loop.call_at(min(self._quiet_at, *self._giving_way.values()), self._take_back)
+        while self._giving_way:
+            key, latest = next(iter(self._giving_way.items()))
+            due = min(self._quiet_at, latest)
+            if loop.time() < due:
+                loop.call_at(due, self._let_go_when_due)
+                return
+            del self._giving_way[key]
+            self._due(key)
 
 
 def backoff(failures: int) -> float:

@@ -32,10 +32,8 @@ def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause])
         for step in stage.steps:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
             name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
-            if failed_attempts(step) > failed_attempts(was):
-                causes = [
-                    cause for node, cause in failures.items() if step_covers(stage.name, step.name, node)
-                ]
+            causes = [cause for node, cause in failures.items() if step_covers(stage.name, step.name, node)]
+            if causes and failed_attempts(step) > failed_attempts(was):
                 cause = max(causes, key=lambda cause: cause.ended_at)
                 found.append(Event(True, "AttemptFailed", f"{name}: {cause.message}"))
             if step.state is was.state:
