@@ -71,8 +71,9 @@ lint: install  ## ruff, mypy --strict, import contracts.
 	$(BIN)/lint-imports
 
 .PHONY: test
+test: export CUDA_VISIBLE_DEVICES :=
 test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
-	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: test-gpu
 test-gpu: install  ## Training on a GPU of this machine.
