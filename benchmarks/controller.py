@@ -23,6 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ async def measured(side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
                 found |= await idle(side, plane, controllers, arguments.idle_seconds)
             if "operator" in controllers:
                 found |= await latency(side, plane, client, min(CHANGES, arguments.runs))
-                found |= await takeover(side, plane)
+                found |= takeover(side, plane)
             return found
 
 
@@ -281,16 +282,16 @@ async def latency(side: Side, plane: ControlPlane, client: Client, changes: int)
     return {"changes": len(took), **found}
 
 
-async def takeover(side: Side, plane: ControlPlane) -> dict[str, Any]:
+def takeover(side: Side, plane: ControlPlane) -> dict[str, Any]:
     """Kill the leader without a word, and see the other replica lead."""
     address = _replica(plane, "successor")
-    async with aiohttp.ClientSession() as http, asyncio.timeout(60):
-        while True:
-            with suppress(aiohttp.ClientConnectionError):
-                async with http.get(address) as answer:
-                    if answer.status == 200:
-                        break
-            await asyncio.sleep(0.1)
+
+    def serves() -> bool:
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return True
+        return False
+
+    plane.until(serves, "second replica")
     plane.stop("operator")
     begun = time.monotonic()
     _until_leads(plane, "successor")

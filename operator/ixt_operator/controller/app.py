@@ -123,7 +123,7 @@ class Operator:
 
     def enqueue(self, run: Object) -> None:
         """A run changed."""
-        self.queue.add(Key(run["metadata"]["namespace"], run["metadata"]["name"]))
+        self.queue.add(Key.of(run))
 
     def enqueue_owner(self, child: Object) -> None:
         """An object of a run changed."""

@@ -48,6 +48,11 @@ class Key(NamedTuple):
     namespace: str
     name: str
 
+    @classmethod
+    def of(cls, manifest: Object) -> "Key":
+        """The key of a run."""
+        return cls(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
 
 class NotAccepted(Exception):  # noqa: N818 - a finding
     """The run cannot be carried out as it stands. `again`: seconds after which to look again, for what no
@@ -106,7 +111,11 @@ class Runs:
             metrics.reconcile_seconds.observe(time.monotonic() - started)
 
     async def _look(self, manifest: Object) -> float | Later | None:
-        previous, now = self._previous(manifest), time.time()
+        written, now = previous_status(manifest), time.time()
+        if written:
+            # Also when the answer to the write was lost.
+            self._first.pop(Key.of(manifest), None)
+        previous = written or self._not_written(manifest)
         try:
             run = _run(manifest)
             runtime = self._runtime(run)
@@ -114,7 +123,7 @@ class Runs:
         except NotAccepted as found:
             generation = manifest["metadata"].get("generation", 0)
             status = unaccepted(previous, found.reason, str(found), generation, now)
-            await self._write(manifest, status, {})
+            await self._write(manifest, written, status, {})
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
@@ -133,24 +142,19 @@ class Runs:
             status, refused = held_up(status, previous, unmade, str(error)), error
         if moves.create and not previous and not refused:
             # When many are created at once, the first Jobs of others go before it.
-            self._first[_key(manifest)] = manifest["metadata"]["uid"], status
+            self._first[Key.of(manifest)] = manifest["metadata"]["uid"], status
             return Later()
-        await self._write(manifest, status, moves.failures)
+        await self._write(manifest, written, status, moves.failures)
         if refused:
             raise Retry(str(refused))
         expires = await self._expire(run, status, now) if moves.finished else None
         due = (moves.requeue_after, platform.again(), expires)
         return min((seconds for seconds in due if seconds is not None), default=None)
 
-    def _previous(self, manifest: Object) -> RunStatus | None:
-        """What the last look found: the status as it was written, or a first one that is not written yet."""
-        key, uid = _key(manifest), manifest["metadata"]["uid"]
-        if written := previous_status(manifest):
-            # The answer to the write may have been lost.
-            self._first.pop(key, None)
-            return written
-        of, first = self._first.get(key, ("", None))
-        return first if of == uid else None
+    def _not_written(self, manifest: Object) -> RunStatus | None:
+        """The status of a run that has begun and does not say so yet."""
+        uid, first = self._first.get(Key.of(manifest), ("", None))
+        return first if uid == manifest["metadata"]["uid"] else None
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name
@@ -192,9 +196,14 @@ class Runs:
         spec = run.spec.model_copy(update={"judge": judge.model_copy(update={"rubric": rubric})})
         return run.model_copy(update={"spec": spec})
 
-    async def _write(self, manifest: Object, status: RunStatus, failures: Mapping[str, Cause]) -> None:
+    async def _write(
+        self,
+        manifest: Object,
+        written: RunStatus | None,
+        status: RunStatus,
+        failures: Mapping[str, Cause],
+    ) -> None:
         """Write the status if it says something new, then the events that tell of it."""
-        written = previous_status(manifest)
         if status == written:
             return
         # A write of the status leaves the rest of the object as it is: the spec need not travel.
@@ -204,7 +213,7 @@ class Runs:
             "status",
         )
         self._cache.put(RUNS, replaced)
-        self._first.pop(_key(manifest), None)
+        self._first.pop(Key.of(manifest), None)
         for event in events(written, status, failures):
             await self._post(manifest, event)
 
@@ -262,10 +271,6 @@ class Runs:
         if "deletionTimestamp" in found["metadata"]:
             return None
         return self._cache.get(RUNS, metadata["namespace"], metadata["name"])
-
-
-def _key(manifest: Object) -> Key:
-    return Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
 
 
 def _said_of(manifest: Object) -> tuple[Any, ...]:
