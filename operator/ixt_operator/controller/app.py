@@ -262,7 +262,11 @@ async def _serve(port: int) -> web.AppRunner:
     app.router.add_get("/metrics", scrape)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port).start()
+    try:
+        await web.TCPSite(runner, port=port).start()
+    except OSError as error:
+        log.error("no server for probes and metrics: %s; set --port", error)  # noqa: TRY400 - it says it all
+        sys.exit(2)
     return runner
 
 
