@@ -91,9 +91,10 @@ test-control-plane: install  ## Tests on a real API server; needs Go.
 	@$(CLUSTER) build control-plane helm
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/chart tests/cluster/on_control_plane
 
+# The node, in the hands of one worker, waits more than it works: both levels at once take little longer than it alone.
 .PHONY: test-cluster
-test-cluster: test-control-plane cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
-	$(BIN)/python -m pytest tests/cluster/on_node
+test-cluster: cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
+	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/chart tests/cluster/on_control_plane tests/cluster/on_node
 
 .PHONY: e2e
 e2e: install  ## The quickstart on a cluster of yours: KUBECONFIG=... [IMAGES=registry/folder] [RUNTIME=nvidia].

@@ -12,6 +12,10 @@ from cluster.on_node.operating import site as opened_site
 from make.chart import CHART, NAMESPACE, RELEASE, helm
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.xdist_group("node"))  # One worker starts it.
+
+
 @pytest.fixture(scope="session")
 def cluster(node_cluster: NodeCluster) -> NodeCluster:
     return node_cluster
