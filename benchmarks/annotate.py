@@ -28,9 +28,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ixt_operator.adapters.local.process import free_port
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import BUILTIN
-from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
+from ixt_workloads.contract.steps import Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step

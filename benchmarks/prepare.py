@@ -28,17 +28,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig, PrepareConfig
 from ixt_workloads.contract.graph import Probe, Task
 from ixt_workloads.contract.steps import (
-    AnnotateConfig,
     Conditioning,
     Dataset,
     ExistingFeedback,
-    InventoryConfig,
     Method,
     ModelSource,
     Prepare,
-    PrepareConfig,
     StageType,
 )
 

@@ -288,6 +288,7 @@ def _ours(
     compiled: bool,
     end_of_step: Callable[[], None],
 ) -> None:
+    from ixt_workloads.contract.configs import TrainConfig
     from ixt_workloads.contract.graph import Task
     from ixt_workloads.contract.steps import (
         Checkpoint,
@@ -297,7 +298,6 @@ def _ours(
         Precision,
         StageType,
         Train,
-        TrainConfig,
     )
     from ixt_workloads.progress import Reporter
     from ixt_workloads.step import Step

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ixt_workloads.contract import steps
+from ixt_workloads.contract import configs, steps
 from ixt_workloads.contract.keys import canonical, key_of, mark_of, preimage
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 
@@ -62,7 +62,7 @@ CONDITIONING = steps.Conditioning(
     loss_on_feedback=steps.LossOnFeedback.MASK,
     inference_feedback="Perfect.",
 )
-LANE = steps.ReportLane(
+LANE = configs.ReportLane(
     stage="a",
     stage_type=steps.StageType.PRETRAIN,
     arm="conditioned",
@@ -76,20 +76,20 @@ LANE = steps.ReportLane(
     evaluate="a/evaluate/conditioned-s0",
 )
 
-CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
-    "inventory": (steps.InventoryConfig(datasets=(DATASET,)), {"datasets": "pin"}),
+CONFIGS: dict[str, tuple[configs.StepConfig, dict[str, str]]] = {
+    "inventory": (configs.InventoryConfig(datasets=(DATASET,)), {"datasets": "pin"}),
     "inventory-full": (
-        steps.InventoryConfig(
+        configs.InventoryConfig(
             datasets=(DATASET, CHAT), existing=EXISTING, holdout_documents=64, tasks=(TASK,)
         ),
         {"datasets": "pin"},
     ),
     "annotate": (
-        steps.AnnotateConfig(judge=steps.Judge(source="s3://bucket/judge", rubric=QUALITY), to_percent=15),
+        configs.AnnotateConfig(judge=steps.Judge(source="s3://bucket/judge", rubric=QUALITY), to_percent=15),
         {"inventory": "a", "judge": "pin"},
     ),
     "annotate-full": (
-        steps.AnnotateConfig(
+        configs.AnnotateConfig(
             judge=steps.Judge(
                 model="gpt",
                 rubric=SHORT,
@@ -102,13 +102,13 @@ CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
         ),
         {"inventory": "a", "judge": "pin"},
     ),
-    "annotate-existing": (steps.AnnotateConfig(), {"inventory": "a"}),
+    "annotate-existing": (configs.AnnotateConfig(), {"inventory": "a"}),
     "annotate-holdout": (
-        steps.AnnotateConfig(judge=steps.Judge(rubric=QUALITY), holdout=True),
+        configs.AnnotateConfig(judge=steps.Judge(rubric=QUALITY), holdout=True),
         {"inventory": "a", "judge": "pin"},
     ),
     "prepare": (
-        steps.PrepareConfig(
+        configs.PrepareConfig(
             stage_type=steps.StageType.PRETRAIN,
             method=steps.Method.CONDITIONED,
             conditioning=steps.Conditioning(loss_on_feedback=steps.LossOnFeedback.INCLUDE),
@@ -119,7 +119,7 @@ CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
         {"inventory": "a", "tokenizer": "pin", "feedback/0-15": "b"},
     ),
     "prepare-full": (
-        steps.PrepareConfig(
+        configs.PrepareConfig(
             stage_type=steps.StageType.SFT,
             method=steps.Method.SHUFFLED,
             conditioning=CONDITIONING,
@@ -129,13 +129,13 @@ CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
         {"inventory": "a", "tokenizer": "pin"},
     ),
     "train": (
-        steps.TrainConfig(
+        configs.TrainConfig(
             stage_type=steps.StageType.PRETRAIN, train=TRAIN, seed=0, evaluate=steps.Evaluate()
         ),
         {"prepare": "a", "model": "pin"},
     ),
     "train-full": (
-        steps.TrainConfig(
+        configs.TrainConfig(
             stage_type=steps.StageType.MIDTRAIN,
             train=FULL_TRAIN,
             seed=7,
@@ -145,14 +145,14 @@ CONFIGS: dict[str, tuple[steps.StepConfig, dict[str, str]]] = {
         {"prepare": "a", "parent": "b", "tasks": "pin"},
     ),
     "evaluate": (
-        steps.EvaluateConfig(stage_type=steps.StageType.PRETRAIN, evaluate=steps.Evaluate(), seed=0),
+        configs.EvaluateConfig(stage_type=steps.StageType.PRETRAIN, evaluate=steps.Evaluate(), seed=0),
         {"train": "a", "prepare": "b"},
     ),
     "evaluate-full": (
-        steps.EvaluateConfig(stage_type=steps.StageType.SFT, evaluate=EVALUATE, seed=7),
+        configs.EvaluateConfig(stage_type=steps.StageType.SFT, evaluate=EVALUATE, seed=7),
         {"train": "a", "prepare": "b", "tasks": "pin"},
     ),
-    "report": (steps.ReportConfig(lanes=(LANE,)), {"a/train/conditioned-s0": "a"}),
+    "report": (configs.ReportConfig(lanes=(LANE,)), {"a/train/conditioned-s0": "a"}),
 }
 
 
@@ -181,7 +181,7 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models(part)
 
 
-MODELS = sorted(set(models(steps.StepConfig)), key=lambda model: model.__name__)
+MODELS = sorted(set(models(configs.StepConfig)), key=lambda model: model.__name__)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

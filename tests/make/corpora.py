@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Probe, Task
-from ixt_workloads.contract.steps import Dataset, InventoryConfig
+from ixt_workloads.contract.steps import Dataset
 from ixt_workloads.store import Artifact, open_store
 from make.tasks import task
 

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.steps import (
-    AnnotateConfig,
     Conditioning,
     Method,
     ModelSource,
     Prepare,
-    PrepareConfig,
     StageType,
 )
 from ixt_workloads.data.packed import PackedData

@@ -16,29 +16,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save
 
+from ixt_workloads.contract.configs import (
+    AnnotateConfig,
+    EvaluateConfig,
+    InventoryConfig,
+    PrepareConfig,
+    ReportConfig,
+    ReportLane,
+    StepConfig,
+    TrainConfig,
+)
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.rubrics import BUILTIN
 from ixt_workloads.contract.steps import (
-    AnnotateConfig,
     Conditioning,
     Dataset,
     EvalPrefix,
     EvalTask,
     Evaluate,
-    EvaluateConfig,
-    InventoryConfig,
     Judge,
     LossOnFeedback,
     Method,
     ModelSource,
     Prepare,
-    PrepareConfig,
-    ReportConfig,
-    ReportLane,
     StageType,
-    StepConfig,
     Train,
-    TrainConfig,
 )
 from ixt_workloads.flops import ModelShape, judging_flops, training_flops
 from ixt_workloads.store import ArtifactWriter, Store, open_store

@@ -16,10 +16,10 @@ from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.events import Event, events
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.plan.plan import Plan, plan
+from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Task, resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.steps import InventoryConfig
 from make import runs
 
 START = 1_800_000_000.0

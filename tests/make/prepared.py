@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.steps import (
     Conditioning,
@@ -19,7 +20,6 @@ from ixt_workloads.contract.steps import (
     Method,
     ModelSource,
     Prepare,
-    PrepareConfig,
     StageType,
 )
 from ixt_workloads.feedback.contract import ConditioningContract

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ixt_workloads.contract.configs import StepConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Result
-from ixt_workloads.contract.steps import StepConfig
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
 from ixt_workloads.store import open_store

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ixt_operator.adapters.local.process import free_port
+from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress, Result
 from ixt_workloads.contract.steps import (
@@ -26,7 +27,6 @@ from ixt_workloads.contract.steps import (
     Precision,
     StageType,
     Train,
-    TrainConfig,
 )
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step

@@ -11,8 +11,8 @@ from ixt_operator.plan.events import events
 from ixt_operator.plan.nodes import stage_nodes
 from ixt_operator.plan.observed import ProcessPhase
 from ixt_operator.plan.plan import Plan
+from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, Fault
-from ixt_workloads.contract.steps import PrepareConfig
 
 PREPARE, TRAIN, EVALUATE = (
     "pretrain/prepare/conditioned",

@@ -21,11 +21,12 @@ from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
 from make.tasks import run_step, task
 
 from ixt_operator.adapters.local.process import free_port
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import RubricText
-from ixt_workloads.contract.steps import AnnotateConfig, Gates, Judge, Sampling
+from ixt_workloads.contract.steps import Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step

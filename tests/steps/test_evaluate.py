@@ -15,9 +15,15 @@ from make.training import artifact, questions, train_here, train_task
 from torch.nn import functional
 
 from ixt_workloads import models
+from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import EvalPrefix, EvalTask, Evaluate, EvaluateConfig, StageType
+from ixt_workloads.contract.steps import (
+    EvalPrefix,
+    EvalTask,
+    Evaluate,
+    StageType,
+)
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import Evaluation
 from ixt_workloads.tokenizer import load_tokenizer

@@ -10,16 +10,15 @@ from make.corpora import artifact, dataset, hub_snapshot, inventory_task, jsonl,
 from make.models import config_folder, model_folder, tokenizer_folder
 from make.tasks import run_here, run_step, task
 
+from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Node, Probe, resolve
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import BUILTIN
 from ixt_workloads.contract.steps import (
-    AnnotateConfig,
     Dataset,
     EvalTask,
     ExistingFeedback,
-    InventoryConfig,
     Judge,
     ModelSource,
 )

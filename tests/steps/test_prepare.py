@@ -25,7 +25,12 @@ from make.feedback import (
 from make.models import VOCABULARY, tokenizer_folder
 
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import Calibration, FeedbackFormat, LossOnFeedback, Method
+from ixt_workloads.contract.steps import (
+    Calibration,
+    FeedbackFormat,
+    LossOnFeedback,
+    Method,
+)
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.store import Artifact
 

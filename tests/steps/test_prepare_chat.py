@@ -21,7 +21,12 @@ from make.tasks import run_here, run_step
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import FeedbackFormat, LossOnFeedback, Method, StageType
+from ixt_workloads.contract.steps import (
+    FeedbackFormat,
+    LossOnFeedback,
+    Method,
+    StageType,
+)
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.store import Artifact
 

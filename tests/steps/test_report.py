@@ -18,7 +18,7 @@ from ixt_workloads.progress import Reporter
 from ixt_workloads.step import Step
 from ixt_workloads.steps.report.__main__ import run
 from ixt_workloads.steps.report.curves import Comparison, Curve, band, compare, flops_to, quality_at
-from ixt_workloads.steps.report.figures import limits, spread
+from ixt_workloads.steps.report.lines import limits, spread
 from ixt_workloads.steps.report.numbers import flops, percent, ratio
 from ixt_workloads.steps.report.verdict import Contender, Metric, Verdict, judge
 from ixt_workloads.store import Artifact, open_store

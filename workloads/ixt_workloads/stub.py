@@ -22,11 +22,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+from ixt_workloads.contract.configs import InventoryConfig, ReportConfig, TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import InventoryConfig, ReportConfig, TrainConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.store import committed
 from ixt_workloads.store.marks import mark

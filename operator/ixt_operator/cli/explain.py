@@ -13,9 +13,9 @@ from ixt_operator.controller import history
 from ixt_operator.controller.history import Change, Entry
 from ixt_operator.controller.workdir import history_file, read_run, read_status
 from ixt_operator.plan.nodes import stage_nodes, step_covers
+from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import PIN, Node, resolve
 from ixt_workloads.contract.keys import differences
-from ixt_workloads.contract.steps import InventoryConfig
 
 OPEN = "run? stands for what depends on Inventory's answer; what is committed is not run again"
 

@@ -8,8 +8,8 @@ from ixt_operator.plan.observed import JUDGE, ChildState
 from ixt_operator.plan.retry import TryAgain
 from ixt_operator.plan.scale import replicas
 from ixt_operator.plan.survey import NodeState, StageView, View, ready
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Fault
-from ixt_workloads.contract.steps import AnnotateConfig
 
 JUDGE_POLL_SECONDS = 0.2
 """While a judge starts, it is asked this often whether it is ready."""

@@ -10,8 +10,8 @@ from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.graph import question_of
 from ixt_operator.plan.nodes import judge_node
 from ixt_operator.plan.spec import judge_of, storage_uri
+from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig, TrainConfig
 from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
-from ixt_workloads.contract.steps import AnnotateConfig, PrepareConfig, TrainConfig
 
 PROGRESS_PORT = 8080
 HTTP_PORT = 8000

@@ -6,19 +6,17 @@ from typing import NamedTuple
 from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
 from ixt_operator.plan.observed import JUDGE
 from ixt_operator.plan.spec import judge_of, scaled_train
-from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.configs import (
     AnnotateConfig,
     EvaluateConfig,
     InventoryConfig,
-    Judge,
-    Method,
-    ModelSource,
     PrepareConfig,
     ReportConfig,
     ReportLane,
     TrainConfig,
 )
+from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
+from ixt_workloads.contract.steps import Judge, Method, ModelSource
 
 ANNEAL_PERCENT = 10
 """The Annealed arm trains the last tenth of its tokens on the top level (method: honest baselines)."""

@@ -8,9 +8,9 @@ from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
 from ixt_operator.plan.graph import Asked, Graph, Pins
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.plan.retry import GiveUp, TryAgain, decide, result_lost
+from ixt_workloads.contract.configs import InventoryConfig, StepConfig
 from ixt_workloads.contract.graph import Keyed, Node
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.steps import InventoryConfig, StepConfig
 
 
 class NodeState(StrEnum):

@@ -10,9 +10,9 @@ from ixt_operator.plan.child import Child
 from ixt_operator.plan.children import inventory_child, judge_child, step_child
 from ixt_operator.plan.nodes import resolve_run, stage_nodes
 from ixt_operator.render.render import render
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Probe
 from ixt_workloads.contract.rubrics import BUILTIN
-from ixt_workloads.contract.steps import AnnotateConfig
 
 EXAMPLE_PIN = "0" * 64
 """Stands for what Inventory finds: real keys and names differ."""

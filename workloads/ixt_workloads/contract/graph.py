@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import Field
 
 from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.configs import StepConfig
 from ixt_workloads.contract.keys import key_of, preimage
-from ixt_workloads.contract.steps import StepConfig
 
 PIN = "pin:"
 """Prefix of an input that is no node but a pin: the content hash of something that is only read."""

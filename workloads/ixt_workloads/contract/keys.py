@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ixt_workloads.contract.base import DecimalMark, Mark
-from ixt_workloads.contract.steps import StepConfig
+from ixt_workloads.contract.configs import StepConfig
 
 VERSIONS: dict[str, int] = {
     "Inventory": 1,

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import AnnotateConfig, Judge
+from ixt_workloads.contract.steps import Judge
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.step import Step, main

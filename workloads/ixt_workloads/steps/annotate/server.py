@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import AnnotateConfig, Judge
+from ixt_workloads.contract.steps import Judge
 from ixt_workloads.data.folders import check_folder
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.step import Step, main

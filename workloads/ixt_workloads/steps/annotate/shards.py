@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ixt_workloads.contract.steps import AnnotateConfig
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.step import Step
 from ixt_workloads.steps.annotate.rows import Document, Row, Tally, tally_of, to_parquet
 from ixt_workloads.store import Artifact

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ixt_workloads.contract.steps import AnnotateConfig
+from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.flops import ModelShape, judging_flops
 from ixt_workloads.step import Step
 from ixt_workloads.steps.annotate.client import Judges

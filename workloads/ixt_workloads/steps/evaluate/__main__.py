@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from ixt_workloads import models
+from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import EvalPrefix, EvaluateConfig, Prepare, StageType
+from ixt_workloads.contract.steps import EvalPrefix, Prepare, StageType
 from ixt_workloads.data.locate import local_file
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout

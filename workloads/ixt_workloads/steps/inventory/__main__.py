@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Probe, resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import InventoryConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.steps.inventory.pins import pins_of
 from ixt_workloads.steps.inventory.sources import SourceFile, documents, files_of

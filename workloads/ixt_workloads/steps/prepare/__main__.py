@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import LossOnFeedback, Method, PrepareConfig
+from ixt_workloads.contract.steps import LossOnFeedback, Method
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.step import Step, main
 from ixt_workloads.steps.prepare.blocks import Counts, packed_file

@@ -8,8 +8,14 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import FeedbackFormat, LossOnFeedback, Method, PrepareConfig, StageType
+from ixt_workloads.contract.steps import (
+    FeedbackFormat,
+    LossOnFeedback,
+    Method,
+    StageType,
+)
 from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix

@@ -3,8 +3,8 @@
 import json
 from functools import cache
 
+from ixt_workloads.contract.configs import ReportConfig
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import ReportConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.steps.report.build import build
 from ixt_workloads.steps.report.figures import pictures

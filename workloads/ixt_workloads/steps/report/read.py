@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ixt_workloads.contract.steps import ReportLane
+from ixt_workloads.contract.configs import ReportLane
 from ixt_workloads.store import Artifact
 
 SAMPLE_CHARACTERS = 1600

@@ -18,9 +18,9 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import TrainConfig
 from ixt_workloads.step import Step, main
 from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.ranks import processors

@@ -20,9 +20,10 @@ import transformers
 from torch.nn import functional
 
 from ixt_workloads import models
+from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.steps import Precision, StageType, TrainConfig
+from ixt_workloads.contract.steps import Precision, StageType
 from ixt_workloads.data.locate import local_file, local_folder
 from ixt_workloads.data.packed import PackedData
 from ixt_workloads.data.questions import read_questions

@@ -1,0 +1,135 @@
+"""The report's charts with a row or a bar for each: costs, control, scores and levels."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ixt_workloads.steps.report.numbers import flops, percent
+from ixt_workloads.steps.report.style import INK, MUTED, PAPER, POINTS, RULE, SHADES, WIDTH, Json, colour_of
+
+
+def costs(stage: Json) -> Figure | None:
+    """Where each arm's FLOPs went, stacked."""
+    arms = stage["arms"]
+    total = max(arm["flops"]["total"] for arm in arms)
+    if not total:
+        return None
+    figure, axes = _rows(arms, 0.62)
+    for row, arm in enumerate(arms):
+        spent = arm["flops"]
+        parts = [("earlier stages", spent["before"], RULE)]
+        parts += [(kind, spent["annotationByKind"][kind], shade) for kind, shade in SHADES.items()]
+        if spent["annotation"] and not sum(spent["annotationByKind"].values()):
+            parts.append(("annotation", spent["annotation"], SHADES["prompt"]))
+        parts.append(("training", spent["training"], colour_of(arm)))
+        left = 0.0
+        for _, value, colour in parts:
+            axes.barh(row, value, left=left, height=0.56, color=colour, edgecolor=PAPER, linewidth=0.6)
+            left += value
+        share = percent(100 * spent["annotation"] / (spent["total"] or 1))
+        axes.annotate(
+            f"{flops(spent['total'])}" + (f", {share} annotation" if spent["annotation"] else ""),
+            (left, row), xytext=(5, 0), textcoords="offset points", va="center", color=MUTED,
+        )  # fmt: skip
+    axes.set_xlim(0, total * 1.42)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    used = [kind for kind in SHADES if any(arm["flops"]["annotationByKind"][kind] for arm in arms)]
+    shown_parts = [*(["earlier stages"] if any(arm["flops"]["before"] for arm in arms) else []), *used]
+    if shown_parts:
+        _key(figure, [("s", {"earlier stages": RULE, **SHADES}[part], PAPER, part) for part in shown_parts])
+    return figure
+
+
+def control(stage: Json) -> Figure | None:
+    """Accuracy by what is asked for: a wide row is a model that can be steered."""
+    arms = [arm for arm in stage["arms"] if arm["accuracy"]]
+    if not arms:
+        return None
+    figure, axes = _rows(arms, 0.86)
+    marks = {"Best": "o", "None": "|", "Random": "x", "Worst": "o"}
+    for row, arm in enumerate(arms):
+        found, colour = arm["accuracy"], colour_of(arm)
+        axes.plot(
+            [min(found.values()), max(found.values())], [row, row], color=colour, linewidth=1.2, alpha=0.4
+        )
+        for prefix, value in found.items():
+            axes.plot(
+                value, row, marks[prefix], markersize=8 if prefix == "None" else 6, color=colour,
+                markerfacecolor=PAPER if prefix == "Worst" else colour, markeredgewidth=1.3, zorder=4,
+            )  # fmt: skip
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xlabel("Accuracy")
+    asked = [prefix for prefix in marks if any(prefix in arm["accuracy"] for arm in arms)]
+    fill = {"Worst": PAPER}
+    _key(figure, [(marks[prefix], INK, fill.get(prefix, INK), prefix.lower()) for prefix in asked])
+    return figure
+
+
+def feedback(stage: Json) -> Figure | None:
+    """How raw scores fell, and the levels that came of them."""
+    found = stage["feedback"]
+    if not found or not found["scores"]:
+        return None
+    figure = Figure(figsize=(WIDTH, 2.0))
+    left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.83, bottom=0.14, wspace=0.12)
+    _bars(left, "Raw score, documents", found["scores"])
+    _bars(right, f"Quality level in training, documents of {found['arm'][:24]}", found["levels"])
+    return figure
+
+
+def _bars(axes: Axes, title: str, counts: Mapping[str, int]) -> None:
+    axes.set_title(title)
+    axes.set_yticks([])
+    places = _places(list(counts))
+    width = 0.82 * min((b - a for a, b in pairwise(places)), default=1.0)
+    axes.bar(places, list(counts.values()), width=width, color=MUTED)
+    if len(places) <= 12:
+        axes.set_xticks(places, list(counts))
+        for place, number in zip(places, counts.values(), strict=True):
+            axes.annotate(
+                str(number), (place, number), xytext=(0, 2), textcoords="offset points", ha="center",
+                color=MUTED,
+            )  # fmt: skip
+    axes.margins(y=0.14)
+
+
+def _places(names: Sequence[str]) -> list[float]:
+    try:
+        return [float(name) for name in names]
+    except ValueError:
+        return [float(place) for place in range(len(names))]
+
+
+def _rows(arms: Sequence[Json], bottom_inches: float) -> tuple[Figure, Axes]:
+    """Axes with one named row an arm, the first on top."""
+    height = 0.29 * len(arms) + bottom_inches
+    left = (max(len(arm["name"][:24]) for arm in arms) * 5.1 + 12) / POINTS
+    figure = Figure(figsize=(WIDTH, height))
+    low = (bottom_inches - 0.42) / height
+    axes = figure.add_axes((left, low, 0.985 - left, 0.29 * len(arms) / height))
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_yticks(range(len(arms)), [arm["name"][:24] for arm in arms])
+    for label, arm in zip(axes.get_yticklabels(), arms, strict=True):
+        label.set_color(colour_of(arm))
+    return figure, axes
+
+
+def _key(figure: Figure, marks: Sequence[tuple[str, str, str, str]]) -> None:
+    """A line above the axes that says what marks mean: (marker, edge, face, name)."""
+    handles = []
+    for marker, edge, face, name in marks:
+        fill = edge if marker == "s" else face
+        handles.append(
+            Line2D([], [], linestyle="", marker=marker, color=edge, markerfacecolor=fill, label=name)
+        )
+    figure.legend(
+        handles=handles, loc="upper left", ncols=len(handles), frameon=False, bbox_to_anchor=(0, 1),
+        borderaxespad=0.1, handletextpad=0.2, columnspacing=1.4, labelcolor=MUTED,
+    )  # fmt: skip
