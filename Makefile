@@ -81,6 +81,7 @@ test-gpu: install  ## Training on a GPU of this machine.
 
 # A real Kubernetes, built once from its Go modules: docs/test-cluster.md.
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+ON_CONTROL_PLANE := tests/chart tests/cluster/on_control_plane
 
 .PHONY: s3server
 s3server: install  ## Build the S3 server that the tests of object stores need; needs Go.
@@ -89,12 +90,13 @@ s3server: install  ## Build the S3 server that the tests of object stores need; 
 .PHONY: test-control-plane
 test-control-plane: install  ## Tests on a real API server; needs Go.
 	@$(CLUSTER) build control-plane helm
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/chart tests/cluster/on_control_plane
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ON_CONTROL_PLANE)
 
-# The node, in the hands of one worker, waits more than it works: both levels at once take little longer than it alone.
+# One worker more, for the node: it waits more than it works, so both levels take little longer than it alone.
 .PHONY: test-cluster
 test-cluster: cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.
-	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/chart tests/cluster/on_control_plane tests/cluster/on_node
+	@$(CLUSTER) base
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ON_CONTROL_PLANE) tests/cluster/on_node
 
 .PHONY: e2e
 e2e: install  ## The quickstart on a cluster of yours: KUBECONFIG=... [IMAGES=registry/folder] [RUNTIME=nvidia].

@@ -2,6 +2,7 @@
 
 build [PROGRAM ...]   build what is missing, by default all programs of a cluster
 packages              install what Debian's packages must bring, as root
+base                  make the base of the operator's image
 up                    start a node by hand; prints the line that points kubectl to it
 load ARCHIVE          bring the images of an OCI or docker archive onto it
 down                  end it
@@ -26,6 +27,10 @@ def main(command: str = "", *arguments: str) -> None:
             from cluster import debian
 
             debian.install()
+        case "base":
+            from cluster import operator_image
+
+            operator_image.base()
         case "up":
             _up()
         case "load":

@@ -1,7 +1,7 @@
 """Clusters for tests, and a namespace of its own for each test.
 
-Run by `make test-cluster`. Tests of on_control_plane/ have a control plane as their `cluster`, those of
-on_node/ a node; each is started once a session.
+Run by `make test-control-plane` and `make test-cluster`. Tests of on_control_plane/ have a control plane as
+their `cluster`, those of on_node/ a node; a control plane is started once a worker, the node once.
 """
 
 import secrets

@@ -4,6 +4,7 @@ Needs root, debootstrap and buildah. The base, which takes a minute, is kept in 
 """
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,13 +25,13 @@ class ImageError(RuntimeError):
 
 def build(archive: Path) -> None:
     """Write the image IMAGE:TAG as an archive that `load_images` takes. Raises ImageError."""
-    base = _base()
+    root = base()
     with tempfile.TemporaryDirectory() as storage:
         tool = ("buildah", "--storage-driver=vfs", f"--root={storage}/root", f"--runroot={storage}/run")
         recipe = Path(storage, "base")
-        recipe.write_text(f"FROM scratch\nADD {base.name} /\n")
+        recipe.write_text(f"FROM scratch\nADD {root.name} /\n")
         bud = (*tool, "bud", "--isolation=chroot", "--layers=false")
-        _run(*bud, f"--file={recipe}", "--tag=localhost/base", str(base.parent))
+        _run(*bud, f"--file={recipe}", "--tag=localhost/base", str(root.parent))
         mounts = [f"--volume={path}:{path}:ro" for path in MOUNTED if Path(path).exists()]
         dockerfile = f"--file={ROOT / 'operator/Dockerfile'}"
         named = f"--tag={IMAGE}:{TAG}"
@@ -38,10 +39,11 @@ def build(archive: Path) -> None:
         _run(*tool, "push", f"{IMAGE}:{TAG}", f"docker-archive:{archive}:{IMAGE}:{TAG}")
 
 
-def _base() -> Path:
-    """A root file system with Python, as a tar file."""
+def base() -> Path:
+    """A root file system with Python, as a tar file; made once. Raises ImageError."""
     kept = binaries.cache() / "base" / f"{SUITE}-{'-'.join(PACKAGES)}.tar"
     if not kept.exists():
+        print("making the base of the operator's image (about a minute, once)", file=sys.stderr, flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
             root, fresh = f"{scratch}/root", Path(scratch, "root.tar")

@@ -1,4 +1,5 @@
-"""The config of each kind of step: what its task carries and its key is hashed from."""
+"""The config of each kind of step: what its task carries and its key is hashed from. Fields are marked as in
+steps.py."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The settings of every step. The CRD embeds these models, keys are hashed from them, steps parse them.
+"""The settings of every step. The CRD embeds these models, and so do the configs of steps (configs.py).
 
 Every field says whether it is part of its step's key: `InKey` for what changes the artifact's meaning,
 `NotInKey` for where, how fast and on what the step runs. Places (URIs) are not in keys, since the content

@@ -2,15 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ixt_workloads.steps.report.read import Lane, cut, judged_documents
+from ixt_workloads.steps.report.read import Json, Lane, cut, judged_documents
 from ixt_workloads.store import Artifact
 
 KINDS = ("prompt", "reasoning", "feedback", "wasted")
 """Tokens that a judge computes. Cached prompt tokens cost nothing and are counted beside them."""
-
-Json = dict[str, Any]
 
 
 def account(artifacts: Sequence[Artifact]) -> Json:

@@ -1,4 +1,4 @@
-"""The report's charts with a row or a bar for each: costs, control, scores and levels."""
+"""The report's charts with a row for each arm (costs, control) or a bar for each score and level."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ixt_workloads.steps.report.numbers import flops, percent
-from ixt_workloads.steps.report.style import INK, MUTED, PAPER, POINTS, RULE, SHADES, WIDTH, Json, colour_of
+from ixt_workloads.steps.report.read import Json
+from ixt_workloads.steps.report.style import INK, MUTED, PAPER, POINTS, RULE, SHADES, WIDTH, colour_of
 
 
 def costs(stage: Json) -> Figure | None:

@@ -21,14 +21,12 @@ from ixt_workloads.steps.report.annotation import (
     ratio,
 )
 from ixt_workloads.steps.report.curves import Curve
-from ixt_workloads.steps.report.read import Lane
+from ixt_workloads.steps.report.read import Json, Lane
 from ixt_workloads.steps.report.verdict import Contender, Metric, judge
 from ixt_workloads.store import Artifact
 
 CONDITIONED = {Method.CONDITIONED, Method.SHUFFLED}
 """Methods whose models know feedback, and are asked for the best."""
-
-Json = dict[str, Any]
 
 
 def build(title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact]) -> Json:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ixt_workloads.steps.report.bars import control, costs, feedback
 from ixt_workloads.steps.report.lines import curves
-from ixt_workloads.steps.report.style import STYLE, Json, themed
+from ixt_workloads.steps.report.read import Json
+from ixt_workloads.steps.report.style import STYLE, themed
 from ixt_workloads.steps.report.verdict import Metric
 
 

@@ -10,7 +10,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ixt_workloads.steps.report.curves import Curve, band, flops_to
 from ixt_workloads.steps.report.numbers import ratio, superscript
-from ixt_workloads.steps.report.style import INK, POINTS, WIDTH, Json, colour_of
+from ixt_workloads.steps.report.read import Json
+from ixt_workloads.steps.report.style import INK, POINTS, WIDTH, colour_of
 from ixt_workloads.steps.report.verdict import Metric, shown
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from ixt_workloads.contract.configs import ReportLane
 from ixt_workloads.store import Artifact
 
+Json = dict[str, Any]
+
 SAMPLE_CHARACTERS = 1600
 """Longer documents, critiques and reasoning are cut on the page."""
 
@@ -30,13 +32,13 @@ class Lane:
     evaluate: Artifact
 
     @cached_property
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[Json]:
         """Of the training curve, by rising step."""
-        points: list[dict[str, Any]] = self.train.read_json("curve.json")["points"]
+        points: list[Json] = self.train.read_json("curve.json")["points"]
         return points
 
     @cached_property
-    def evaluation(self) -> dict[str, Any]:
+    def evaluation(self) -> Json:
         """The whole evaluation of the trained model."""
         evaluation: dict[str, Any] = self.evaluate.read_json("evaluation.json")
         return evaluation

@@ -1,11 +1,9 @@
 """How the report's charts look. Colours follow the page's light or dark."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ixt_workloads.contract.steps import Method
-
-Json = Mapping[str, Any]
+from ixt_workloads.steps.report.read import Json
 
 INK, MUTED, RULE, PAPER = "#1d2025", "#656b74", "#dddfe3", "#ffffff"
 
