@@ -22,13 +22,13 @@ from cluster.on_control_plane.operating import (
 from make import cli
 from make.operator import eventually
 
-from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, Object
+from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object
 from ixt_operator.api.status import unix
 
 pytestmark = pytest.mark.xdist_group("kueue")  # One worker starts it.
 
 CRDS = Path(__file__).parents[3] / "crds"
-INVENTORY = "pretrain/inventory"
+ANNOTATE = "pretrain/annotate/0-15"
 TRAIN = "pretrain/train/plain-s0"
 QUEUED = {**cli.PLAIN, "queueName": "gpus"}
 KUEUE = "kueue.x-k8s.io/v1beta2"
@@ -101,6 +101,18 @@ def queue(kubectl: Kubectl) -> Iterator[Queue]:
     kubectl("delete", "clusterqueue,resourceflavor", opened.name, "--wait=false")
 
 
+@pytest.fixture
+def queued_judges(kubectl: Kubectl, queue: Queue) -> Iterator[str]:
+    """A runtime that puts judges into the queue; its name."""
+    runtime = cli.stubs(f"queued-{queue.name}")
+    for role in runtime["spec"]["roles"]:
+        labels = {"kueue.x-k8s.io/queue-name": "gpus"} if role["name"] == "Judge" else {}
+        role["template"] = {**MAIN, "metadata": {"labels": labels}}
+    kubectl.apply(runtime)
+    yield runtime["metadata"]["name"]
+    kubectl("delete", "ixtruntime", runtime["metadata"]["name"])
+
+
 def waits(status: Object) -> bool:
     return "waits for queue gpus" in status.get("summary", {}).get("message", "")
 
@@ -113,6 +125,17 @@ def given(field: Field, judge: Object, seconds: int) -> None:
     """Change how long a judge has to become ready."""
     patch = json.dumps({"spec": {"progressDeadlineSeconds": seconds, "minReadySeconds": 0}})
     field.kubectl("patch", "deployment", judge["metadata"]["name"], "--type=merge", "-p", patch)
+
+
+async def serving(field: Field) -> list[Object]:
+    """Pods of judges that are ready."""
+    pods = await field.client.list(PODS, field.kubectl.namespace)
+    return [
+        pod
+        for pod in pods
+        if "readinessProbe" in pod["spec"]["containers"][0]
+        and condition(pod["status"], "Ready").get("status") == "True"
+    ]
 
 
 async def jobs(field: Field) -> list[Object]:
@@ -260,16 +283,11 @@ async def test_a_judge_runs_beside_the_queue(field: Field, queue: Queue) -> None
 
 
 async def test_a_judge_that_its_runtime_puts_into_a_queue_waits_there_as_long_as_it_takes(
-    field: Field, queue: Queue
+    field: Field, queue: Queue, queued_judges: str
 ) -> None:
     queue.allow(0)
-    runtime = cli.stubs(f"queued-{queue.name}")
-    for role in runtime["spec"]["roles"]:
-        labels = {"kueue.x-k8s.io/queue-name": "gpus"} if role["name"] == "Judge" else {}
-        role["template"] = {**MAIN, "metadata": {"labels": labels}}
-    field.kubectl.apply(runtime)
     async with field.operator():
-        name = field.apply(runtimeRef={"name": runtime["metadata"]["name"]})
+        name = field.apply(runtimeRef={"name": queued_judges})
         await field.until(name, waits)
         (judge,) = await field.client.list(DEPLOYMENTS, queue.name)
         deadline = judge["spec"]["progressDeadlineSeconds"]
@@ -283,5 +301,26 @@ async def test_a_judge_that_its_runtime_puts_into_a_queue_waits_there_as_long_as
         queue.allow(1)
         await field.until_phase(name, "Complete")
     await as_if_undisturbed(field, name)
-    field.kubectl("delete", "ixtruntime", runtime["metadata"]["name"])
     await eventually(queue.workloads, lambda names: names == [])
+
+
+async def test_a_judge_that_its_queue_takes_back_in_mid_annotation_comes_back_without_fault(
+    field: Field, queue: Queue, queued_judges: str
+) -> None:
+    field.hold(ANNOTATE)
+    async with field.operator():
+        name = field.apply(runtimeRef={"name": queued_judges})
+        worker = await field.running(name, ANNOTATE)
+        (judge,) = await serving(field)
+        queue.drain()
+        status = await field.until(name, waits)
+        await eventually(lambda: serving(field), lambda found: not found)
+        assert status["phase"] == "Running"
+        queue.open()
+        (again,) = await eventually(lambda: serving(field))
+        assert again["metadata"]["uid"] != judge["metadata"]["uid"]
+        assert (await field.running(name, ANNOTATE))["metadata"]["uid"] == worker["metadata"]["uid"]
+        field.go_on()
+        status = await field.until_phase(name, "Complete")
+    assert not any(step.get("attemptsByFault") for stage in status["stages"] for step in stage["steps"])
+    await as_if_undisturbed(field, name)
