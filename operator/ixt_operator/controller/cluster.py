@@ -71,8 +71,9 @@ class Runs:
         self._client = client
         self._cache = cache
         self._progress = progress
-        self._first: dict[Key, tuple[str, RunStatus]] = {}
-        """Uids and statuses of runs that have begun and do not say so yet."""
+        self._first: dict[Key, tuple[str, str]] = {}
+        """Uids and statuses of runs that have begun and do not say so yet; as JSON, which takes a fraction of
+        the memory that models take."""
 
     async def look(self, key: Key) -> float | Later | None:
         """Look at a run and do what comes next; answers when to look again.
@@ -142,7 +143,7 @@ class Runs:
             status, refused = held_up(status, previous, unmade, str(error)), error
         if moves.create and not previous and not refused:
             # When many are created at once, the first Jobs of others go before it.
-            self._first[Key.of(manifest)] = manifest["metadata"]["uid"], status
+            self._first[Key.of(manifest)] = manifest["metadata"]["uid"], status.model_dump_json()
             return Later()
         await self._write(manifest, written, status, moves.failures)
         if refused:
@@ -153,8 +154,8 @@ class Runs:
 
     def _not_written(self, manifest: Object) -> RunStatus | None:
         """The status of a run that has begun and does not say so yet."""
-        uid, first = self._first.get(Key.of(manifest), ("", None))
-        return first if uid == manifest["metadata"]["uid"] else None
+        uid, first = self._first.get(Key.of(manifest), ("", ""))
+        return RunStatus.model_validate_json(first) if uid == manifest["metadata"]["uid"] else None
 
     def _runtime(self, run: IXTRun) -> IXTRuntime:
         name = run.spec.runtime_ref.name
