@@ -121,6 +121,11 @@ def attempts(status: Object) -> list[int]:
     return [step["attempt"] for stage in status["stages"] for step in stage["steps"]]
 
 
+def faults(status: Object) -> list[Object]:
+    found = [step.get("attemptsByFault") for stage in status["stages"] for step in stage["steps"]]
+    return [each for each in found if each]
+
+
 def given(field: Field, judge: Object, seconds: int) -> None:
     """Change how long a judge has to become ready."""
     patch = json.dumps({"spec": {"progressDeadlineSeconds": seconds, "minReadySeconds": 0}})
@@ -249,7 +254,7 @@ async def test_a_suspended_run_leaves_its_queue_and_comes_back(
         field.go_on()
         field.edit(name, suspend=False)
         status = await field.until_phase(name, "Complete")
-    assert not any(step.get("attemptsByFault") for stage in status["stages"] for step in stage["steps"])
+    assert faults(status) == []
     assert (await jobs_made(field, name))[TRAIN, "1"] == 1
 
 
@@ -313,8 +318,8 @@ async def test_a_judge_that_its_queue_takes_back_in_mid_annotation_comes_back_wi
         worker = await field.running(name, ANNOTATE)
         (judge,) = await serving(field)
         queue.drain()
-        status = await field.until(name, waits)
         await eventually(lambda: serving(field), lambda found: not found)
+        status = await field.until(name, waits)
         assert status["phase"] == "Running"
         queue.open()
         (again,) = await eventually(lambda: serving(field))
@@ -322,5 +327,5 @@ async def test_a_judge_that_its_queue_takes_back_in_mid_annotation_comes_back_wi
         assert (await field.running(name, ANNOTATE))["metadata"]["uid"] == worker["metadata"]["uid"]
         field.go_on()
         status = await field.until_phase(name, "Complete")
-    assert not any(step.get("attemptsByFault") for stage in status["stages"] for step in stage["steps"])
+    assert faults(status) == []
     await as_if_undisturbed(field, name)

@@ -40,7 +40,7 @@ class Lane:
     @cached_property
     def evaluation(self) -> Json:
         """The whole evaluation of the trained model."""
-        evaluation: dict[str, Any] = self.evaluate.read_json("evaluation.json")
+        evaluation: Json = self.evaluate.read_json("evaluation.json")
         return evaluation
 
 
@@ -57,7 +57,7 @@ def read_lane(spec: ReportLane, artifact: Callable[[str], Artifact]) -> Lane:
     )
 
 
-def judged_documents(inventory: Artifact, feedback: Artifact) -> list[dict[str, Any]]:
+def judged_documents(inventory: Artifact, feedback: Artifact) -> list[Json]:
     """The best, the middle and the worst document of the first shard, with their feedback.
 
     One shard is a uniform sample, so no more is read.
@@ -104,5 +104,5 @@ def _among(ids: list[str]) -> pc.Expression:
     return pc.field("id").isin(pa.array(ids, pa.string()))
 
 
-def _by_id(table: pa.Table) -> Mapping[str, dict[str, Any]]:
+def _by_id(table: pa.Table) -> Mapping[str, Json]:
     return {row["id"]: row for row in table.to_pylist()}
