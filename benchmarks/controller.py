@@ -23,9 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import kubeflow  # noqa: E402 - needs tests/ on the path
 from cluster import binaries  # noqa: E402
+from cluster.base import serves  # noqa: E402
 from cluster.control_plane import ControlPlane, control_plane  # noqa: E402
 from make import runs  # noqa: E402
 from make.operator import connected  # noqa: E402
@@ -285,13 +284,7 @@ async def latency(side: Side, plane: ControlPlane, client: Client, changes: int)
 def takeover(side: Side, plane: ControlPlane) -> dict[str, Any]:
     """Kill the leader without a word, and see the other replica lead."""
     address = _replica(plane, "successor")
-
-    def serves() -> bool:
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-            return True
-        return False
-
-    plane.until(serves, "second replica")
+    plane.until(lambda: serves(address), "second replica")
     plane.stop("operator")
     begun = time.monotonic()
     _until_leads(plane, "successor")

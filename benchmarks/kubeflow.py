@@ -3,12 +3,12 @@ leader election and limits are theirs; keys come from here, and metrics are not 
 
 import base64
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import yaml
 from cluster import binaries, certificates
+from cluster.base import serves
 from cluster.control_plane import ControlPlane
 
 from ixt_operator.adapters.kubernetes.client import Object, Resource
@@ -72,7 +72,8 @@ def start(plane: ControlPlane, requests_per_second: int) -> list[str]:
         file.write_text(json.dumps(configuration))
         plane.run(name, [*environment, str(binaries.path(name)), f"--config={file}", *flags[name]])
     for name, (_, health) in ports.items():
-        plane.until(lambda port=health: _ready(port), f"readiness of {name}")  # type: ignore[misc]
+        url = f"http://127.0.0.1:{health}/readyz"
+        plane.until(lambda url=url: serves(url), f"readiness of {name}")  # type: ignore[misc]
     authorities = base64.b64encode((plane.pki / "webhooks-ca.crt").read_bytes()).decode()
     for name, folder in (
         ("jobset", binaries.sources("jobset") / "config/default"),
@@ -97,15 +98,3 @@ def _addresses(webhooks: int, health: int) -> dict[str, Any]:
         "health": {"healthProbeBindAddress": f"127.0.0.1:{health}"},
         "metrics": {"bindAddress": "0"},
     }
-
-
-def _ready(port: int) -> bool:
-    """Whether /readyz succeeds."""
-    with socket.socket() as connection:
-        connection.settimeout(5)
-        try:
-            connection.connect(("127.0.0.1", port))
-            connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-            return b" 200 " in connection.recv(64)
-        except OSError:
-            return False

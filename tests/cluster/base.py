@@ -6,6 +6,7 @@ import time
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cluster import certificates
@@ -17,6 +18,13 @@ TAIL_LINES = 15
 
 class ClusterError(RuntimeError):
     """The cluster does not do what it should; the message has the end of the log that tells why."""
+
+
+def serves(url: str) -> bool:
+    """Whether a GET over plain HTTP is answered with success."""
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+        return True
+    return False
 
 
 class Cluster(ABC):

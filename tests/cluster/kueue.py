@@ -9,7 +9,6 @@ import base64
 import json
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from make import loopback
 
 from cluster import binaries
+from cluster.base import serves
 from cluster.control_plane import ControlPlane, control_plane
 
 NAMESPACE = "kueue-system"
@@ -45,7 +45,7 @@ def kueue_plane(folder: Path, crds: Path) -> Iterator[ControlPlane]:
             command = [str(binaries.path("kueue")), "--config=kueue.json", "--kubeconfig=admin.kubeconfig"]
             plane.run("kueue", command)
             plane.until(lambda: _mount(plane, cluster / "kueue"), "certificates of Kueue")
-            plane.until(lambda: _answers(f"http://127.0.0.1:{health}/readyz"), "Kueue")
+            plane.until(lambda: serves(f"http://127.0.0.1:{health}/readyz"), "Kueue")
             yield plane
 
 
@@ -103,11 +103,3 @@ def _mount(plane: ControlPlane, folder: Path) -> bool:
     for name in sorted(data, reverse=True):  # it waits for tls.crt
         (folder / name).write_bytes(base64.b64decode(data[name]))
     return True
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False

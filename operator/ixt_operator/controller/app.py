@@ -15,7 +15,7 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import kopf
 import typer
@@ -265,8 +265,7 @@ async def _serve(port: int) -> web.AppRunner:
     try:
         await web.TCPSite(runner, port=port).start()
     except OSError as error:
-        log.error("no server for probes and metrics: %s; set --port", error)  # noqa: TRY400 - it says it all
-        sys.exit(2)
+        _stop(f"no server for probes and metrics: {error}; set --port")
     return runner
 
 
@@ -281,9 +280,14 @@ async def _configuration() -> Configuration:
         else:
             await config.load_kube_config(file, client_configuration=found)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
-        log.error("no cluster to serve: %s; set KUBECONFIG", error)  # noqa: TRY400 - the message says it all
-        sys.exit(2)
+        _stop(f"no cluster to serve: {error}; set KUBECONFIG")
     return found
+
+
+def _stop(message: str) -> NoReturn:
+    """End before the work has begun: the message says all, and what to do."""
+    log.error(message)
+    sys.exit(2)
 
 
 def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
