@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
@@ -35,21 +35,16 @@ async def silent(_: web.Request) -> web.Response:
 @asynccontextmanager
 async def serving(**answers: Answer) -> AsyncIterator[Cache]:
     """A cache with a running pod for each name, each with an address of its own where it answers so."""
-    cache, runners = Cache(), list[web.AppRunner]()
-    with loopback.part() as part:
+    cache = Cache()
+    async with AsyncExitStack() as served:
+        part = served.enter_context(loopback.part())
         for number, (name, answer) in enumerate(answers.items(), 1):
             address = f"127.{part}.0.{number}"
             cache.put(PODS, running(name, address))
             app = web.Application()
             app.router.add_get("/{any:.*}", answer)
-            runners.append(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
-            await runners[-1].setup()
-            await web.TCPSite(runners[-1], address, PROGRESS_PORT).start()
-        try:
-            yield cache
-        finally:
-            for runner in runners:
-                await runner.cleanup()
+            await served.enter_async_context(loopback.serving(app, address, PROGRESS_PORT))
+        yield cache
 
 
 def running(name: str, address: str) -> Object:

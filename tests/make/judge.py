@@ -12,6 +12,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ import torch
 from aiohttp import web
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from make import loopback
 
 THOUGHTS = ("weigh", "compare", "doubt", "recall")
 WORDS = ("Clear", "sound", "vague", "shallow", "thorough", "correct")
@@ -128,9 +131,11 @@ class Double:
         self.authorizations: set[str] = set()
         self.held = threading.Event()
         """Set once a request waits."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._port = 0
+        self._served = AsyncExitStack()
         self._waiting = 0
 
     def __enter__(self) -> Self:
@@ -142,7 +147,6 @@ class Double:
         self.die()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
 
     @property
     def url(self) -> str:
@@ -154,11 +158,15 @@ class Double:
 
     def die(self) -> None:
         """Stop listening and cut every connection, as a killed process does."""
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._served.aclose(), self._loop).result()
 
     def release(self) -> None:
         """Answer what was held, and hold nothing any more."""
         self.hold_after = None
+
+    def _run(self) -> None:
+        with self._runner:
+            self._loop.run_forever()
 
     async def _start(self) -> None:
         app = web.Application()
@@ -166,11 +174,7 @@ class Double:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        self._port = await self._served.enter_async_context(loopback.serving(app, port=self._port))
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=503 if self.mode == "Unready" else 200)

@@ -10,6 +10,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from make import loopback
+
 Handler = Callable[["Call"], Awaitable[web.StreamResponse | None]]
 """Answers a call in place of the API server, or None to let it pass."""
 
@@ -93,16 +95,9 @@ async def proxied(server: str, pki: Path, folder: Path) -> AsyncIterator[Proxy]:
 
         app = web.Application(client_max_size=16 * 2**20)
         app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        proxy.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(f"http://127.0.0.1:{port}")))
-        try:
+        async with loopback.serving(app) as port:
+            proxy.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(f"http://127.0.0.1:{port}")))
             yield proxy
-        finally:
-            await runner.cleanup()
 
 
 async def _forward(

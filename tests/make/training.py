@@ -104,11 +104,16 @@ def train_here(task: Task, stop_after: int | None = None) -> Result:
     return result
 
 
-def fork_ranks(task: Task, ranks: int) -> list[BaseProcess]:
-    """Ranks as forks of this process: they need not import torch once more."""
+def start_ranks(task: Task, ranks: int) -> list[BaseProcess]:
+    """Ranks as forks of a process that has imported torch and done nothing else.
+
+    Forks of this process would inherit its dead process groups; whoever collects one of those there waits
+    for threads that no fork has.
+    """
     port = free_port()
-    fork = multiprocessing.get_context("fork")
-    started = [fork.Process(target=_rank, args=(task, rank, ranks, port)) for rank in range(ranks)]
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["ixt_workloads.steps.train.train"])
+    started = [server.Process(target=_rank, args=(task, rank, ranks, port)) for rank in range(ranks)]
     for process in started:
         process.start()
     return list(started)

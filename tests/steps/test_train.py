@@ -14,10 +14,10 @@ from make.models import config, config_folder, model_folder, tokenizer_folder
 from make.prepared import GOOD, LENGTH, prepared, sums
 from make.training import (
     artifact,
-    fork_ranks,
     launch,
     losses,
     scratch,
+    start_ranks,
     train_here,
     train_task,
     until_saved,
@@ -249,7 +249,7 @@ def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> No
     assert "saved" in result["message"]
 
     second = first.model_copy(update={"attempt": 1})
-    ranks = fork_ranks(second, 2)
+    ranks = start_ranks(second, 2)
     until_saved(ranks[0].is_alive, second, storage)
     for rank in ranks:
         rank.kill()
@@ -258,7 +258,7 @@ def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> No
     # A queue that takes an attempt back starts the same one again.
     whole = train_task(tmp_path / "a", steps=steps, num_proc_per_node=2)
     for task in (second, whole):
-        for rank in fork_ranks(task, 2):
+        for rank in start_ranks(task, 2):
             rank.join(120)
             assert rank.exitcode == 0
     assert weights(artifact(second)) == weights(artifact(whole))
@@ -274,7 +274,7 @@ def test_ranks_share_the_work_and_agree_with_one(tmp_path: Path) -> None:
             for ranks in ("one", "two")
         )
         train_here(alone)
-        for rank in fork_ranks(both, 2):
+        for rank in start_ranks(both, 2):
             rank.join(120)
             assert rank.exitcode == 0
         points = [artifact(task).read_json("curve.json")["points"] for task in (alone, both)]
