@@ -177,6 +177,18 @@ async def jobs_made(field: Field, name: str) -> Counter[tuple[str, str]]:
     )
 
 
+def jobs_ever(field: Field) -> Counter[str]:
+    """How many Jobs of each name there have been in this namespace, whether they are still there or not: the
+    job controller leaves an Event for each pod that it makes."""
+    events = field.kubectl.json("get", "events", "--field-selector=reason=SuccessfulCreate")["items"]
+    jobs = {
+        (entry["involvedObject"]["name"], entry["involvedObject"]["uid"])
+        for entry in events
+        if entry["involvedObject"]["kind"] == "Job"
+    }
+    return Counter(name for name, _ in jobs)
+
+
 async def as_if_undisturbed(field: Field, name: str) -> None:
     """Assert that a run made each child once, at the first attempt, each artifact once, and left nothing."""
     jobs = await jobs_made(field, name)
