@@ -26,8 +26,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ports import free_port
 
-from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import BUILTIN

@@ -39,6 +39,7 @@ from cluster.base import serves  # noqa: E402
 from cluster.control_plane import ControlPlane, control_plane  # noqa: E402
 from make import runs  # noqa: E402
 from make.operator import connected  # noqa: E402
+from ports import free_port  # noqa: E402
 from readings import (  # noqa: E402
     SPACE,
     count,
@@ -60,7 +61,6 @@ from ixt_operator.adapters.kubernetes.client import (  # noqa: E402
     Object,
     Resource,
 )
-from ixt_operator.adapters.local.process import free_port  # noqa: E402
 from ixt_operator.api.run import IXTRun  # noqa: E402
 from ixt_operator.api.status import rfc3339  # noqa: E402
 from ixt_operator.render.preview import preview  # noqa: E402

@@ -10,9 +10,9 @@ import yaml
 from cluster import binaries, certificates
 from cluster.base import serves
 from cluster.control_plane import ControlPlane
+from ports import free_port
 
 from ixt_operator.adapters.kubernetes.client import Object, Resource
-from ixt_operator.adapters.local.process import free_port
 
 TRAIN_JOBS = Resource("trainer.kubeflow.org/v1alpha1", "trainjobs")
 RUNTIME = "torch-distributed"

@@ -35,8 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from ixt_operator.adapters.local.process import free_port
+from ports import free_port
 
 GPU = torch.cuda.is_available()
 RANKS = 1 if GPU else 2

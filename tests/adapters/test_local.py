@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 from make.children import SUCCEED, WAIT, server, tasks
-from make.processes import kill, lives, marked, supervisors, until, workers
+from make.processes import kill, lives, marked, parent, supervisors, until, workers
 
-from ixt_operator.adapters.local import process as processes
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.plan.child import Child
@@ -140,7 +139,8 @@ async def test_step_killed(workdir: Path) -> None:
     async with LocalPlatform.open(workdir) as platform:
         await platform.create(family())
         until(lambda: len(workers(workdir)) == SIZE)
-        kill(workers(workdir)[0])
+        (supervisor,) = supervisors(workdir)
+        kill(next(pid for pid in workers(workdir) if parent(pid) == supervisor))
         state = await conftest.until(platform, "family", lambda state: state.ended)
         assert state.processes[0].exit_code == -signal.SIGKILL
         assert "SIGKILL" in cause_of(state).message
@@ -221,21 +221,16 @@ async def test_missing_secret(workdir: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert not [file for file in on_disk if b"s3cret-value" in file.read_bytes()]
 
 
-async def test_a_server_whose_port_was_taken_gets_another(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        numbers = iter([taken.getsockname()[1]])
-        monkeypatch.setattr(
-            "ixt_operator.adapters.local.platform.free_port",
-            lambda others: next(numbers, None) or processes.free_port(others),
-        )
-        async with LocalPlatform.open(workdir) as platform:
-            await platform.create(server("judge", "serve()"))
-            state = await conftest.until(
-                platform, "judge", lambda state: state.processes[0].phase is ProcessPhase.READY
-            )
-            assert state.processes[0].restarts == 1
+async def test_a_port_is_nobody_elses_until_its_process_has_ended(workdir: Path) -> None:
+    """Nor while nothing listens there yet: engines import for a long time before they do."""
+    async with LocalPlatform.open(workdir) as platform:
+        await platform.create(tasks("one", WAIT))
+        port = platform._groups["one"].processes[0].ports["progress"]
+        with socket.socket() as other:
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+            await platform.delete("one")
+            other.bind(("127.0.0.1", port))
 
 
 async def test_ports_differ(workdir: Path) -> None:

@@ -328,6 +328,14 @@ def test_a_judge_between_two_starts_tells_why_the_last_one_ended() -> None:
     assert found.result.message == "no weights"
 
 
+def test_a_judge_that_runs_again_tells_why_it_was_started_anew() -> None:
+    """The kubelet counts a restart when the container runs: a loop is first seen in one that does."""
+    again = container(running={}, last={"terminated": terminated(1, "no room for weights")}, restarts=2)
+    found = process(JUDGE, replica("a", phase="Running", **again))
+    assert (found.phase, found.exit_code, found.restarts) == (ProcessPhase.RUNNING, 1, 2)
+    assert found.last_log == "no room for weights"
+
+
 def test_a_judge_that_is_not_ready_in_time_is_given_up() -> None:
     late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN)]}
     running = replica("a", phase="Running", startTime=time(PLACE_SECONDS), **container(running={}))

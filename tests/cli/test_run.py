@@ -68,7 +68,7 @@ def test_two_stages_of_two_arms_and_seeds(judged: Desk) -> None:
 
 
 def test_progress_in_a_pipe(desk: Desk) -> None:
-    desk.tell({"pretrain/train/plain-s0": {"*": {"seconds": 3}}})
+    desk.tell({"pretrain/train/plain-s0": {"*": {"seconds": 8}}})
     done = desk.program([sys.executable, IMPATIENT, *COMMAND[1:]])
     assert done.code == 0
     figures = r"\d+% pretrain/train/plain-s0  \d+/1\.0k parts  \d+/s  \ds left  loss 3\.\d+"
@@ -138,7 +138,7 @@ def test_a_storage_that_is_not_shared(desk: Desk) -> None:
 
 
 def test_a_live_tree_on_a_terminal(judged: Desk) -> None:
-    judged.tell({"pretrain/train/conditioned-s0": {"*": {"seconds": 2}}})
+    judged.tell({"pretrain/train/conditioned-s0": {"*": {"seconds": 6}}})
     shown: list[str] = []
 
     def seen(screen: Screen, _: object) -> None:
@@ -194,8 +194,8 @@ def test_a_step_that_is_tried_again_on_a_terminal(desk: Desk) -> None:
     assert code == 0
     assert screen.text.startswith("AttemptFailed: pretrain/train/plain: out of luck\ntest ━")
     assert screen.text.count("out of luck") == 1
-    again = "report\nin 1s: pretrain/train/plain-s0 is tried again: out of luck"
-    assert any(again in text for text in shown)
+    again = r"report\nin [01]s: pretrain/train/plain-s0 is tried again: out of luck"
+    assert any(re.search(again, text) for text in shown)
     assert re.search(r"✔ train/plain +1 failure\n", screen.text)
 
 

@@ -96,7 +96,10 @@ def _configuration(webhooks: int, health: int) -> Object:
 
 def _mount(plane: ControlPlane, folder: Path) -> bool:
     """Write the certificates, once Kueue has made them, to where it waits for them."""
-    data = json.loads(plane.get(CERTIFICATES)).get("data", {})
+    try:
+        data = json.loads(plane.get(CERTIFICATES)).get("data", {})
+    except OSError:
+        return False
     if "tls.crt" not in data:
         return False
     folder.mkdir(mode=0o700)

@@ -27,6 +27,9 @@ POLL_SECONDS = 0.1
 PROBE_SECONDS = 1.0
 LAST_LOG_BYTES = 2048
 
+BACKOFF_SECONDS = (0.2, 0.2, 10.0)
+"""Before a container's first, second and each later restart: so long it is seen waiting."""
+
 
 class Kubelet:
     """Runs pods until it is left (`async with`)."""
@@ -156,13 +159,18 @@ class Kubelet:
                 return
             if stop.is_set() or not again:
                 break
-            restarts, last = restarts + 1, ended
             waiting = {
                 "state": {"waiting": {"reason": "CrashLoopBackOff"}},
                 "lastState": {"terminated": ended},
             }
             await self._tell(pod, "Running", address, {**waiting, "restartCount": restarts}, ready=False)
-            await asyncio.sleep(min(2.0**restarts, 10) / 10)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), BACKOFF_SECONDS[min(restarts, 2)])
+            if self._left:
+                return
+            if stop.is_set():
+                break
+            restarts, last = restarts + 1, ended
         phase = "Succeeded" if ended["exitCode"] == 0 else "Failed"
         state = {"state": {"terminated": ended}, "restartCount": restarts}
         if pod["metadata"]["uid"] in self._disruptions:

@@ -33,6 +33,11 @@ def workers(workdir: Path) -> list[int]:
     return [pid for pid in marked(workdir) if b"supervisor.py" not in _command(pid)]
 
 
+def parent(pid: int) -> int:
+    """A process' parent; 0 when it is gone."""
+    return int((_stat(pid) or ["", "0"])[1])
+
+
 def child_of(pid: int) -> str:
     """Name of the child that a marked process belongs to; empty when it is gone."""
     try:
@@ -44,10 +49,7 @@ def child_of(pid: int) -> str:
 
 def lives(pid: int) -> bool:
     """Whether a process runs; one that waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return (_stat(pid) or ["Z"])[0] != "Z"
 
 
 def until(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS, every: float = 0.01) -> None:
@@ -64,6 +66,14 @@ def kill(pid: int) -> None:
         os.kill(pid, 9)
     except ProcessLookupError:
         return
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and more (proc_pid_stat(5)); nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _command(pid: int) -> bytes:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress, Result
@@ -33,6 +33,7 @@ from ixt_workloads.step import Step
 from ixt_workloads.steps.train.ranks import world
 from ixt_workloads.steps.train.train import train
 from ixt_workloads.store import Artifact, open_store
+from make import loopback
 from make.models import config_folder, tokenizer_folder
 from make.prepared import LENGTH, prepared, sums
 from make.tasks import task
@@ -104,19 +105,29 @@ def train_here(task: Task, stop_after: int | None = None) -> Result:
     return result
 
 
-def start_ranks(task: Task, ranks: int) -> list[BaseProcess]:
+@contextmanager
+def started_ranks(task: Task, ranks: int) -> Iterator[list[BaseProcess]]:
     """Ranks as forks of a process that has imported torch and done nothing else.
 
     Forks of this process would inherit its dead process groups; whoever collects one of those there waits
     for threads that no fork has.
     """
-    port = free_port()
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["ixt_workloads.steps.train.train"])
-    started = [server.Process(target=_rank, args=(task, rank, ranks, port)) for rank in range(ranks)]
-    for process in started:
-        process.start()
-    return list(started)
+    with loopback.part() as part:
+        arguments = [(task, rank, ranks, loopback.port(part)) for rank in range(ranks)]
+        started: list[BaseProcess] = [server.Process(target=_rank, args=each) for each in arguments]
+        for process in started:
+            process.start()
+        yield started
+
+
+def train_on_ranks(task: Task, ranks: int) -> None:
+    """Train in so many processes, to the end."""
+    with started_ranks(task, ranks) as started:
+        for rank in started:
+            rank.join(120)
+            assert rank.exitcode == 0
 
 
 def _rank(task: Task, rank: int, ranks: int, port: int) -> None:

@@ -350,7 +350,14 @@ def test_a_lane_that_waits_for_a_claim_makes_room_for_the_next() -> None:
 
 JUDGE_TROUBLES: list[tuple[dict[str, Any], str]] = [
     ({"phase": ProcessPhase.FAILED, "reason": "NeverReady", "last_log": "loading"}, "was not ready in time"),
-    ({"phase": ProcessPhase.FAILED, "exit_code": 1, "restarts": 4}, "ended 4 times, which is more than"),
+    (
+        {"phase": ProcessPhase.FAILED, "exit_code": 1, "restarts": 4},
+        "ended 4 times, which is more than failurePolicy.application=3 allows: ended with exit code 1",
+    ),
+    (
+        {"phase": ProcessPhase.RUNNING, "exit_code": 137, "reason": "OOMKilled", "restarts": 4},
+        "ended 4 times, which is more than failurePolicy.application=3 allows: OOMKilled",
+    ),
     ({"phase": ProcessPhase.FAILED, "exit_code": Exit.CONFIG}, "ended with exit code 78"),
 ]
 

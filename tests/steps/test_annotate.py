@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from make import loopback
 from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
 from make.tasks import run_step, task
 
-from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
@@ -681,7 +681,6 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Served]:
     """vLLM's server, started as an adapter does."""
     place = tmp_path_factory.mktemp("served")
-    port = free_port()
     judge = Judge(
         source=f"file://{folder}",
         rubric=RUBRIC,
@@ -689,17 +688,18 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
         sampling=Sampling(temperature="1", max_tokens=200),
     )
     (place / "task.json").write_text(annotate(place / "storage", judge).model_dump_json())
-    env = {
-        "IXT_TASK": str(place / "task.json"),
-        "IXT_RESULT": str(place / "result.json"),
-        "IXT_HOST": "127.0.0.1",
-        "IXT_PORT_HTTP": str(port),
-        "IXT_ENGINE_ARGS": '["--max-num-seqs", "32"]',
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-    }
-    with (place / "log").open("wb") as log:
+    with loopback.part() as part, (place / "log").open("wb") as log:
+        port = loopback.port(part)
+        env = {
+            "IXT_TASK": str(place / "task.json"),
+            "IXT_RESULT": str(place / "result.json"),
+            "IXT_HOST": "127.0.0.1",
+            "IXT_PORT_HTTP": str(port),
+            "IXT_ENGINE_ARGS": '["--max-num-seqs", "32"]',
+            "OMP_NUM_THREADS": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "ixt_workloads.steps.annotate.server"],
             env={**os.environ, **env},
@@ -707,12 +707,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
             stderr=log,
             start_new_session=True,
         )
-    try:
-        yield Served(process, f"http://127.0.0.1:{port}", judge)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            yield Served(process, f"http://127.0.0.1:{port}", judge)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.mark.engine

@@ -17,8 +17,9 @@ from make.training import (
     launch,
     losses,
     scratch,
-    start_ranks,
+    started_ranks,
     train_here,
+    train_on_ranks,
     train_task,
     until_saved,
 )
@@ -249,18 +250,16 @@ def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> No
     assert "saved" in result["message"]
 
     second = first.model_copy(update={"attempt": 1})
-    ranks = start_ranks(second, 2)
-    until_saved(ranks[0].is_alive, second, storage)
-    for rank in ranks:
-        rank.kill()
-        rank.join()
+    with started_ranks(second, 2) as ranks:
+        until_saved(ranks[0].is_alive, second, storage)
+        for rank in ranks:
+            rank.kill()
+            rank.join()
 
     # A queue that takes an attempt back starts the same one again.
     whole = train_task(tmp_path / "a", steps=steps, num_proc_per_node=2)
     for task in (second, whole):
-        for rank in start_ranks(task, 2):
-            rank.join(120)
-            assert rank.exitcode == 0
+        train_on_ranks(task, 2)
     assert weights(artifact(second)) == weights(artifact(whole))
     assert artifact(whole).summary["worldSize"] == 2
 
@@ -274,9 +273,7 @@ def test_ranks_share_the_work_and_agree_with_one(tmp_path: Path) -> None:
             for ranks in ("one", "two")
         )
         train_here(alone)
-        for rank in start_ranks(both, 2):
-            rank.join(120)
-            assert rank.exitcode == 0
+        train_on_ranks(both, 2)
         points = [artifact(task).read_json("curve.json")["points"] for task in (alone, both)]
         assert losses(artifact(both))[1:] == pytest.approx(losses(artifact(alone))[1:], rel=1e-4)
         evaluated = [[point["evaluation"] for point in found if "evaluation" in point] for found in points]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from cluster import binaries
+from make import loopback
 
-from ixt_operator.adapters.local.process import free_port
 from ixt_workloads.store import Store, open_store
 
 BUCKET = "ixt-test"
@@ -33,17 +33,17 @@ def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("no S3 server: `make s3server` builds it (needs Go)")
     folder = tmp_path_factory.mktemp("s3")
     (folder / BUCKET).mkdir()
-    port = free_port()
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
-    command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
-    with (folder.parent / "s3.log").open("w") as output:
+    with loopback.part() as part, (folder.parent / "s3.log").open("w") as output:
+        port = loopback.port(part)
+        command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        _wait(process, port)
-        yield Server(f"http://127.0.0.1:{port}", folder / BUCKET)
-    finally:
-        process.kill()
-        process.wait()
+        try:
+            _wait(process, port)
+            yield Server(f"http://127.0.0.1:{port}", folder / BUCKET)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:

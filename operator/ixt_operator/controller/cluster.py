@@ -126,6 +126,10 @@ class Runs:
             status = unaccepted(previous, found.reason, str(found), generation, now)
             await self._write(manifest, written, status, {})
             return found.again
+        if previous and (left := _time_left(run, previous, now)) is not None and left <= 0:
+            # Also after an edit, which would take it up again: it may have been the one of this very time.
+            await self._client.delete(RUNS, *Key.of(manifest), uid=run.metadata.uid)
+            return None
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
@@ -148,8 +152,7 @@ class Runs:
         await self._write(manifest, written, status, moves.failures)
         if refused:
             raise Retry(str(refused))
-        expires = await self._expire(run, status, now) if moves.finished else None
-        due = (moves.requeue_after, platform.again(), expires)
+        due = (moves.requeue_after, platform.again(), _time_left(run, status, now))
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _not_written(self, manifest: Object) -> RunStatus | None:
@@ -248,17 +251,6 @@ class Runs:
         except ApiError as error:
             log.warning("%s/%s: an event was not posted: %s", metadata["namespace"], metadata["name"], error)
 
-    async def _expire(self, run: IXTRun, status: RunStatus, now: float) -> float | None:
-        ttl = run.spec.ttl_seconds_after_finished
-        if ttl is None or status.completion_time is None:
-            return None
-        left = unix(status.completion_time) + ttl - now
-        if left > 0:
-            return left
-        metadata = run.metadata
-        await self._client.delete(RUNS, metadata.namespace, metadata.name, uid=metadata.uid)
-        return None
-
     async def _newer(self, manifest: Object) -> Object | None:
         """A run as it is: the watch tells late what changed, and after a gap not at all what is gone. None if
         it is gone, or on its way out."""
@@ -278,6 +270,14 @@ def _said_of(manifest: Object) -> tuple[Any, ...]:
     """What a look at a run rests on. Labels and annotations are anybody's to change, at any rate."""
     metadata = manifest["metadata"]
     return metadata["uid"], metadata.get("generation"), manifest.get("status")
+
+
+def _time_left(run: IXTRun, status: RunStatus, now: float) -> float | None:
+    """Seconds until a finished run is to be deleted; None for one that stays or has not finished."""
+    ttl = run.spec.ttl_seconds_after_finished
+    if ttl is None or status.completion_time is None:
+        return None
+    return unix(status.completion_time) + ttl - now
 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:

@@ -4,7 +4,7 @@ import math
 
 from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.plan.observed import ChildState, ProcessPhase
-from ixt_operator.plan.retry import fault
+from ixt_operator.plan.retry import ending, fault
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.steps import Annotate
 
@@ -35,13 +35,13 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
     for process in judge.processes:
         if process.phase is ProcessPhase.READY:
             continue
-        said = process.result.message if process.result else ""
+        ended = process.exit_code is not None or process.result is not None
+        said = (process.result.message if process.result else "") or (ending(process) if ended else "")
         hint = process.result.hint if process.result else ""
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""
-        ended = process.exit_code is not None or process.result is not None
         if ended and fault(process) is Fault.USER:
-            return f"{said}: {hint}" if said else f"ended with exit code {process.exit_code}{log}"
+            return f"{said}: {hint}" if hint else f"{said}{log}"
         if process.reason == "NeverReady":
             return f"was not ready in time{log}"
         if process.restarts > restarts:

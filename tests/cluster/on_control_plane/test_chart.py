@@ -36,7 +36,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def install(cluster: ControlPlane, *settings: str, chart: Path = CHART) -> None:
     """Install a chart, or upgrade to it."""
     release = ("upgrade", "--install", "--create-namespace", RELEASE, str(chart))
-    helm(*release, *(f"--set={each}" for each in settings), kubeconfig=cluster.kubeconfig)
+    command = (*release, *(f"--set={each}" for each in settings))
+    try:
+        helm(*command, kubeconfig=cluster.kubeconfig)
+    except HelmError as error:
+        # Runtimes follow CRDs that are not served yet. Users say --wait; here it would wait for pods to run.
+        if "no matches for kind" not in str(error):
+            raise
+        helm(*command, kubeconfig=cluster.kubeconfig)
 
 
 def older(folder: Path) -> Path:

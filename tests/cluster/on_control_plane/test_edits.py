@@ -117,8 +117,7 @@ async def test_the_number_of_judges_follows_an_edit_at_once(field: Field) -> Non
             )
             return [(each["metadata"]["uid"], each["status"].get("readyReplicas", 0)) for each in found]
 
-        ((uid, ready),) = await servers()
-        assert ready == 1
+        ((uid, _),) = await eventually(servers, lambda found: [ready for _, ready in found] == [1])
         judge = {"model": "file:///judge", "engine": {"maxReplicas": 2}}
         field.edit(name, judge=judge)
         await eventually(servers, lambda found: found == [(uid, 2)])

@@ -1,11 +1,19 @@
 """What users do to a run as a whole while it goes: suspend it, delete it, let it expire, take it up again."""
 
 import pytest
-from cluster.on_control_plane.operating import Field, children, committed, condition, jobs_made, step
+from cluster.on_control_plane.operating import (
+    Field,
+    children,
+    committed,
+    condition,
+    jobs_ever,
+    jobs_made,
+    step,
+)
 from make import cli
 from make.operator import eventually
 
-from ixt_operator.adapters.kubernetes.client import Object
+from ixt_operator.adapters.kubernetes.client import RUNS, Object
 
 PREPARE = "pretrain/prepare/plain"
 TRAIN = "pretrain/train/plain-s0"
@@ -91,10 +99,12 @@ async def test_deleted_before_it_began_and_after_it_ended_it_leaves_nothing(fiel
 async def test_a_finished_run_goes_when_its_time_is_over(field: Field, exit_code: int) -> None:
     field.misbehave({TRAIN: {"*": {"exit": exit_code}}} if exit_code else {})
     async with field.operator():
-        name = field.apply(**cli.PLAIN, ttlSecondsAfterFinished=2)
+        name = field.apply(**cli.PLAIN, ttlSecondsAfterFinished=3600)
         await field.until_phase(name, "Failed" if exit_code else "Complete")
-        field.kubectl("wait", "--for=delete", f"ixtrun/{name}", "--timeout=60s")
+        field.edit(name, ttlSecondsAfterFinished=2)
+        await eventually(lambda: field.client.list(RUNS, field.kubectl.namespace), lambda found: found == [])
         await eventually(lambda: children(field, name), lambda left: left == {})
+    assert set(jobs_ever(field).values()) == {1}
 
 
 async def test_past_its_deadline_it_fails_frees_everything_and_goes_on_with_a_longer_one(

@@ -73,6 +73,7 @@ async def test_an_idle_operator_writes_its_lease_and_nothing_else(field: Field, 
     async with field.operator(kubeconfig=proxy.kubeconfig):
         name = field.apply(**cli.PLAIN)
         await field.until_phase(name, "Complete")
+        await told(field, name, "RunComplete")  # the last Event
 
         def renewals() -> int:
             return sum(method == "PUT" and "/leases/" in path for method, path in proxy.calls)
@@ -91,7 +92,8 @@ async def test_metrics_bear_the_names_of_the_registry(field: Field) -> None:
     async with field.operator() as operator:
         name = field.apply(**cli.PLAIN)
         await field.until_phase(name, "Complete")
-        families = {each.name: each for each in text_string_to_metric_families(operator.metrics())}
+        text = await eventually(operator.metrics, lambda text: 'phase="Complete"} 1.0' in text)
+        families = {each.name: each for each in text_string_to_metric_families(text)}
     assert {name.removesuffix("_created") for name in families} <= known
     samples = {
         (sample.name, *sample.labels.values()): sample.value

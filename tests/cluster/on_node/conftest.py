@@ -14,6 +14,9 @@ from make.chart import CHART, NAMESPACE, RELEASE, helm
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.xdist_group("node"))  # One worker starts it.
+    # The first one's time has the node's start and the making of the image in it.
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +42,7 @@ def release(cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> K
     kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     image = {"repository": operator_image.IMAGE, "tag": operator_image.TAG, "pullPolicy": "Never"}
     settings = [f"--set=image.{name}={value}" for name, value in image.items()]
-    helm("install", RELEASE, str(CHART), *settings, kubeconfig=cluster.kubeconfig)
-    kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=90s")
+    helm("install", RELEASE, str(CHART), "--wait", *settings, kubeconfig=cluster.kubeconfig)
     return kubectl
 
 

@@ -31,7 +31,13 @@ def left() -> set[str]:
         *(f"route {line}" for line in printed("ip", "route")),
         *(f"link {line.split(': ')[1]}" for line in printed("ip", "-o", "link")),
         *(f"network namespace {line}" for line in printed("ip", "netns")),
-        *map(str, Path("/sys/fs/cgroup").glob("**/*ixt-test-*")),
+        *(
+            f"{place}/{name}"
+            # Not glob, which fails on what goes while it looks.
+            for place, names, _ in os.walk("/sys/fs/cgroup")
+            for name in names
+            if "ixt-test-" in name
+        ),
         *map(str, sandbox.STATE.glob("*")),
         *map(str, folders()),
     }

@@ -39,7 +39,8 @@ _LOST = {
 
 
 def replica_of(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
-    """A judge's process: ready or not, and between two starts with how the last one ended."""
+    """A judge's process: ready or not, and until it is with how its last run ended. That of one which runs
+    again says why it was started anew."""
     process = process_of(place, pod, {}, why)
     status = _container(pod)
     ready = any(
@@ -49,9 +50,10 @@ def replica_of(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
     if ready:
         return process.model_copy(update={"phase": ProcessPhase.READY})
     ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
-    if ended and "running" not in status.get("state", {}):
-        return process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "", **_ending(ended)})
-    return process
+    if not ended:
+        return process
+    phase = ProcessPhase.RUNNING if "running" in status.get("state", {}) else ProcessPhase.FAILED
+    return process.model_copy(update={"phase": phase, **_ending(ended)})
 
 
 def process_of(

@@ -22,7 +22,7 @@ from ixt_operator.adapters.local import ask
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.leftovers import kill_left
-from ixt_operator.adapters.local.process import Process, environment_of, free_port, is_free
+from ixt_operator.adapters.local.process import Process, environment_of
 from ixt_operator.plan.child import Child, ChildKind
 from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, fault_of
@@ -109,7 +109,7 @@ class LocalPlatform:
         write(folder / "child.json", json.dumps(record))
         self._groups[child.name] = group
         for process in group.processes:
-            self._allot_ports(group, process)
+            process.reserve(child.ports)
         for process in group.processes:
             self._start(group, process)
 
@@ -132,7 +132,7 @@ class LocalPlatform:
         for index in range(len(group.processes), child.indexes):
             process = group.process(self._logs, index)
             group.processes.append(process)
-            self._allot_ports(group, process)
+            process.reserve(child.ports)
             self._start(group, process)
         await self._stop(group.processes[child.indexes :])
         group.processes = group.processes[: child.indexes]
@@ -188,14 +188,6 @@ class LocalPlatform:
     def _mark(self, group: _Group, process: Process) -> str:
         return f"{self._workdir}|{group.child.name}|{process.index}|"
 
-    def _allot_ports(self, group: _Group, process: Process) -> None:
-        processes = [other for known in self._groups.values() for other in known.processes]
-        taken = {port for other in processes for port in other.ports.values()}
-        process.ports = {}
-        for name in group.child.ports:
-            process.ports[name] = free_port(taken)
-            taken.add(process.ports[name])
-
     def _start(self, group: _Group, process: Process) -> None:
         child = group.child
         env = environment_of(child) | {"IXT_TASK": str(group.folder / "task.json")}
@@ -206,10 +198,10 @@ class LocalPlatform:
             ports = [peer.ports["http"] for peer in found.processes] if found else []
             env[f"IXT_{name}_URLS"] = ",".join(f"http://127.0.0.1:{port}" for port in ports)
         process.start(child, env, self._mark(group, process))
-        self._watch(process)
+        self._watch(process, child.kind)
 
-    def _watch(self, process: Process) -> None:
-        """Wake `wait_changed` when the process ends."""
+    def _watch(self, process: Process, kind: ChildKind) -> None:
+        """Wake `wait_changed` when the process ends. A server keeps its ports, for its next start."""
         if process.popen is None:
             return
         try:
@@ -222,6 +214,8 @@ class LocalPlatform:
         def ended() -> None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+            if kind is ChildKind.TASKS:
+                process.release()
             self._changed.set()
 
         loop.add_reader(descriptor, ended)
@@ -254,8 +248,6 @@ class LocalPlatform:
                 mendable = ended is None or fault_of(ended.code or 1) is not Fault.USER
                 if mendable and now - (ended.at if ended else process.started_at) >= wait:
                     process.restarts += 1
-                    if not process.ever_ready and not all(map(is_free, process.ports.values())):
-                        self._allot_ports(group, process)  # nobody was told the old ones yet
                     self._start(group, process)
 
     async def _child_state(self, group: _Group) -> ChildState:
@@ -321,6 +313,8 @@ class LocalPlatform:
                 process.hurry()
         while any(process.alive for process in processes):
             await self.wait_changed(0.1)
+        for process in processes:
+            process.release()
 
 
 def _failed(process: Process) -> bool:

@@ -61,6 +61,7 @@ class Process:
     """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
+    _reserved: list[socket.socket] = field(default_factory=list)
     _exit: Exit | None = None
 
     @property
@@ -72,6 +73,21 @@ class Process:
     def alive(self) -> bool:
         """Its supervisor lives."""
         return self.popen is not None and self.popen.poll() is None
+
+    def reserve(self, names: Collection[str]) -> None:
+        """Ports of 127.0.0.1 under these names, which the kernel gives to nobody else until `release`."""
+        for name in names:
+            reserved = socket.socket()
+            # Never listened to: servers, which set this too, bind beside it.
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.bind(("127.0.0.1", 0))
+            self._reserved.append(reserved)
+            self.ports[name] = int(reserved.getsockname()[1])
+
+    def release(self) -> None:
+        """Give its ports back: it is not started again."""
+        while self._reserved:
+            self._reserved.pop().close()
 
     def start(self, child: Child, environment: Mapping[str, str], mark: str) -> None:
         """Start it, or start it anew."""
@@ -149,27 +165,6 @@ class Process:
             return ""
         whole = lines[1:] if start and len(lines) > 1 else lines  # the first one lacks its beginning
         return "\n".join(whole[-LAST_LOG_LINES:])
-
-
-def free_port(taken: Collection[int] = ()) -> int:
-    """A port of 127.0.0.1 that is free now and not one of those that are `taken` but not bound yet."""
-    while True:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = int(found.getsockname()[1])
-        if port not in taken:
-            return port
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on a port of 127.0.0.1 now."""
-    with socket.socket() as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            found.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def environment_of(child: Child) -> dict[str, str]:
