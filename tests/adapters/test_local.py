@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -221,6 +221,15 @@ async def test_missing_secret(workdir: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert not [file for file in on_disk if b"s3cret-value" in file.read_bytes()]
 
 
+async def until_free(port: int) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with socket.socket() as other, suppress(OSError):
+                other.bind(("127.0.0.1", port))
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_a_port_is_nobody_elses_until_its_process_has_ended(workdir: Path) -> None:
     """Nor while nothing listens there yet: engines import for a long time before they do."""
     async with LocalPlatform.open(workdir) as platform:
@@ -231,6 +240,10 @@ async def test_a_port_is_nobody_elses_until_its_process_has_ended(workdir: Path)
                 other.bind(("127.0.0.1", port))
             await platform.delete("one")
             other.bind(("127.0.0.1", port))
+        await platform.create(tasks("two", SUCCEED))
+        port = platform._groups["two"].processes[0].ports["progress"]
+        await conftest.until(platform, "two", lambda state: state.ended)
+        await until_free(port)
 
 
 async def test_ports_differ(workdir: Path) -> None:

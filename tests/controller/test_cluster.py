@@ -55,6 +55,17 @@ class Operator:
         self.cache.put(RUNS, suspended)
         return suspended
 
+    def finish(self, ttl: int) -> Object:
+        """Have the run be one that completed a minute ago, and the cache know; the run."""
+        now = rfc3339(time.time() - 60)
+        done = {"type": "Complete", "status": "True", "reason": "RunComplete", "lastTransitionTime": now}
+        status = {"observedGeneration": 1, "phase": "Complete", "completionTime": now, "conditions": [done]}
+        run = self.api.objects[PLACE]
+        spec = {**run["spec"], "ttlSecondsAfterFinished": ttl}
+        finished = self.api.put({**run, "spec": spec, "status": status}, PLACE)
+        self.cache.put(RUNS, finished)
+        return finished
+
     def collect(self) -> None:
         """What the garbage collector does for a run that is gone."""
         self.api.objects = {
@@ -264,3 +275,43 @@ async def test_a_service_that_is_refused_to_a_judge_is_told(operator: Operator) 
     operator.api.refused["PATCH", "services"] = ApiError(403, "Forbidden", "exceeded quota")
     with pytest.raises(Refused, match="judge cannot be started: exceeded quota"):
         await platform.scale(child)
+
+
+async def test_a_finished_run_whose_runtime_is_gone_stays_as_it_is_until_its_time_is_over(
+    operator: Operator,
+) -> None:
+    (runtime,) = operator.cache.all(RUNTIMES)
+    operator.cache.drop(RUNTIMES, runtime)
+    before = operator.finish(ttl=3600)
+    assert await operator.look() == pytest.approx(3540, abs=30)
+    assert operator.api.objects[PLACE] == before
+    operator.finish(ttl=30)
+    assert await operator.look() is None
+    assert "deletionTimestamp" in operator.api.objects[PLACE]["metadata"]
+
+
+async def test_a_finished_run_that_was_edited_is_not_deleted_on_an_old_look(operator: Operator) -> None:
+    finished = operator.finish(ttl=30)
+    edited = {**finished["metadata"], "generation": 2}
+    operator.api.put({**finished, "metadata": edited}, PLACE)
+    with pytest.raises(Retry):
+        await operator.look()
+    assert "deletionTimestamp" not in operator.api.objects[PLACE]["metadata"]
+    await operator.look()
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+async def test_an_edit_of_a_finished_run_that_cannot_be_taken_up_yet_is_taken_up_later(
+    operator: Operator,
+) -> None:
+    finished = operator.finish(ttl=3600)
+    edited = {**finished, "metadata": {**finished["metadata"], "generation": 2}}
+    operator.cache.put(RUNS, operator.api.put(edited, PLACE))
+    (runtime,) = operator.cache.all(RUNTIMES)
+    operator.cache.drop(RUNTIMES, runtime)
+    await operator.look()
+    status = operator.api.objects[PLACE]["status"]
+    assert "there is no IXTRuntime cpu" in status["summary"]["message"]
+    operator.cache.put(RUNTIMES, operator.api.put(runtime, RUNTIMES.path("", "cpu")))
+    await operator.look()
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"

@@ -92,8 +92,7 @@ class Api(Client):
 
     def _delete(self, path: str, old: Object, options: Object) -> Object:
         """Foreground: it stays until the garbage collector, which is not here, is done."""
-        uid = options.get("preconditions", {}).get("uid", old["metadata"]["uid"])
-        if uid != old["metadata"]["uid"]:
+        if not options.get("preconditions", {}).items() <= old["metadata"].items():
             raise ApiError(409, "Conflict", f"{path} is another")
         if options["propagationPolicy"] == "Foreground":
             return self.put({**old, "metadata": {**old["metadata"], "deletionTimestamp": time()}}, path)

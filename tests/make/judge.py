@@ -174,7 +174,7 @@ class Double:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
-        self._port = await self._served.enter_async_context(loopback.serving(app, port=self._port))
+        self._port = await self._served.enter_async_context(loopback.serving(app, number=self._port))
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=503 if self.mode == "Unready" else 200)

@@ -29,11 +29,12 @@ def port(part: int, number: int = 0) -> int:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Serve an app, tell the port, and at the end cut every connection, as a killed process does."""
+async def serving(app: web.Application, host: str = "127.0.0.1", number: int = 0) -> AsyncIterator[int]:
+    """Serve an app at a port (0 for any) and tell it; at the end cut every connection, as a killed process
+    does."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
     await runner.setup()
-    with socket.create_server((host, port)) as listening:
+    with socket.create_server((host, number)) as listening:
         await web.SockSite(runner, listening).start()
         try:
             yield listening.getsockname()[1]

@@ -119,7 +119,12 @@ def started_ranks(task: Task, ranks: int) -> Iterator[list[BaseProcess]]:
         started: list[BaseProcess] = [server.Process(target=_rank, args=each) for each in arguments]
         for process in started:
             process.start()
-        yield started
+        try:
+            yield started
+        finally:
+            for process in started:
+                process.kill()
+                process.join()
 
 
 def train_on_ranks(task: Task, ranks: int) -> None:

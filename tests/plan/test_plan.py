@@ -372,6 +372,13 @@ def test_a_judge_that_never_serves_fails_the_run_and_is_stopped(fields: dict[str
     assert not sim.nodes(), "a server in a crash loop is live: it would be started again"
 
 
+def test_a_judge_that_was_mended_and_runs_again_is_waited_for() -> None:
+    sim = platform()
+    sim.until("pretrain/judge")
+    sim.serve(phase=ProcessPhase.RUNNING, exit_code=Exit.CONFIG, restarts=1)
+    assert not sim.look().finished
+
+
 def test_a_judge_may_restart_a_few_times() -> None:
     sim = platform()
     sim.until("pretrain/judge")

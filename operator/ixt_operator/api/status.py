@@ -228,6 +228,15 @@ class RunStatus(StatusModel):
         """The condition of a type, if it is set."""
         return next((condition for condition in self.conditions if condition.type is type_), None)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run completed or failed."""
+        return self.is_true(ConditionType.COMPLETE) or self.is_true(ConditionType.FAILED)
+
+    def settled(self, generation: int) -> bool:
+        """Whether the run ended and was not edited since; an edit takes it up again."""
+        return self.ended and self.observed_generation == generation
+
     def is_true(self, type_: ConditionType) -> bool:
         """Whether a condition is set and true."""
         condition = self.condition(type_)

@@ -117,19 +117,24 @@ class Runs:
             # Also when the answer to the write was lost.
             self._first.pop(Key.of(manifest), None)
         previous = written or self._not_written(manifest)
+        generation = manifest["metadata"].get("generation", 0)
+        settled = previous if previous and previous.settled(generation) else None
+        left = None
         try:
             run = _run(manifest)
+            left = _time_left(run, settled, now) if settled else None
+            if left is not None and left <= 0:
+                uid, version = (manifest["metadata"][name] for name in ("uid", "resourceVersion"))
+                await self._client.delete(RUNS, *Key.of(manifest), uid=uid, version=version)
+                return None
             runtime = self._runtime(run)
             run = await self._with_rubric(run)
         except NotAccepted as found:
-            generation = manifest["metadata"].get("generation", 0)
+            if settled:
+                return left
             status = unaccepted(previous, found.reason, str(found), generation, now)
             await self._write(manifest, written, status, {})
             return found.again
-        if previous and (left := _time_left(run, previous, now)) is not None and left <= 0:
-            # Also after an edit, which would take it up again: it may have been the one of this very time.
-            await self._client.delete(RUNS, *Key.of(manifest), uid=run.metadata.uid)
-            return None
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves, _ = await look(platform, run, runtime, previous, now)
         if moves.needs_certainty:
@@ -273,7 +278,8 @@ def _said_of(manifest: Object) -> tuple[Any, ...]:
 
 
 def _time_left(run: IXTRun, status: RunStatus, now: float) -> float | None:
-    """Seconds until a finished run is to be deleted; None for one that stays or has not finished."""
+    """Seconds until a finished run is to be deleted, 0 or less once it is; None for one that stays or has not
+    finished."""
     ttl = run.spec.ttl_seconds_after_finished
     if ttl is None or status.completion_time is None:
         return None

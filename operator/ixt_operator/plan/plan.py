@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime, Role
-from ixt_operator.api.status import ConditionType, RunStatus, unix
+from ixt_operator.api.status import RunStatus, unix
 from ixt_operator.plan.advance import advance
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.ending import ending_of
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     @property
     def finished(self) -> bool:
         """The run completed or failed."""
-        return _ended(self.status)
+        return self.status.ended
 
 
 def plan(
@@ -61,8 +61,8 @@ def plan(
     """The next moves of a run. `now` is in Unix seconds."""
     stop = tuple(name for name, child in observed.children.items() if stops(child))
     moves = Moves([], [], [], [])
-    if previous and _ended(previous):
-        if previous.observed_generation == run.metadata.generation:
+    if previous and previous.ended:
+        if previous.settled(run.metadata.generation):
             return Plan(stop, (), (), previous, None, {}, {}, ends=False)
         moves.delete.extend(_forgotten(observed))
         going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
@@ -100,10 +100,6 @@ def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
     """The children, away from machines that failed this run twice."""
     hosts = bad_hosts(observed.children.values())
     return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
-
-
-def _ended(status: RunStatus) -> bool:
-    return status.is_true(ConditionType.COMPLETE) or status.is_true(ConditionType.FAILED)
 
 
 def _forgotten(observed: Observed) -> Iterator[str]:

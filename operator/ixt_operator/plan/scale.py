@@ -4,7 +4,7 @@ import math
 
 from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.plan.observed import ChildState, ProcessPhase
-from ixt_operator.plan.retry import ending, fault
+from ixt_operator.plan.retry import fault, how_ended
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.steps import Annotate
 
@@ -36,11 +36,12 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
         if process.phase is ProcessPhase.READY:
             continue
         ended = process.exit_code is not None or process.result is not None
-        said = (process.result.message if process.result else "") or (ending(process) if ended else "")
+        said = (process.result.message if process.result else "") or (how_ended(process) if ended else "")
         hint = process.result.hint if process.result else ""
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""
-        if ended and fault(process) is Fault.USER:
+        # What kept one from starting that runs again may be mended by now.
+        if ended and process.phase is ProcessPhase.FAILED and fault(process) is Fault.USER:
             return f"{said}: {hint}" if hint else f"{said}{log}"
         if process.reason == "NeverReady":
             return f"was not ready in time{log}"

@@ -84,7 +84,8 @@ def unaccepted(
             )
     return was.model_copy(
         update={
-            "observed_generation": generation,
+            # One that had ended is taken up by the first look that can.
+            "observed_generation": was.observed_generation if was.ended else generation,
             "conditions": tuple(conditions[type_] for type_ in ConditionType),
             "summary": was.summary.model_copy(update={"message": message[:MAX_MESSAGE]}),
         }

@@ -9,6 +9,7 @@ from cluster.on_control_plane.operating import (
     jobs_ever,
     jobs_made,
     step,
+    told,
 )
 from make import cli
 from make.operator import eventually
@@ -99,9 +100,8 @@ async def test_deleted_before_it_began_and_after_it_ended_it_leaves_nothing(fiel
 async def test_a_finished_run_goes_when_its_time_is_over(field: Field, exit_code: int) -> None:
     field.misbehave({TRAIN: {"*": {"exit": exit_code}}} if exit_code else {})
     async with field.operator():
-        name = field.apply(**cli.PLAIN, ttlSecondsAfterFinished=3600)
-        await field.until_phase(name, "Failed" if exit_code else "Complete")
-        field.edit(name, ttlSecondsAfterFinished=2)
+        name = field.apply(**cli.PLAIN, ttlSecondsAfterFinished=2)
+        assert await told(field, name, "UserFault" if exit_code else "RunComplete")
         await eventually(lambda: field.client.list(RUNS, field.kubectl.namespace), lambda found: found == [])
         await eventually(lambda: children(field, name), lambda left: left == {})
     assert set(jobs_ever(field).values()) == {1}

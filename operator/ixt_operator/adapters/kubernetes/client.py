@@ -183,13 +183,21 @@ class Client:
             raise
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, *, uid: str = "", grace: int | None = None
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        version: str = "",
+        grace: int | None = None,
     ) -> None:
         """Delete an object; one that owns others stays until they are gone. One that is gone, or whose name
-        another bears by now (`uid`), is no error."""
+        another bears by now (`uid`), is no error. Raises ApiError 409 for one that has changed since it was
+        of a resource `version`."""
         options: Object = {"propagationPolicy": "Foreground" if resource in _OWNERS else "Background"}
         if uid:
-            options["preconditions"] = {"uid": uid}
+            options["preconditions"] = {"uid": uid, **({"resourceVersion": version} if version else {})}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:

@@ -39,8 +39,8 @@ _LOST = {
 
 
 def replica_of(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
-    """A judge's process: ready or not, and until it is with how its last run ended. That of one which runs
-    again says why it was started anew."""
+    """A judge's process: ready or not, and until it is ready, how its container ended last, if it did: that
+    is why it was started anew."""
     process = process_of(place, pod, {}, why)
     status = _container(pod)
     ready = any(

@@ -202,32 +202,34 @@ class LocalPlatform:
 
     def _watch(self, process: Process, kind: ChildKind) -> None:
         """Wake `wait_changed` when the process ends. A server keeps its ports, for its next start."""
+
+        def ended() -> None:
+            if kind is ChildKind.TASKS:
+                process.release()
+            self._changed.set()
+
         if process.popen is None:
             return
         try:
             descriptor = os.pidfd_open(process.popen.pid)
         except ProcessLookupError:
-            self._changed.set()
+            ended()
             return
         loop = asyncio.get_running_loop()
 
-        def ended() -> None:
+        def readable() -> None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-            if kind is ChildKind.TASKS:
-                process.release()
-            self._changed.set()
+            ended()
 
-        loop.add_reader(descriptor, ended)
+        loop.add_reader(descriptor, readable)
 
     def _tend(self, group: _Group) -> None:
         """What Kubernetes' controllers do: a server that ended starts anew, later each time, unless a person
         must mend it; when one index of Tasks failed, the others are stopped (Job with backoffLimit 0)."""
         now = time.time()
         for process in group.processes:
-            lost = process.popen is not None and not process.alive and process.exit() is None
-            if lost and not process.cleared:
-                # Its supervisor was killed and could not clear up.
+            if process.lost and not process.cleared:
                 kill_left(self._mark(group, process), [process.log])
                 process.cleared = True
         if group.child.kind is ChildKind.TASKS:
@@ -238,8 +240,8 @@ class LocalPlatform:
         for process in group.processes:
             if process.reason:
                 continue
-            ended = process.exit()
-            if process.alive:
+            alive, ended = process.alive, process.exit()
+            if alive:
                 if not process.ever_ready and now - process.first_started_at > group.child.ready_seconds:
                     process.reason = "NeverReady"
                     process.stop()
@@ -263,6 +265,8 @@ class LocalPlatform:
         )
 
     async def _state(self, group: _Group, process: Process) -> ProcessState:
+        # One that is lost has ended only once all that it left is gone.
+        lives = process.alive or (process.lost and not process.cleared)
         ended = process.exit()
         common: dict[str, Any] = {
             "index": process.index,
@@ -270,7 +274,7 @@ class LocalPlatform:
             "log": str(process.log),
             "restarts": process.restarts,
         }
-        if process.alive and not process.reason:  # its exit is there a moment before its supervisor is gone
+        if lives and not process.reason:
             return await self._live_state(group.child, process, common)
         # Without an exit the supervisor itself was killed, or the machine went down.
         code, at, why = ended or (None, process.started_at, "Lost")
@@ -300,7 +304,9 @@ class LocalPlatform:
                 return ProcessState(**common, phase=ProcessPhase.READY)
             # Of one that was started anew people want to know why.
             said = process.last_log() if process.restarts else ""
-            return ProcessState(**common, phase=ProcessPhase.RUNNING, last_log=said)
+            ended = process.before
+            why = {"exit_code": ended.code, "reason": ended.reason} if ended else {}
+            return ProcessState(**common, phase=ProcessPhase.RUNNING, last_log=said, **why)
         port = process.ports.get("progress")
         progress = await ask.progress(self._http, port) if port else None
         return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress)
@@ -318,5 +324,5 @@ class LocalPlatform:
 
 
 def _failed(process: Process) -> bool:
-    ended = process.exit()
-    return (ended is not None and ended.code != 0) or (ended is None and not process.alive)
+    alive, ended = process.alive, process.exit()
+    return ended.code != 0 if ended else not alive

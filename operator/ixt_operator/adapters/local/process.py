@@ -61,6 +61,8 @@ class Process:
     """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
+    before: Exit | None = None
+    """How its last start ended, if it was started anew."""
     _reserved: list[socket.socket] = field(default_factory=list)
     _exit: Exit | None = None
 
@@ -71,17 +73,22 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Its supervisor lives."""
+        """Its supervisor lives. To be asked before `exit`, which a supervisor leaves and then ends."""
         return self.popen is not None and self.popen.poll() is None
+
+    @property
+    def lost(self) -> bool:
+        """Its supervisor was killed, and could not clear up."""
+        return self.popen is not None and not self.alive and self.exit() is None
 
     def reserve(self, names: Collection[str]) -> None:
         """Ports of 127.0.0.1 under these names, which the kernel gives to nobody else until `release`."""
         for name in names:
             reserved = socket.socket()
+            self._reserved.append(reserved)
             # Never listened to: servers, which set this too, bind beside it.
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reserved.bind(("127.0.0.1", 0))
-            self._reserved.append(reserved)
             self.ports[name] = int(reserved.getsockname()[1])
 
     def release(self) -> None:
@@ -93,6 +100,7 @@ class Process:
         """Start it, or start it anew."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.before = self.exit()
         for name in ("exit.json", "result.json"):
             (self.folder / name).unlink(missing_ok=True)
         env = {**environment, MARK: mark, "IXT_INDEX": str(self.index)}
