@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make.children import SUCCEED, WAIT, server, tasks
 from make.processes import kill, lives, marked, parent, supervisors, until, workers
 
+from ixt_operator.adapters.local import leftovers
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
+from ixt_operator.adapters.local.process import Process
 from ixt_operator.plan.child import Child
 from ixt_operator.plan.observed import ProcessPhase
 from ixt_operator.plan.retry import cause_of
@@ -119,6 +122,54 @@ async def test_supervisor_killed(workdir: Path) -> None:
         assert state.processes[0].reason == "Lost"
         assert cause_of(state).fault is Fault.INFRASTRUCTURE
         assert marked(workdir) == []
+
+
+async def test_what_was_lost_has_ended_once_what_it_left_is_gone(workdir: Path) -> None:
+    """A supervisor may die between the look for such and the look at how things stand."""
+    async with LocalPlatform.open(workdir) as platform:
+        await platform.create(tasks("one", WAIT))
+        until(lambda: len(workers(workdir)) == 1)
+        group = platform._groups["one"]
+        killed(group.processes[0])
+        assert not (await platform._child_state(group)).ended
+        assert (await platform.observe()).children["one"].ended
+        assert marked(workdir) == []
+
+
+async def test_a_server_is_not_started_beside_what_it_left(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor dies while the platform clears up after another."""
+    async with LocalPlatform.open(workdir) as platform:
+        engine = "if os.fork() == 0:\n    wait()\nserve()"
+        await platform.create(server("judge", engine, indexes=2))
+        await conftest.until(
+            platform, "judge", lambda state: {p.phase for p in state.processes} == {ProcessPhase.READY}
+        )
+        first, second = platform._groups["judge"].processes
+
+        def kill_left(*arguments: Any) -> None:
+            if first.alive and not first.restarts:
+                killed(first)
+            leftovers.kill_left(*arguments)
+
+        monkeypatch.setattr("ixt_operator.adapters.local.platform.kill_left", kill_left)
+        for process in (first, second):
+            process.started_at -= 60  # it need not wait before it is started anew
+        killed(second)
+        await conftest.until(
+            platform,
+            "judge",
+            lambda state: {(p.phase, p.restarts) for p in state.processes} == {(ProcessPhase.READY, 1)},
+        )
+        assert (len(supervisors(workdir)), len(workers(workdir))) == (2, 4)
+
+
+def killed(process: Process) -> None:
+    """Kill its supervisor and see it gone."""
+    assert process.popen
+    process.popen.kill()
+    process.popen.wait()
 
 
 async def test_supervisor_of_a_server_killed(workdir: Path) -> None:

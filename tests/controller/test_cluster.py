@@ -285,7 +285,9 @@ async def test_a_finished_run_whose_runtime_is_gone_stays_as_it_is_until_its_tim
     before = operator.finish(ttl=3600)
     assert await operator.look() == pytest.approx(3540, abs=30)
     assert operator.api.objects[PLACE] == before
-    operator.finish(ttl=30)
+    over = operator.finish(ttl=30)
+    over["spec"]["ofAnotherVersion"] = True
+    operator.cache.put(RUNS, operator.api.put(over, PLACE))
     assert await operator.look() is None
     assert "deletionTimestamp" in operator.api.objects[PLACE]["metadata"]
 

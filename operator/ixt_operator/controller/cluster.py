@@ -119,14 +119,13 @@ class Runs:
         previous = written or self._not_written(manifest)
         generation = manifest["metadata"].get("generation", 0)
         settled = previous if previous and previous.settled(generation) else None
-        left = None
+        left = _time_left(manifest, settled, now)
+        if left is not None and left <= 0:
+            uid, version = (manifest["metadata"][name] for name in ("uid", "resourceVersion"))
+            await self._client.delete(RUNS, *Key.of(manifest), uid=uid, version=version)
+            return None
         try:
             run = _run(manifest)
-            left = _time_left(run, settled, now) if settled else None
-            if left is not None and left <= 0:
-                uid, version = (manifest["metadata"][name] for name in ("uid", "resourceVersion"))
-                await self._client.delete(RUNS, *Key.of(manifest), uid=uid, version=version)
-                return None
             runtime = self._runtime(run)
             run = await self._with_rubric(run)
         except NotAccepted as found:
@@ -157,7 +156,7 @@ class Runs:
         await self._write(manifest, written, status, moves.failures)
         if refused:
             raise Retry(str(refused))
-        due = (moves.requeue_after, platform.again(), _time_left(run, status, now))
+        due = (moves.requeue_after, platform.again(), _time_left(manifest, status, now))
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _not_written(self, manifest: Object) -> RunStatus | None:
@@ -277,13 +276,13 @@ def _said_of(manifest: Object) -> tuple[Any, ...]:
     return metadata["uid"], metadata.get("generation"), manifest.get("status")
 
 
-def _time_left(run: IXTRun, status: RunStatus, now: float) -> float | None:
+def _time_left(manifest: Object, status: RunStatus | None, now: float) -> float | None:
     """Seconds until a finished run is to be deleted, 0 or less once it is; None for one that stays or has not
     finished."""
-    ttl = run.spec.ttl_seconds_after_finished
-    if ttl is None or status.completion_time is None:
+    ttl = manifest["spec"].get("ttlSecondsAfterFinished")
+    if ttl is None or status is None or status.completion_time is None:
         return None
-    return unix(status.completion_time) + ttl - now
+    return unix(status.completion_time) + float(ttl) - now
 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:

@@ -33,8 +33,8 @@ class ProcessState(Model):
     host: str = ""
     """Machine it ran on."""
     exit_code: int | None = None
-    """Negative for a signal. Of a server that runs again, this and what follows of an end tell of its last
-    one."""
+    """Negative for a signal. Of a server that runs again: how it ended before, and so with what else is known
+    of that end."""
     reason: str = ""
     """OOMKilled, Evicted, NodeLost, NeverReady, Lost, Stopped, ResultLost ... as the platform says it; of a
     process that cannot start: what keeps it."""

@@ -40,7 +40,7 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
         hint = process.result.hint if process.result else ""
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""
-        # What kept one from starting that runs again may be mended by now.
+        # One that runs again is not given up for its last end: that may be mended by now.
         if ended and process.phase is ProcessPhase.FAILED and fault(process) is Fault.USER:
             return f"{said}: {hint}" if hint else f"{said}{log}"
         if process.reason == "NeverReady":

@@ -238,7 +238,7 @@ class LocalPlatform:
                     process.stop()
             return
         for process in group.processes:
-            if process.reason:
+            if process.reason or (process.lost and not process.cleared):  # lost since just now
                 continue
             alive, ended = process.alive, process.exit()
             if alive:
@@ -265,7 +265,7 @@ class LocalPlatform:
         )
 
     async def _state(self, group: _Group, process: Process) -> ProcessState:
-        # One that is lost has ended only once all that it left is gone.
+        # One that is lost has ended only once all that it left was killed.
         lives = process.alive or (process.lost and not process.cleared)
         ended = process.exit()
         common: dict[str, Any] = {

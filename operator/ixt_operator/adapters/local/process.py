@@ -62,7 +62,7 @@ class Process:
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
     before: Exit | None = None
-    """How its last start ended, if it was started anew."""
+    """How it ended before it was started anew; None also where its supervisor was killed."""
     _reserved: list[socket.socket] = field(default_factory=list)
     _exit: Exit | None = None
 
