@@ -303,10 +303,11 @@ class LocalPlatform:
             if process.ready:
                 return ProcessState(**common, phase=ProcessPhase.READY)
             # Of one that was started anew people want to know why.
-            said = process.last_log() if process.restarts else ""
-            ended = process.before
-            why = {"exit_code": ended.code, "reason": ended.reason} if ended else {}
-            return ProcessState(**common, phase=ProcessPhase.RUNNING, last_log=said, **why)
+            common["last_log"] = process.last_log() if process.restarts else ""
+            if process.before:
+                ended, result = process.before
+                common |= {"exit_code": ended.code, "reason": ended.reason, "result": result}
+            return ProcessState(**common, phase=ProcessPhase.RUNNING)
         port = process.ports.get("progress")
         progress = await ask.progress(self._http, port) if port else None
         return ProcessState(**common, phase=ProcessPhase.RUNNING, progress=progress)

@@ -61,8 +61,8 @@ class Process:
     """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
-    before: Exit | None = None
-    """How it ended before it was started anew; None also where its supervisor was killed."""
+    before: tuple[Exit, Result | None] | None = None
+    """How it ended before it was started anew, with its last word; None also if its supervisor was killed."""
     _reserved: list[socket.socket] = field(default_factory=list)
     _exit: Exit | None = None
 
@@ -100,7 +100,8 @@ class Process:
         """Start it, or start it anew."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.before = self.exit()
+        ended = self.exit()
+        self.before = (ended, self.result()) if ended else None
         for name in ("exit.json", "result.json"):
             (self.folder / name).unlink(missing_ok=True)
         env = {**environment, MARK: mark, "IXT_INDEX": str(self.index)}
