@@ -229,7 +229,7 @@ class LocalPlatform:
         must mend it; when one index of Tasks failed, the others are stopped (Job with backoffLimit 0)."""
         now = time.time()
         for process in group.processes:
-            if process.lost and not process.cleared:
+            if process.lost:
                 kill_left(self._mark(group, process), [process.log])
                 process.cleared = True
         if group.child.kind is ChildKind.TASKS:
@@ -238,7 +238,7 @@ class LocalPlatform:
                     process.stop()
             return
         for process in group.processes:
-            if process.reason or (process.lost and not process.cleared):  # lost since just now
+            if process.reason or process.lost:  # since just now
                 continue
             alive, ended = process.alive, process.exit()
             if alive:
@@ -266,7 +266,7 @@ class LocalPlatform:
 
     async def _state(self, group: _Group, process: Process) -> ProcessState:
         # One that is lost has ended only once all that it left was killed.
-        lives = process.alive or (process.lost and not process.cleared)
+        lives = process.alive or process.lost
         ended = process.exit()
         common: dict[str, Any] = {
             "index": process.index,

@@ -78,8 +78,8 @@ class Process:
 
     @property
     def lost(self) -> bool:
-        """Its supervisor was killed, and could not clear up."""
-        return self.popen is not None and not self.alive and self.exit() is None
+        """Its supervisor was killed and could not clear up, and nobody else has yet."""
+        return self.popen is not None and not self.cleared and not self.alive and self.exit() is None
 
     def reserve(self, names: Collection[str]) -> None:
         """Ports of 127.0.0.1 under these names, which the kernel gives to nobody else until `release`."""
