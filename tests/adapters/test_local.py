@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from make.children import SUCCEED, WAIT, server, tasks
+from make.operator import eventually
 from make.processes import kill, lives, marked, parent, supervisors, until, workers
 
 from ixt_operator.adapters.local import leftovers
@@ -272,29 +273,32 @@ async def test_missing_secret(workdir: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert not [file for file in on_disk if b"s3cret-value" in file.read_bytes()]
 
 
-async def until_free(port: int) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            with socket.socket() as other, suppress(OSError):
-                other.bind(("127.0.0.1", port))
-                return
-            await asyncio.sleep(0.01)
-
-
 async def test_a_port_is_nobody_elses_until_its_process_has_ended(workdir: Path) -> None:
     """Nor while nothing listens there yet: engines import for a long time before they do."""
     async with LocalPlatform.open(workdir) as platform:
         await platform.create(tasks("one", WAIT))
         port = platform._groups["one"].processes[0].ports["progress"]
-        with socket.socket() as other:
-            with pytest.raises(OSError, match="in use"):
-                other.bind(("127.0.0.1", port))
-            await platform.delete("one")
-            other.bind(("127.0.0.1", port))
+        with pytest.raises(OSError, match="in use"):
+            take(port)
+        await platform.delete("one")
+        take(port)
         await platform.create(tasks("two", SUCCEED))
         port = platform._groups["two"].processes[0].ports["progress"]
         await conftest.until(platform, "two", lambda state: state.ended)
-        await until_free(port)
+        await eventually(lambda: is_free(port))
+
+
+def take(port: int) -> None:
+    """Bind it for a moment. Raises OSError while anybody else has it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+
+
+def is_free(port: int) -> bool:
+    with suppress(OSError):
+        take(port)
+        return True
+    return False
 
 
 async def test_ports_differ(workdir: Path) -> None:

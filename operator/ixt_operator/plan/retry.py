@@ -54,7 +54,7 @@ def cause_of(child: ChildState) -> Cause:
     user's fault, else one that ran out of memory, else the earliest."""
     process = _culprit(child)
     result = process.result
-    message = result.message if result and result.message else how_ended(process)
+    message = how_ended(process)
     found = fault(process)
     # One that found another run's claim did not fail: not its pod is of interest, but who holds the claim.
     named = bool(process.where) and found is not Fault.BUSY
@@ -114,7 +114,9 @@ def fault(process: ProcessState) -> Fault:
 
 
 def how_ended(process: ProcessState) -> str:
-    """How a process ended, where it does not say so itself."""
+    """How a process ended: in its own words, or in ours where it left none."""
+    if process.result and process.result.message:
+        return process.result.message
     code = process.exit_code if process.exit_code is not None else 1
     match process.reason:
         case "Lost":

@@ -36,7 +36,7 @@ def judge_trouble(judge: ChildState, restarts: int) -> str | None:
         if process.phase is ProcessPhase.READY:
             continue
         ended = process.exit_code is not None or process.result is not None
-        said = (process.result.message if process.result else "") or (how_ended(process) if ended else "")
+        said = how_ended(process) if ended else ""
         hint = process.result.hint if process.result else ""
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""

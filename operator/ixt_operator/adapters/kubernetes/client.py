@@ -196,8 +196,9 @@ class Client:
         another bears by now (`uid`), is no error. Raises ApiError 409 for one that has changed since it was
         of a resource `version`."""
         options: Object = {"propagationPolicy": "Foreground" if resource in _OWNERS else "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid, **({"resourceVersion": version} if version else {})}
+        asked = {"uid": uid, "resourceVersion": version}
+        if preconditions := {name: value for name, value in asked.items() if value}:
+            options["preconditions"] = preconditions
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:
