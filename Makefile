@@ -122,9 +122,9 @@ cluster-down: install  ## End it; nothing is left.
 
 .PHONY: crds
 crds: install  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes from the models.
-	$(BIN)/python -m ixt_operator.api.crd crds
-	$(BIN)/python -m ixt_operator.api.chart charts/ixt-operator
-	$(BIN)/python -m ixt_operator.api.reference docs/api.md
+	$(BIN)/python -m ixt_operator.generate.crd crds
+	$(BIN)/python -m ixt_operator.generate.chart charts/ixt-operator
+	$(BIN)/python -m ixt_operator.generate.reference docs/api.md
 
 CONTAINERS ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

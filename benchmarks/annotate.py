@@ -31,10 +31,10 @@ from ports import free_port
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import BUILTIN
-from ixt_workloads.contract.steps import Gates, Judge, Sampling
+from ixt_workloads.contract.settings import Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.judging import request
 from ixt_workloads.steps.annotate.shards import Shards

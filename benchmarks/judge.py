@@ -25,8 +25,8 @@ import yaml
 from annotate import served
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.plan.spec import judge_of
-from ixt_workloads.contract.steps import Judge
+from ixt_operator.planner.spec import judge_of
+from ixt_workloads.contract.settings import Judge
 from ixt_workloads.data.chat import as_text
 from ixt_workloads.feedback.answers import Feedback, Rejected, parse
 from ixt_workloads.steps.annotate.judging import request

@@ -30,7 +30,7 @@ from typing import Any
 
 from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig, PrepareConfig
 from ixt_workloads.contract.graph import Probe, Task
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
     ExistingFeedback,
@@ -149,8 +149,8 @@ def _rates(folder: Path, texts: Sequence[str], rounds: int, length: int) -> dict
 def _ours(file: Path) -> dict[str, float]:
     sys.modules["torch"] = None  # type: ignore[assignment] # as the step itself does: it needs none
     import ixt_workloads.tokenizer  # noqa: F401 - what the step imports later
+    from ixt_workloads.frame import Step
     from ixt_workloads.progress import Reporter
-    from ixt_workloads.step import Step
     from ixt_workloads.steps.prepare import __main__ as prepare
     from ixt_workloads.store import Artifact, open_store
 

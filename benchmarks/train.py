@@ -289,7 +289,7 @@ def _ours(
 ) -> None:
     from ixt_workloads.contract.configs import TrainConfig
     from ixt_workloads.contract.graph import Task
-    from ixt_workloads.contract.steps import (
+    from ixt_workloads.contract.settings import (
         Checkpoint,
         Compile,
         Evaluate,
@@ -298,8 +298,8 @@ def _ours(
         StageType,
         Train,
     )
+    from ixt_workloads.frame import Step
     from ixt_workloads.progress import Reporter
-    from ixt_workloads.step import Step
     from ixt_workloads.steps.train.ranks import world
     from ixt_workloads.steps.train.train import train
     from ixt_workloads.store import open_store

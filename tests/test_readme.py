@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ixt_operator.api.manifest import loads
 from ixt_operator.api.run import IXTRun
 from ixt_operator.cli import app as ixt
 from ixt_operator.cli import kubectl
+from ixt_operator.manifests.loading import loads
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

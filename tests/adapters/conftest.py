@@ -11,7 +11,7 @@ import pytest
 
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.adapters.port import Platform
-from ixt_operator.plan.observed import ChildState
+from ixt_operator.planner.observed import ChildState
 
 PATIENCE_SECONDS = 60
 

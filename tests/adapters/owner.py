@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ixt_operator.adapters.local.platform import LocalPlatform
-from ixt_operator.plan.child import Child
+from ixt_operator.planner.child import Child
 
 
 async def main(workdir: Path, child: Child) -> None:

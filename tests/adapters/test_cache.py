@@ -13,8 +13,8 @@ from make.objects import Object, controller, pod, workload
 
 from ixt_operator.adapters.kubernetes.cache import Cache, run_uid
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, RUNS, Listing, Resource
-from ixt_operator.adapters.kubernetes.observe import Seen
-from ixt_operator.plan.child import Child
+from ixt_operator.adapters.kubernetes.translate import Seen
+from ixt_operator.planner.child import Child
 
 ONE, TWO = tasks("one", SUCCEED), tasks("two", SUCCEED)
 JUDGE = server("judge", "serve()")

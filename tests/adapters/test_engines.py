@@ -9,7 +9,7 @@ from make.children import WAIT, tasks
 from make.processes import lives, supervisors, until
 
 from ixt_operator.adapters.local.platform import LocalPlatform
-from ixt_operator.plan.child import Child
+from ixt_operator.planner.child import Child
 
 from .conftest import until as seen
 

@@ -21,9 +21,9 @@ from ixt_operator.adapters.local import leftovers
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.adapters.local.process import Process
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import ProcessPhase
-from ixt_operator.plan.retry import cause_of
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.observed import ProcessPhase
+from ixt_operator.planner.retry import cause_of
 from ixt_workloads.contract.exits import Fault
 
 from . import conftest

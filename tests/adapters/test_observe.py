@@ -7,7 +7,7 @@ import pytest
 from make.children import SUCCEED, server, tasks
 from make.objects import NOW, Object, condition, container, pod, terminated, time, workload
 
-from ixt_operator.adapters.kubernetes.observe import (
+from ixt_operator.adapters.kubernetes.translate import (
     PODLESS_SECONDS,
     STUCK_SECONDS,
     UNSTARTED_SECONDS,
@@ -17,9 +17,9 @@ from ixt_operator.adapters.kubernetes.observe import (
     unexplained,
     warning,
 )
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
-from ixt_operator.plan.retry import bad_hosts, cause_of
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.observed import ChildState, ProcessPhase, ProcessState
+from ixt_operator.planner.retry import bad_hosts, cause_of
 from ixt_operator.render.names import PLACE_SECONDS
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.results import Progress

@@ -8,9 +8,9 @@ import pytest
 from make.children import SUCCEED, WAIT, server, tasks
 
 from ixt_operator.adapters.port import Platform
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import ChildState, ProcessPhase, ProcessState
-from ixt_operator.plan.retry import cause_of
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.observed import ChildState, ProcessPhase, ProcessState
+from ixt_operator.planner.retry import cause_of
 from ixt_workloads.contract.exits import Exit, Fault
 from ixt_workloads.contract.results import Outcome
 

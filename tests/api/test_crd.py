@@ -11,11 +11,11 @@ from make import runs
 from make.limits import LIMITS, Limit
 from make.schemas import RULES, RUN, VALIDATOR, inside, schemas
 
-from ixt_operator.api.crd import crds, openapi
-from ixt_operator.api.documents import documents
-from ixt_operator.api.reference import reference
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.generate.crd import crds, openapi
+from ixt_operator.generate.reference import reference
+from ixt_operator.manifests.documents import yaml_documents
 
 FOLDER = Path(__file__).parents[2] / "crds"
 FORBIDDEN = {
@@ -32,7 +32,7 @@ def test_the_files_are_current() -> None:
 
 @pytest.mark.parametrize("text", crds().values(), ids=crds())
 def test_both_yaml_readers_see_the_same(text: str) -> None:
-    assert yaml.safe_load(text) == next(documents(text)).value
+    assert yaml.safe_load(text) == next(yaml_documents(text)).value
 
 
 EVERY = [
@@ -102,7 +102,7 @@ def test_what_kubectl_shows() -> None:
     assert crd["names"]["shortNames"] == ["ixt"]
     assert version["subresources"] == {"status": {}}
     columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
-    assert list(columns) == ["Phase", "Stage", "Step", "Progress", "ETA", "Age", "Message"]
+    assert list(columns) == ["Phase", "Stage", "Step", "Progress", "ETA Seconds", "Age", "Message"]
     wide = [column["name"] for column in version["additionalPrinterColumns"] if column.get("priority")]
     assert wide == ["Message"]
     paths = {f".{path}" for path, _ in schemas(version["schema"]["openAPIV3Schema"])}
@@ -165,4 +165,4 @@ def test_the_maximal_run_sets_every_field_that_no_other_one_excludes() -> None:
 
 def test_the_reference_is_current() -> None:
     committed = (FOLDER.parent / "docs" / "api.md").read_text()
-    assert committed == reference(), "run: python -m ixt_operator.api.reference docs/api.md"
+    assert committed == reference(), "run: python -m ixt_operator.generate.reference docs/api.md"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from make.limits import LIMITS, Limit
 
-from ixt_operator.api.manifest import ManifestError, loads
 from ixt_operator.api.run import IXTRun
+from ixt_operator.manifests.loading import ManifestError, loads
 
 
 def ids(limit: Limit) -> str:

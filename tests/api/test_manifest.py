@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import runs
 
-from ixt_operator.api.documents import dump
-from ixt_operator.api.manifest import ManifestError, load, loads
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.manifests.documents import dump
+from ixt_operator.manifests.loading import ManifestError, load, loads
 
 HEAD = "apiVersion: ixt.dev/v1alpha1\nkind: IXTRun\nmetadata: {name: a}\n"
 
@@ -185,7 +185,7 @@ def test_validation_takes_well_under_a_second(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(dump(runs.manifest(stages=stages)))
     code = (
-        "import resource, sys; from pathlib import Path; from ixt_operator.api.manifest import load;"
+        "import resource, sys; from pathlib import Path; from ixt_operator.manifests.loading import load;"
         f"load(Path({str(file)!r})); usage = resource.getrusage(resource.RUSAGE_SELF);"
         "heavy = {'torch', 'numpy', 'aiohttp', 'kopf', 'kubernetes'} & set(sys.modules);"
         "print(usage.ru_utime + usage.ru_stime, *heavy)"

@@ -4,9 +4,9 @@ import pytest
 from make import runs
 from make.changes import CHANGES, ROWS, STORAGE, changed
 
-from ixt_operator.api.crd import openapi
 from ixt_operator.api.run import IXTRun
-from ixt_operator.plan.nodes import resolve_run
+from ixt_operator.generate.crd import openapi
+from ixt_operator.planner.nodes import resolve_run
 
 PINS = {name: f"{name}-1" for name in ("datasets", "judge", "model", "tokenizer", "tasks")}
 

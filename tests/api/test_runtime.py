@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ixt_operator.api.manifest import ManifestError, loads
-from ixt_operator.api.runtime import IXTRuntime, Role
-from ixt_operator.api.runtimes import MAIN, cpu, nvidia
+from ixt_operator.api.runtime import MAIN, IXTRuntime, Role
+from ixt_operator.manifests.loading import ManifestError, loads
+from ixt_operator.render.builtin_runtimes import cpu, nvidia
 
 BUILTIN = [cpu("image:1"), nvidia("image:1")]
 

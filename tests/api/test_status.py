@@ -78,7 +78,7 @@ def largest(arms: int, stages: int) -> RunStatus:
         phase=Phase.FAILED,
         conditions=conditions,
         summary=Summary(
-            stage="s" * 24, step="s" * 48, progress_percent=99, eta="e" * 16, message="m" * MAX_MESSAGE
+            stage="s" * 24, step="s" * 48, progress_percent=99, eta_seconds=2**53, message="m" * MAX_MESSAGE
         ),
         stages=tuple(made),
         cost=Cost(flops=dict.fromkeys(("annotation", "training", "evaluation", "judgeTraining"), "9" * 30)),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from make.chart import CHART
 
-from ixt_operator.api.chart import templates
+from ixt_operator.generate.chart import templates
 
 ROOT = CHART.parents[1]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -25,11 +25,11 @@ from make.chart import (
 )
 from make.kube import pod_problems, problems
 
-from ixt_operator.api.crd import crds
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import BUILTIN
 from ixt_operator.controller.app import app
-from ixt_operator.plan.children import HTTP_PORT, PROGRESS_PORT, RENDEZVOUS_PORT
+from ixt_operator.generate.crd import crds
+from ixt_operator.planner.building import HTTP_PORT, PROGRESS_PORT, RENDEZVOUS_PORT
+from ixt_operator.render.builtin_runtimes import BUILTIN
 from ixt_operator.render.preview import preview
 
 TWO = "namespaces={team-a,team-b}"

@@ -2,7 +2,7 @@
 
 from ixt_operator.cli import view
 from ixt_operator.cli.main import main
-from ixt_operator.plan import children
+from ixt_operator.planner import children
 
 children.JUDGE_READY_SECONDS = 2
 view.PLAIN_SECONDS = 0.1

@@ -90,7 +90,7 @@ def test_every_problem_is_named(desk: Desk) -> None:
             "spec.stages[0].type: Rollout is not supported yet: use Pretrain, Midtrain or SFT",
         ),
         ({"judge": None}, "spec.judge: a judge is needed"),
-        ({"maxParallelArms": "2"}, "spec.maxParallelArms: must be a whole number, not '2'"),
+        ({"maxParallelLanes": "2"}, "spec.maxParallelLanes: must be a whole number, not '2'"),
     ],
 )
 def test_one_problem(desk: Desk, fields: dict[str, Any], said: str) -> None:

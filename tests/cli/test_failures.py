@@ -84,7 +84,7 @@ def test_other_faults_are_retried_within_their_budget(desk: Desk, code: int, fau
 
 def test_several_steps_fail_at_once(desk: Desk) -> None:
     """The first to be given up ends the others, and is the one to read about."""
-    desk.write(judge=None, arms=[runs.arm("plain", "NextToken", seeds=[0, 1, 2])], maxParallelArms=3)
+    desk.write(judge=None, arms=[runs.arm("plain", "NextToken", seeds=[0, 1, 2])], maxParallelLanes=3)
     desk.tell(
         {TRAIN: {"*": {"exit": 65, "message": "no such thing"}}, TRAIN[:-1] + "1": {"*": {"hang": True}}}
     )

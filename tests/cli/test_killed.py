@@ -178,7 +178,7 @@ def test_a_step_killed_at_every_change_that_it_makes(
     manifest, after that and before its result."""
     seeds = list(range(20))
     desk = cli.desk(
-        tmp_path, judge=None, arms=[runs.arm("plain", "NextToken", seeds=seeds)], maxParallelArms=20
+        tmp_path, judge=None, arms=[runs.arm("plain", "NextToken", seeds=seeds)], maxParallelLanes=20
     )
     nodes = [f"pretrain/train/plain-s{seed}" for seed in seeds]
     desk.tell({node: {"0": {"die_at": place + 1}} for place, node in enumerate(nodes)})

@@ -60,7 +60,7 @@ def test_two_stages_of_two_arms_and_seeds(judged: Desk) -> None:
         datasets=[{"name": "chats", "uri": "./documents.jsonl", "messagesField": "messages"}],
     )
     arms = [runs.arm("a", seeds=[0, 1]), runs.arm("b", "NextToken")]
-    judged.write(stages=[cli.stage(), chat], arms=arms, maxParallelArms=3)
+    judged.write(stages=[cli.stage(), chat], arms=arms, maxParallelLanes=3)
     assert judged.run().code == 0
     assert len(keys := judged.node_keys()) == 23
     assert judged.manifests().keys() == set(keys.values())

@@ -17,11 +17,6 @@ from typing import Any
 
 from make.processes import kill, marked
 
-import ixt_operator.adapters.local.platform
-import ixt_operator.cli.app
-import ixt_operator.cli.load
-import ixt_operator.cli.view
-import ixt_operator.controller.local  # noqa: F401 - all that `ixt run` imports
 from ixt_operator.cli.main import main
 
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}

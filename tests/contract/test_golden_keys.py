@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ixt_workloads.contract import configs, steps
+from ixt_workloads.contract import configs, settings
 from ixt_workloads.contract.keys import canonical, key_of, mark_of, preimage
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 
@@ -23,16 +23,16 @@ FILE = Path(__file__).parents[1] / "golden" / "keys.json"
 
 QUALITY = BUILTIN["quality"]
 SHORT = RubricText(instructions="Score it.", ideal_critique="Good.", worst_critique="Bad.")
-DATASET = steps.Dataset(name="web", uri="s3://bucket/web")
-CHAT = steps.Dataset(
-    name="chat", uri="hf://o/n", format=steps.DataFormat.PARQUET, messages_field="messages", weight=50
+DATASET = settings.Dataset(name="web", uri="s3://bucket/web")
+CHAT = settings.Dataset(
+    name="chat", uri="hf://o/n", format=settings.DataFormat.PARQUET, messages_field="messages", weight=50
 )
-EXISTING = steps.ExistingFeedback(score_field="score", critique_field="words")
-TRAIN = steps.Train(max_tokens=1_000_000)
-FULL_TRAIN = steps.Train(
+EXISTING = settings.ExistingFeedback(score_field="score", critique_field="words")
+TRAIN = settings.Train(max_tokens=1_000_000)
+FULL_TRAIN = settings.Train(
     max_tokens=2_000_000,
     batch_tokens=65_536,
-    optimizer=steps.Optimizer(
+    optimizer=settings.Optimizer(
         learning_rate="1e-3",
         weight_decay="0.01",
         beta1="0.8",
@@ -40,33 +40,33 @@ FULL_TRAIN = steps.Train(
         epsilon="1e-6",
         max_grad_norm="0.5",
     ),
-    schedule=steps.Schedule(
-        type=steps.ScheduleType.WARMUP_STABLE_DECAY, warmup_percent=1, decay_percent=30, final_percent=0
+    schedule=settings.Schedule(
+        type=settings.ScheduleType.WARMUP_STABLE_DECAY, warmup_percent=1, decay_percent=30, final_percent=0
     ),
-    precision=steps.Precision.FP32,
+    precision=settings.Precision.FP32,
     eval_every_tokens=100_000,
 )
-TASK = steps.EvalTask(name="sums", uri="file:///sums.jsonl", max_items=50)
-EVALUATE = steps.Evaluate(
+TASK = settings.EvalTask(name="sums", uri="file:///sums.jsonl", max_items=50)
+EVALUATE = settings.Evaluate(
     tasks=(TASK,),
-    prefixes=(steps.EvalPrefix.BEST, steps.EvalPrefix.NONE),
+    prefixes=(settings.EvalPrefix.BEST, settings.EvalPrefix.NONE),
     holdout_documents=64,
     max_new_tokens=8,
 )
-CONDITIONING = steps.Conditioning(
-    format=steps.FeedbackFormat.CRITIQUE,
+CONDITIONING = settings.Conditioning(
+    format=settings.FeedbackFormat.CRITIQUE,
     levels=3,
-    calibration=steps.Calibration.QUANTILE,
+    calibration=settings.Calibration.QUANTILE,
     dropout_percent=5,
     max_feedback_tokens=64,
-    loss_on_feedback=steps.LossOnFeedback.MASK,
+    loss_on_feedback=settings.LossOnFeedback.MASK,
     inference_feedback="Perfect.",
 )
 LANE = configs.ReportLane(
     stage="a",
-    stage_type=steps.StageType.PRETRAIN,
+    stage_type=settings.StageType.PRETRAIN,
     arm="conditioned",
-    method=steps.Method.CONDITIONED,
+    method=settings.Method.CONDITIONED,
     seed=0,
     inventory="a/inventory",
     annotate=("a/annotate/0-15",),
@@ -85,18 +85,20 @@ CONFIGS: dict[str, tuple[configs.StepConfig, dict[str, str]]] = {
         {"datasets": "pin"},
     ),
     "annotate": (
-        configs.AnnotateConfig(judge=steps.Judge(source="s3://bucket/judge", rubric=QUALITY), to_percent=15),
+        configs.AnnotateConfig(
+            judge=settings.Judge(source="s3://bucket/judge", rubric=QUALITY), to_percent=15
+        ),
         {"inventory": "a", "judge": "pin"},
     ),
     "annotate-full": (
         configs.AnnotateConfig(
-            judge=steps.Judge(
+            judge=settings.Judge(
                 model="gpt",
                 rubric=SHORT,
-                sampling=steps.Sampling(temperature="0.70", top_p="0.9", max_tokens=512, retries=0),
+                sampling=settings.Sampling(temperature="0.70", top_p="0.9", max_tokens=512, retries=0),
                 reasoning_parser="deepseek_r1",
             ),
-            gates=steps.Gates(max_invalid_percent=5, max_overlap_percent=10),
+            gates=settings.Gates(max_invalid_percent=5, max_overlap_percent=10),
             from_percent=15,
             to_percent=50,
         ),
@@ -104,39 +106,39 @@ CONFIGS: dict[str, tuple[configs.StepConfig, dict[str, str]]] = {
     ),
     "annotate-existing": (configs.AnnotateConfig(), {"inventory": "a"}),
     "annotate-holdout": (
-        configs.AnnotateConfig(judge=steps.Judge(rubric=QUALITY), holdout=True),
+        configs.AnnotateConfig(judge=settings.Judge(rubric=QUALITY), holdout=True),
         {"inventory": "a", "judge": "pin"},
     ),
     "prepare": (
         configs.PrepareConfig(
-            stage_type=steps.StageType.PRETRAIN,
-            method=steps.Method.CONDITIONED,
-            conditioning=steps.Conditioning(loss_on_feedback=steps.LossOnFeedback.INCLUDE),
-            prepare=steps.Prepare(),
+            stage_type=settings.StageType.PRETRAIN,
+            method=settings.Method.CONDITIONED,
+            conditioning=settings.Conditioning(loss_on_feedback=settings.LossOnFeedback.INCLUDE),
+            prepare=settings.Prepare(),
             rubric=QUALITY,
-            tokenizer=steps.ModelSource(source="hf://o/n"),
+            tokenizer=settings.ModelSource(source="hf://o/n"),
         ),
         {"inventory": "a", "tokenizer": "pin", "feedback/0-15": "b"},
     ),
     "prepare-full": (
         configs.PrepareConfig(
-            stage_type=steps.StageType.SFT,
-            method=steps.Method.SHUFFLED,
+            stage_type=settings.StageType.SFT,
+            method=settings.Method.SHUFFLED,
             conditioning=CONDITIONING,
-            prepare=steps.Prepare(sequence_length=512),
-            tokenizer=steps.ModelSource(source="hf://o/n"),
+            prepare=settings.Prepare(sequence_length=512),
+            tokenizer=settings.ModelSource(source="hf://o/n"),
         ),
         {"inventory": "a", "tokenizer": "pin"},
     ),
     "train": (
         configs.TrainConfig(
-            stage_type=steps.StageType.PRETRAIN, train=TRAIN, seed=0, evaluate=steps.Evaluate()
+            stage_type=settings.StageType.PRETRAIN, train=TRAIN, seed=0, evaluate=settings.Evaluate()
         ),
         {"prepare": "a", "model": "pin"},
     ),
     "train-full": (
         configs.TrainConfig(
-            stage_type=steps.StageType.MIDTRAIN,
+            stage_type=settings.StageType.MIDTRAIN,
             train=FULL_TRAIN,
             seed=7,
             anneal_percent=10,
@@ -145,11 +147,11 @@ CONFIGS: dict[str, tuple[configs.StepConfig, dict[str, str]]] = {
         {"prepare": "a", "parent": "b", "tasks": "pin"},
     ),
     "evaluate": (
-        configs.EvaluateConfig(stage_type=steps.StageType.PRETRAIN, evaluate=steps.Evaluate(), seed=0),
+        configs.EvaluateConfig(stage_type=settings.StageType.PRETRAIN, evaluate=settings.Evaluate(), seed=0),
         {"train": "a", "prepare": "b"},
     ),
     "evaluate-full": (
-        configs.EvaluateConfig(stage_type=steps.StageType.SFT, evaluate=EVALUATE, seed=7),
+        configs.EvaluateConfig(stage_type=settings.StageType.SFT, evaluate=EVALUATE, seed=7),
         {"train": "a", "prepare": "b", "tasks": "pin"},
     ),
     "report": (configs.ReportConfig(lanes=(LANE,)), {"a/train/conditioned-s0": "a"}),
@@ -197,6 +199,6 @@ def test_every_kind_has_a_golden_key() -> None:
 
 
 def test_a_number_is_one_value_however_it_is_written() -> None:
-    written = [steps.Optimizer(learning_rate=text) for text in ("1e-3", "0.001", "0.0010", "10e-4")]
+    written = [settings.Optimizer(learning_rate=text) for text in ("1e-3", "0.001", "0.0010", "10e-4")]
     assert {json.dumps(canonical(one)) for one in written} == {'{"learningRate": "0.001"}'}
-    assert canonical(steps.Optimizer(learning_rate="0.0003")) == {}
+    assert canonical(settings.Optimizer(learning_rate="0.0003")) == {}

@@ -213,7 +213,7 @@ async def test_a_fault_of_our_own_shows_where_it_is(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr("ixt_operator.controller.cluster.look", broken)
+    monkeypatch.setattr("ixt_operator.controller.cluster.plan", broken)
     with pytest.raises(Retry, match="a fault"):
         await operator.look()
     assert "Traceback" in caplog.text

@@ -15,7 +15,7 @@ from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import PODS
 from ixt_operator.controller import poll
 from ixt_operator.controller.poll import Progresses
-from ixt_operator.plan.children import PROGRESS_PORT
+from ixt_operator.planner.building import PROGRESS_PORT
 from ixt_workloads.contract.results import Progress
 
 ONE = tasks("one", SUCCEED)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ixt_workloads.contract.steps import Calibration
+from ixt_workloads.contract.settings import Calibration
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 
 scores = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ixt_workloads.contract.steps import FeedbackFormat
+from ixt_workloads.contract.settings import FeedbackFormat
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, conditioned, prefix
 
 turns = st.lists(

@@ -11,7 +11,7 @@ from make.training import artifact, launch, losses, train_task, until_saved
 
 from ixt_workloads.contract.exits import Exit
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import Compile, Parallelism, Precision
+from ixt_workloads.contract.settings import Compile, Parallelism, Precision
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ixt_operator.api.runtimes import POD_SECURITY
+from ixt_operator.render.builtin_runtimes import POD_SECURITY
 
 ROOT = Path(__file__).parents[2]
 FILES = {name: (ROOT / name / "Dockerfile").read_text() for name in ("operator", "workloads")}

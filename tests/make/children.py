@@ -6,7 +6,7 @@ Each program is Python with `env`, `result`, `progress`, `serve`, `wait` and `st
 from typing import Any
 
 from ixt_operator.api.runtime import Role
-from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.planner.child import Child, ChildKind
 
 PREAMBLE = """
 import http.server, json, os, signal, sys, threading, time

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ixt_operator.api.documents import dump
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.runtime import Role
+from ixt_operator.manifests.documents import dump
 
 from . import runs
 from .processes import PATIENCE_SECONDS

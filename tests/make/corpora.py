@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Probe, Task
-from ixt_workloads.contract.steps import Dataset
+from ixt_workloads.contract.settings import Dataset
 from ixt_workloads.store import Artifact, open_store
 from make.tasks import task
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import RubricText
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Conditioning,
     Method,
     ModelSource,

@@ -28,7 +28,7 @@ from ixt_workloads.contract.configs import (
 )
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.rubrics import BUILTIN
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
     EvalPrefix,

@@ -318,7 +318,7 @@ LIMITS: list[Limit] = [
         base={"arms": [runs.arm("a")], "stages": [runs.stage(train={"maxTokens": 10**15})]},
         at="spec.arms",
     ),
-    *whole("spec.maxParallelArms", 1, 512),
+    *whole("spec.maxParallelLanes", 1, 512),
     # stages
     *items("spec.stages", lambda index: runs.stage(f"stage-{index}"), 16, 1),
     *name("spec.stages[0].name", 24),
@@ -400,9 +400,6 @@ LIMITS: list[Limit] = [
     *one_of(f"{TRAIN}.precision", "FP32", "FP32 or BF16"),
     *whole(f"{TRAIN}.evalEveryTokens", 1, 10**15),
     *whole(f"{TRAIN}.numNodes", 1, 4096),
-    Limit(f"{TRAIN}.minNodes", 1, 0, "must be at least 1"),
-    Limit(f"{TRAIN}.minNodes", 1, 4097, "must be at most 4096"),
-    Limit(f"{TRAIN}.minNodes", 1, 2, "minNodes must be at most numNodes"),
     *whole(f"{TRAIN}.numProcPerNode", 1, 64),
     *whole(f"{TRAIN}.microBatchSequences", 1, 65_536),
     *one_of(f"{TRAIN}.parallelism", "FullyShard", "Auto, Replicate or FullyShard"),

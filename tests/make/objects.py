@@ -3,7 +3,7 @@
 from typing import Any
 
 from ixt_operator.api.status import rfc3339
-from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.planner.child import Child, ChildKind
 from ixt_operator.render.render import render
 from make import runs
 

@@ -12,10 +12,10 @@ from typing import Any
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import MAX_BYTES, RunStatus
-from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.plan.events import Event, events
-from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.plan.plan import Plan, plan
+from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.events import Event, events
+from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Task, resolve
 from ixt_workloads.contract.keys import key_of, preimage
@@ -145,7 +145,7 @@ class Platform:
         if step in LANE_STEPS:
             assert not [d for d in others if d.state.step == "judge"], f"{child.name} beside a judge"
             busy = {double.child.node for double in others if double.state.step in LANE_STEPS}
-            assert len(busy) < self.run.spec.max_parallel_arms, f"{child.name} beside {busy}"
+            assert len(busy) < self.run.spec.max_parallel_lanes, f"{child.name} beside {busy}"
         self.begun[child.node] = child.attempt
 
     def _check_status(self, moves: Plan) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.keys import key_of, preimage
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Conditioning,
     FeedbackFormat,
     LossOnFeedback,
@@ -22,7 +22,7 @@ from ixt_workloads.contract.steps import (
     Prepare,
     StageType,
 )
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import prefix
 from ixt_workloads.store import ArtifactWriter, open_store
 from make.models import BOS, EOS, VOCABULARY
@@ -37,9 +37,9 @@ def ids_of(text: str) -> list[int]:
     return [VOCABULARY[character] for character in text]
 
 
-def contract(*, chat: bool = False) -> ConditioningContract:
+def contract(*, chat: bool = False) -> Prefixes:
     """Two levels, named by their quality."""
-    return ConditioningContract(
+    return Prefixes(
         format="Token", levels=LEVELS, thresholds=(3.0,), by_level={1: BAD, 2: GOOD}, best=GOOD, worst=BAD,
         chat=chat, loss_on_feedback=LossOnFeedback.MASK if chat else LossOnFeedback.INCLUDE,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def held(level: int, text: str, messages: Sequence[Mapping[str, str]] | None = N
     }  # fmt: skip
 
 
-def _segment(level: int, text: str, agreed: ConditioningContract | None) -> list[int]:
+def _segment(level: int, text: str, agreed: Prefixes | None) -> list[int]:
     feedback = agreed.by_level[level] if agreed and level else ""
     return [VOCABULARY[BOS], *ids_of(feedback + text), VOCABULARY[EOS]]
 

@@ -5,7 +5,7 @@ from typing import Any
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import cpu, nvidia
+from ixt_operator.render.builtin_runtimes import cpu, nvidia
 
 RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
 """The chart's runtimes."""
@@ -111,7 +111,7 @@ def maximal() -> dict[str, Any]:
         },
         conditioning=_conditioning(),
         arms=[_arm("a" * 24, "Conditioned"), _arm("b" * 24, "Filtered")],
-        maxParallelArms=512,
+        maxParallelLanes=512,
         stages=[_maximal_stage(f"stage-{index}".ljust(24, "x")) for index in range(16)],
         pods=dict.fromkeys(("judge", "worker", "trainer", "evaluator"), _overrides()),
         queueName="q" * 63,
@@ -171,7 +171,6 @@ def _maximal_stage(name: str) -> dict[str, Any]:
             "precision": "BF16",
             "evalEveryTokens": 10**15,
             "numNodes": 4096,
-            "minNodes": 4096,
             "numProcPerNode": 64,
             "microBatchSequences": 65_536,
             "parallelism": "FullyShard",

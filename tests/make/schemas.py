@@ -5,8 +5,8 @@ from typing import Any
 
 import jsonschema
 
-from ixt_operator.api.crd import openapi
 from ixt_operator.api.run import IXTRun
+from ixt_operator.generate.crd import openapi
 
 Schema = dict[str, Any]
 

@@ -15,8 +15,8 @@ from ixt_workloads.contract.configs import StepConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Result
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.store import open_store
 
 

@@ -18,7 +18,7 @@ import torch
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress, Result
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Checkpoint,
     EvalTask,
     Evaluate,
@@ -28,8 +28,8 @@ from ixt_workloads.contract.steps import (
     StageType,
     Train,
 )
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.steps.train.ranks import world
 from ixt_workloads.steps.train.train import train
 from ixt_workloads.store import Artifact, open_store

@@ -20,11 +20,11 @@ from make.kube import problems
 from make.observed import Platform
 from typer.testing import CliRunner
 
-from ixt_operator.api.documents import documents, dump
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.cli.app import app
-from ixt_operator.plan.child import Child
+from ixt_operator.manifests.documents import dump, yaml_documents
+from ixt_operator.planner.child import Child
 from ixt_operator.render.preview import preview
 from ixt_operator.render.render import Manifest, render
 from ixt_workloads.contract.graph import Task
@@ -278,13 +278,13 @@ def test_ixt_render_prints_yaml_that_reads_back(tmp_path: Path, runtime: str) ->
     file.write_text(dump(manifest))
     shown = CliRunner().invoke(app, ["render", str(file), "-n", "team"])
     assert shown.exit_code == 0, shown.output
-    found = [document.value for document in documents(shown.stdout)]
+    found = [document.value for document in yaml_documents(shown.stdout)]
     assert {manifest["metadata"]["namespace"] for manifest in found} == {"team"}
     assert [problem for manifest in found for problem in problems(manifest)] == []
     trainers = [m for m in found if m["kind"] == "Job" and "-train-" in m["metadata"]["name"]]
     assert [environment(trainer)["RATE"] for trainer in trainers] == ["3e-4"]
     assert [environment(trainer)["DAY"] for trainer in trainers] == ["2026-01-01"]
-    again = [document.value for document in documents("".join(f"---\n{dump(m)}" for m in found))]
+    again = [document.value for document in yaml_documents("".join(f"---\n{dump(m)}" for m in found))]
     assert list(_strings(again)) == list(_strings(found))
 
 

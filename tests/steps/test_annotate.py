@@ -26,19 +26,19 @@ from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import RubricText
-from ixt_workloads.contract.steps import Gates, Judge, Sampling
+from ixt_workloads.contract.settings import Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.steps.annotate import client
 from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.drain import drain
-from ixt_workloads.steps.annotate.judging import load_tokenizer, reasoning_tokens
+from ixt_workloads.steps.annotate.judging import judge_tokenizer, reasoning_tokens
 from ixt_workloads.steps.annotate.pace import Pace
 from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
 from ixt_workloads.steps.annotate.server import check_judge, command, engine_arguments, environment
 from ixt_workloads.steps.annotate.shards import Shards
-from ixt_workloads.steps.annotate.wire import Reply, api, shown
+from ixt_workloads.steps.annotate.wire import Reply, api, displayed
 from ixt_workloads.steps.annotate.work import Work
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 
@@ -529,7 +529,7 @@ def test_the_base_of_the_api_is_found(url: str, base: str) -> None:
 
 
 def test_urls_are_shown_without_secrets() -> None:
-    assert shown("https://user:pass@host/v1?key=1") == "https://host/v1"
+    assert displayed("https://user:pass@host/v1?key=1") == "https://host/v1"
 
 
 def test_the_pace_settles_where_the_engine_is_full_and_hardly_anyone_waits() -> None:
@@ -577,7 +577,7 @@ def test_reasoning_is_counted_where_the_server_does_not(
     folder: Path, reported: int, reasoning: str, tokens: int
 ) -> None:
     reply = Reply('{"a": 12}', reasoning, "stop", 5, 0, 30, reported)
-    assert reasoning_tokens(reply, load_tokenizer(folder)) == tokens
+    assert reasoning_tokens(reply, judge_tokenizer(folder)) == tokens
 
 
 def test_a_shards_file_is_the_same_bytes_and_carries_its_tally(tmp_path: Path) -> None:

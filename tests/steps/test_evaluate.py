@@ -18,7 +18,7 @@ from ixt_workloads import models
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     EvalPrefix,
     EvalTask,
     Evaluate,

@@ -29,7 +29,7 @@ from make.tasks import Ran, run_here, run_step, task
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.steps import DataFormat, ExistingFeedback
+from ixt_workloads.contract.settings import DataFormat, ExistingFeedback
 from ixt_workloads.steps.inventory.shards import PLACES, Spill, hashes_of, shard_count
 from ixt_workloads.steps.inventory.sources import Raw
 from ixt_workloads.store import Artifact

@@ -25,7 +25,7 @@ from make.tasks import run_here, run_step
 from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.steps import DataFormat, Dataset, ExistingFeedback
+from ixt_workloads.contract.settings import DataFormat, Dataset, ExistingFeedback
 from ixt_workloads.steps.inventory import sources
 from ixt_workloads.store import ArtifactWriter, StoreFull
 

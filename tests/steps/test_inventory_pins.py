@@ -15,7 +15,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Node, Probe, resolve
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import BUILTIN
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Dataset,
     EvalTask,
     ExistingFeedback,

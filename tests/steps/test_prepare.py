@@ -25,20 +25,20 @@ from make.feedback import (
 from make.models import VOCABULARY, tokenizer_folder
 
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Calibration,
     FeedbackFormat,
     LossOnFeedback,
     Method,
 )
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.store import Artifact
 
 TEXTS = texts(60, words=(2, 8))
 
 
-def contract(found: Artifact) -> ConditioningContract:
-    made = ConditioningContract.read(found)
+def contract(found: Artifact) -> Prefixes:
+    made = Prefixes.read(found)
     assert made
     return made
 

@@ -21,13 +21,13 @@ from make.tasks import run_here, run_step
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     FeedbackFormat,
     LossOnFeedback,
     Method,
     StageType,
 )
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.store import Artifact
 
 PLAIN = chat("1+1?", "2")
@@ -104,7 +104,7 @@ def test_the_contract_of_a_chat_is_the_system_text(chatty: Path, tmp_path: Path)
     corpus = inventory(tmp_path, [chat(f"{number}?", "yes") for number in range(20)], holdout_documents=2)
     held = held_feedback(tmp_path, corpus, good)
     found = prepared(sft(tmp_path, corpus, chatty, feedback(tmp_path, corpus, good), held=held))
-    agreed = ConditioningContract.read(found)
+    agreed = Prefixes.read(found)
     assert agreed and agreed.chat
     assert agreed.by_level == {5: FRONT}
     assert agreed.best == f"Quality: 5/5\nCritique: {RUBRIC.ideal_critique}"

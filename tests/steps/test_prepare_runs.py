@@ -14,7 +14,7 @@ from make.tasks import run_here, run_step
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.steps import Method
+from ixt_workloads.contract.settings import Method
 from ixt_workloads.store import Artifact, ArtifactWriter, ContentMismatch, open_store
 
 

@@ -13,14 +13,14 @@ from make.tasks import run_step, task
 
 from ixt_workloads.contract.exits import Exit
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.steps import Method, StageType
+from ixt_workloads.contract.settings import Method, StageType
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.steps.report.__main__ import run
 from ixt_workloads.steps.report.curves import Comparison, Curve, band, compare, flops_to, quality_at
 from ixt_workloads.steps.report.lines import limits, spread
 from ixt_workloads.steps.report.numbers import flops, percent, ratio
-from ixt_workloads.steps.report.verdict import Contender, Metric, Verdict, judge
+from ixt_workloads.steps.report.verdict import Contender, Measure, Verdict, judge
 from ixt_workloads.store import Artifact, open_store
 
 # --- curves ---
@@ -155,14 +155,14 @@ def test_labels_keep_their_order_and_their_distance(wanted: list[float]) -> None
 
 
 def test_an_axis_makes_no_trend_of_a_few_right_answers() -> None:
-    low, high = limits([[0.0, 0.0025, 0.0], [0.0, 0.005]], Metric.ACCURACY)
+    low, high = limits([[0.0, 0.0025, 0.0], [0.0, 0.005]], Measure.ACCURACY)
     assert low <= 0 and high >= 0.1
 
 
 def test_the_loss_before_training_does_not_flatten_what_follows() -> None:
-    low, high = limits([[6.5, 1.5, 1.0], [6.5, 1.4, 1.1]], Metric.LOG_PROBABILITY)
+    low, high = limits([[6.5, 1.5, 1.0], [6.5, 1.4, 1.1]], Measure.LOG_PROBABILITY)
     assert 0.9 < low < 1.0 and 1.5 < high < 1.6
-    low, high = limits([[1.2, 1.1, 0.9]], Metric.LOG_PROBABILITY)
+    low, high = limits([[1.2, 1.1, 0.9]], Measure.LOG_PROBABILITY)
     assert low < 0.9 and high > 1.2
 
 
@@ -186,7 +186,7 @@ def contender(name: str, method: Method, *seeds: tuple[float, ...], start: int =
 
 
 def verdict(*values: Contender, items: int = 1000) -> Verdict:
-    return judge(values, Metric.ACCURACY, items)
+    return judge(values, Measure.ACCURACY, items)
 
 
 PLAIN = contender("plain", Method.NEXT_TOKEN, (0.2, 0.4, 0.6))

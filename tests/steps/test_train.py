@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads import models
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Compile,
     ModelSource,
     Parallelism,

@@ -21,9 +21,9 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import EvalPrefix, FeedbackFormat
+from ixt_workloads.contract.settings import EvalPrefix, FeedbackFormat
 from ixt_workloads.data.questions import Question
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.feedback.rendering import prefix as rendered
 from ixt_workloads.tokenizer import start_tokens
@@ -55,7 +55,7 @@ class Evaluation:
     def __init__(
         self,
         tokenizer: Any,
-        contract: ConditioningContract | None,
+        contract: Prefixes | None,
         holdout: Sequence[Mapping[str, Any]],
         tasks: Mapping[str, Sequence[Question]],
         prefixes: Iterable[EvalPrefix],
@@ -224,7 +224,7 @@ class Evaluation:
                 self._sequences.append(_Sequence(group, all_ids, len(context), len(all_ids), tuple(kept)))
 
     @staticmethod
-    def _true(contract: ConditioningContract, level: int, critique: str | None) -> str | None:
+    def _true(contract: Prefixes, level: int, critique: str | None) -> str | None:
         if not level or (critique is None and contract.format is not FeedbackFormat.TOKEN):
             return None
         return rendered(contract.format, level, contract.levels, critique or "")

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.data.folders import check_folder
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.store import Artifact
 from ixt_workloads.tokenizer import ask_for
 
@@ -101,7 +101,7 @@ def save_folder(
     *,
     state: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
-    contract: ConditioningContract | None,
+    contract: Prefixes | None,
 ) -> None:
     """Write a model folder that asks for the contract's best level by default (None: a plain folder).
 

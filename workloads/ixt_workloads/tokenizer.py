@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import SEPARATOR
 
 BEST = "ixt_best_feedback"
@@ -56,7 +56,7 @@ def start_tokens(tokenizer: Any) -> list[int]:
     return ids[:-1] if ends else ids
 
 
-def ask_for(folder: Path, tokenizer: Any, contract: ConditioningContract) -> None:
+def ask_for(folder: Path, tokenizer: Any, contract: Prefixes) -> None:
     """Make the tokenizer saved in a folder ask for the contract's best level by default."""
     best = contract.best
     if contract.chat:

@@ -3,10 +3,12 @@
 One contract-test suite runs against both (tests/adapters).
 """
 
+import asyncio
 from typing import Protocol
 
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import Observed
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.observed import Observed
+from ixt_operator.planner.plan import Plan
 
 
 class Platform(Protocol):
@@ -27,3 +29,17 @@ class Platform(Protocol):
     async def scale(self, child: Child) -> None:
         """Give a Server the child's number of processes, and again what it is reached by."""
         ...
+
+
+async def carry_out(platform: Platform, moves: Plan) -> None:
+    """Do what is planned. Every move is idempotent: after a crash anywhere in here the next look plans what
+    is missing."""
+    # All are waited for, also when one fails: nothing goes on beside the next look.
+    ends = await asyncio.gather(*(platform.delete(name) for name in moves.delete), return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
+    for child in moves.scale:
+        await platform.scale(child)
+    for child in moves.create:
+        await platform.create(child)

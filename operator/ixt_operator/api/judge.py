@@ -8,7 +8,7 @@ from ixt_operator.api.meta import ObjectName
 from ixt_operator.api.rules import Checked, Rule
 from ixt_workloads.contract.base import DataUri, Model
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
-from ixt_workloads.contract.steps import Sampling
+from ixt_workloads.contract.settings import Sampling
 
 ENGINE_ARGUMENTS = (
     "all2all-backend",

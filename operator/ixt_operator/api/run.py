@@ -8,12 +8,12 @@ from pydantic import Field
 from ixt_operator.api.judge import JudgeEngine as JudgeEngine  # noqa: PLC0414 - until plan/scale.py imports it from there
 from ixt_operator.api.judge import JudgeSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta, ObjectName
-from ixt_operator.api.pods import Pods, Resources
+from ixt_operator.api.overrides import Pods, Resources
 from ixt_operator.api.rules import Checked, Rule, Spec, Transition
 from ixt_operator.api.status import RunStatus
-from ixt_workloads.contract import steps
+from ixt_workloads.contract import settings
 from ixt_workloads.contract.base import Model, Name, NotInKey, StorageUri
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Annotate,
     Calibration,
     Conditioning,
@@ -87,7 +87,7 @@ class Storage(Checked):
     )
 
 
-class ModelSource(steps.ModelSource, Checked):
+class ModelSpec(settings.ModelSource, Checked):
     """The model to start from: a checkpoint, or a configuration to initialise from scratch."""
 
     rules = (
@@ -160,19 +160,13 @@ class ConditioningOverrides(Model):
     """Critique that asks for the best at inference."""
 
 
-class TrainSpec(steps.Train, Checked):
+class TrainSpec(settings.Train, Checked):
     """One training job."""
 
     resources_per_node: Annotated[Resources | None, NotInKey] = None
     """Resources of one pod of the training job, instead of the runtime's."""
 
     rules = (
-        Rule(
-            "!has(self.minNodes) || !has(self.numNodes) || self.minNodes <= self.numNodes",
-            "minNodes must be at most numNodes",
-            lambda self: self.min_nodes is None or self.min_nodes <= self.num_nodes,
-            "minNodes",
-        ),
         Rule(
             "!has(self.batchTokens) || self.batchTokens <= self.maxTokens",
             "batchTokens must be at most maxTokens",
@@ -265,7 +259,7 @@ class RunSpec(Spec):
     """The IXTRuntime that says how this run's pods look."""
     storage: Storage
     """Where the run keeps its artifacts."""
-    model: ModelSource
+    model: ModelSpec
     """The model to start from."""
     judge: JudgeSpec | None = None
     """The thinking reward model. Not needed when every arm is NextToken or every stage takes its feedback
@@ -274,8 +268,8 @@ class RunSpec(Spec):
     """How feedback becomes a prefix of the document."""
     arms: Annotated[tuple[Arm, ...], Field(min_length=1, max_length=MAX_ARMS)] = (Arm(name="conditioned"),)
     """Ways to use the feedback that are compared; each runs through all stages once a seed."""
-    max_parallel_arms: Annotated[int, Field(ge=1, le=512)] = 1
-    """Trainings (arms and seeds) that run at the same time."""
+    max_parallel_lanes: Annotated[int, Field(ge=1, le=512)] = 1
+    """Lanes (an arm with one seed) of which a step runs at the same time."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
     """The stages, in order."""
     pods: Pods = Pods()

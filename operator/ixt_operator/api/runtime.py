@@ -9,6 +9,9 @@ from ixt_operator.api.meta import API_VERSION, ObjectMeta
 from ixt_operator.api.rules import Spec
 from ixt_workloads.contract.base import Model
 
+MAIN = "main"
+"""Name of the container that runs the step."""
+
 
 class Role(StrEnum):
     """What the pods of a run do."""

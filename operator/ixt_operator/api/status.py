@@ -82,6 +82,10 @@ class Reason(StrEnum):
     SCHEDULING_TIMEOUT = "SchedulingTimeout"
 
 
+REASON_PATTERN = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+"""As Kubernetes' API has it for the reason of a condition."""
+
+
 class ConditionStatus(StrEnum):
     """Whether a condition holds."""
 
@@ -111,8 +115,8 @@ class Condition(StatusModel):
     """Which condition."""
     status: ConditionStatus
     """True, False or Unknown."""
-    reason: Reason
-    """Why, in one word."""
+    reason: Annotated[str, Field(pattern=REASON_PATTERN, min_length=1, max_length=128)]
+    """Why, in one word. More words may come with every version."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
     """Why, for people: what happened, where, and what to do next."""
     last_transition_time: Time
@@ -183,8 +187,8 @@ class Summary(StatusModel):
     """Step that is running; empty while the run is suspended."""
     progress_percent: Percent = 0
     """How much of the whole run is done, by cost."""
-    eta: Annotated[str, Field(max_length=16)] = ""
-    """Time left in this step at its current rate, for example 1h12m; empty while unknown."""
+    eta_seconds: Annotated[int | None, Field(ge=0, le=2**53)] = None
+    """Seconds left in this step at its current rate; unset while unknown."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
     """What the run is doing or waiting for."""
 
@@ -243,9 +247,9 @@ class RunStatus(StatusModel):
         return condition is not None and condition.status is ConditionStatus.TRUE
 
 
-def read_status(value: Mapping[str, Any]) -> RunStatus:
+def parse_status(value: Mapping[str, Any]) -> RunStatus:
     """A status that another version of the operator may have written. What this one does not know is left
-    out, a condition's reason apart: whether it holds counts for more than why."""
+    out."""
     value = copy.deepcopy(dict(value))
     while True:
         try:
@@ -257,10 +261,7 @@ def read_status(value: Mapping[str, Any]) -> RunStatus:
             place: Any = value
             for part in path:
                 place = place[part]
-            if last == "reason":
-                place[last] = Reason.PENDING.value
-            else:
-                del place[last]
+            del place[last]
 
 
 def fitted(status: RunStatus) -> RunStatus:

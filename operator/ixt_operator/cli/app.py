@@ -82,17 +82,17 @@ def run(
         return
     from rich.console import Console
 
+    from ixt_operator.adapters.local import loop
     from ixt_operator.adapters.local.errors import LocalError
+    from ixt_operator.adapters.local.workdir import identified
     from ixt_operator.cli import artifacts
     from ixt_operator.cli.view import failure, logs_of_failures, place, watching
-    from ixt_operator.controller import local
-    from ixt_operator.controller.workdir import identified
 
     console = Console(highlight=False)
     again = _run(file, workdir, runtime)
     try:
         with watching(console, loaded.metadata.name) as watch:
-            last = asyncio.run(local.run_to_end(loaded, chosen, folder.resolve(), watch))
+            last = asyncio.run(loop.run_to_end(loaded, chosen, folder.resolve(), watch))
     except LocalError as error:
         _stop(str(error), BAD_USAGE)
     except OSError as error:
@@ -124,7 +124,7 @@ def validate(
 
     Nothing is read but the manifests: whether data and models are there, the run's Inventory says.
     """
-    from ixt_operator.api.manifest import ManifestError, load
+    from ixt_operator.manifests.loading import ManifestError, load
 
     problems = 0
     for file in files:
@@ -149,8 +149,8 @@ def render(
     Example pins stand in place of what Inventory finds, and an example in place of a rubric that lies in a
     ConfigMap, so names and keys differ from those of a real run.
     """
-    from ixt_operator.api.documents import dump
     from ixt_operator.cli import load
+    from ixt_operator.manifests.documents import dump
     from ixt_operator.render.preview import preview
 
     loaded = load.run_of(file)
@@ -173,7 +173,7 @@ def status(
 
     JSON has the fields of an IXTRun's status (`kubectl explain ixtrun.status`).
     """
-    from ixt_operator.controller.workdir import in_use
+    from ixt_operator.adapters.local.workdir import in_use
 
     loaded, folder = _open(file, workdir)
     found = _status_of(file, folder, workdir)
@@ -271,7 +271,7 @@ def crd(
     ] = None,
 ) -> None:
     """Print the CustomResourceDefinitions, or write them into a folder."""
-    from ixt_operator.api.crd import crds
+    from ixt_operator.generate.crd import crds
 
     for name, text in crds().items():
         if folder:
@@ -287,8 +287,8 @@ def crd(
 def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
     """The run of a file, with the uid that its workdir gave it, and the workdir."""
     from ixt_operator.adapters.local.errors import LocalError
+    from ixt_operator.adapters.local.workdir import identified, workdir_of
     from ixt_operator.cli import load
-    from ixt_operator.controller.workdir import identified, workdir_of
 
     loaded = load.local_run_of(file)
     folder = workdir or workdir_of(loaded)
@@ -301,9 +301,9 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
 
 
 def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
-    from ixt_operator.controller.workdir import read_status
+    from ixt_operator.adapters.local.workdir import status_in
 
-    found = read_status(folder)
+    found = status_in(folder)
     if found is None:
         _stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`", BAD_USAGE)
     return found

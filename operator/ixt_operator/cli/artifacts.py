@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import RunStatus, StepState
-from ixt_operator.plan.nodes import REPORT
-from ixt_operator.plan.spec import storage_uri
+from ixt_operator.planner.nodes import REPORT
+from ixt_operator.planner.spec import storage_uri
 
 PAGE = "report.html"
 
@@ -28,7 +28,7 @@ def fetch_report(run: IXTRun, status: RunStatus, workdir: Path) -> Path | None:
     return page
 
 
-def committed(run: IXTRun, keys: Collection[str]) -> set[str]:
+def committed_keys(run: IXTRun, keys: Collection[str]) -> set[str]:
     """Those of the keys that the storage has. Raises StorageError."""
     if not keys:
         return set()

@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 
+from ixt_operator.adapters.local.workdir import keys_in, read_run, status_in
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import StepState
 from ixt_operator.cli import artifacts
-from ixt_operator.controller import history
-from ixt_operator.controller.history import Change, Entry
-from ixt_operator.controller.workdir import history_file, read_run, read_status
-from ixt_operator.plan.nodes import stage_nodes, step_covers
+from ixt_operator.planner import history
+from ixt_operator.planner.history import Change, Entry
+from ixt_operator.planner.nodes import stage_nodes, step_covers
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import PIN, Node, resolve
 from ixt_workloads.contract.keys import differences
@@ -29,7 +29,7 @@ class UnknownStepError(Exception):
 
 def print_why(run: IXTRun, workdir: Path, step: str) -> None:
     """Print which field gave a step the key that it has."""
-    entries = history.read(history_file(workdir))
+    entries = keys_in(workdir)
     print_cause(read_run(workdir) or run, entries, step, "this workdir")
 
 
@@ -48,11 +48,11 @@ def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> Non
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
     """Print for every step whether the run would do it, and why again. Raises artifacts.StorageError."""
-    old = history.latest(history.read(history_file(workdir)))
+    old = history.latest(keys_in(workdir))
     nodes = _nodes(run)
     pins, moved = _pins(run, workdir)
     new = dict(_entries(nodes, pins))
-    there = artifacts.committed(run, {entry.key for entry in new.values()})
+    there = artifacts.committed_keys(run, {entry.key for entry in new.values()})
     inputs = _inputs(nodes)
     for stage, node in nodes:
         name, entry = node.name, new.get(node.name)
@@ -86,7 +86,7 @@ def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
 def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
     """The pins that hold for each stage, as Inventory found them when the run was last carried out, without
     those of places that the manifest has changed since; and these changes, by stage."""
-    status, last = read_status(workdir), read_run(workdir)
+    status, last = status_in(workdir), read_run(workdir)
     if status is None or last is None:
         return {}, {}
     found: dict[str, str] = {}

@@ -17,15 +17,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from ixt_operator.api.documents import dump
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Phase, RunStatus, StepState
-from ixt_operator.controller.history import Entry
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.children import tool_child
-from ixt_operator.plan.nodes import REPORT, step_covers
-from ixt_operator.plan.spec import storage_uri
+from ixt_operator.manifests.documents import dump
+from ixt_operator.planner.building import tool_child
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.history import Entry
+from ixt_operator.planner.nodes import REPORT, step_covers
+from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN
 from ixt_operator.render.render import render
 

@@ -6,10 +6,10 @@ from typing import NoReturn
 
 import typer
 
-from ixt_operator.api.manifest import ManifestError, load
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.runtimes import BUILTIN
+from ixt_operator.manifests.loading import ManifestError, load
+from ixt_operator.render.builtin_runtimes import BUILTIN
 
 
 def run_of(file: Path) -> IXTRun:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from ixt_operator.adapters.local.loop import Look
 from ixt_operator.api.status import (
     ConditionType,
     Phase,
@@ -23,11 +24,9 @@ from ixt_operator.api.status import (
     StepStatus,
     unix,
 )
-from ixt_operator.controller.local import Look
-from ixt_operator.plan.entries import failed_attempts
-from ixt_operator.plan.nodes import step_covers
-from ixt_operator.plan.observed import ChildState, Observed
-from ixt_operator.plan.summary import duration
+from ixt_operator.planner.entries import failed_attempts
+from ixt_operator.planner.nodes import step_covers
+from ixt_operator.planner.observed import ChildState, Observed
 
 MARKS = {
     StepState.WAITING: ("·", "dim"),
@@ -183,9 +182,10 @@ def _elapsed(status: RunStatus) -> str:
     if status.start_time is None:
         return ""
     end = unix(status.completion_time) if status.completion_time else time.time()
-    if status.phase in (Phase.COMPLETE, Phase.FAILED) or not status.summary.eta:
+    if status.phase in (Phase.COMPLETE, Phase.FAILED) or status.summary.eta_seconds is None:
         return duration(end - unix(status.start_time))
-    return f"{duration(end - unix(status.start_time))}, {status.summary.eta} left in {status.summary.step}"
+    left = duration(status.summary.eta_seconds)
+    return f"{duration(end - unix(status.start_time))}, {left} left in {status.summary.step}"
 
 
 def _note(status: RunStatus, due: float | None) -> str:
@@ -312,3 +312,16 @@ def _live(observed: Observed, stage: str, step: str) -> ChildState | None:
         if child.live and step_covers(stage, step, child.node):
             return child
     return None
+
+
+def duration(seconds: float) -> str:
+    """A duration as people write it: 42s, 3m10s, 1h12m, 5d3h."""
+    whole = max(0, round(seconds))
+    minutes, seconds_left = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours_left}h"
+    if hours:
+        return f"{hours}h{minutes_left:02d}m"
+    return f"{minutes}m{seconds_left:02d}s" if minutes else f"{seconds_left}s"

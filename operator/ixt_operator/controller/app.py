@@ -35,7 +35,7 @@ from ixt_operator.adapters.kubernetes.client import (
     Resource,
 )
 from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
-from ixt_operator.controller import metrics
+from ixt_operator.controller import exporter
 from ixt_operator.controller.cluster import Key, Runs
 from ixt_operator.controller.poll import Progresses
 from ixt_operator.controller.queue import Queue, backoff
@@ -193,12 +193,12 @@ async def lead(
         loop.add_signal_handler(number, stop.set)
     async with ApiClient(await _configuration()) as api:
         name = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        elector = Elector(Client(api, seen=metrics.count_request), *lease, name)
-        client = Client(api, lambda: _fence(elector), metrics.count_request, request_seconds)
+        elector = Elector(Client(api, seen=exporter.count_request), *lease, name)
+        client = Client(api, lambda: _fence(elector), exporter.count_request, request_seconds)
         operator = Operator(client, namespaces, resync_seconds)
-        metrics.registry.register(metrics.Runs(lambda: operator.cache.all(RUNS)))
-        metrics.queue_depth.set_function(lambda: len(operator.queue))
-        metrics.leader.set_function(lambda: elector.leading)
+        exporter.registry.register(exporter.RunCollector(lambda: operator.cache.all(RUNS)))
+        exporter.queue_depth.set_function(lambda: len(operator.queue))
+        exporter.leader.set_function(lambda: elector.leading)
         server = await _serve(port)
         try:
             await _first(elector.acquire(), stop.wait())
@@ -253,7 +253,7 @@ async def _serve(port: int) -> web.AppRunner:
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(metrics.registry), content_type="text/plain", charset="utf-8"
+            body=generate_latest(exporter.registry), content_type="text/plain", charset="utf-8"
         )
 
     app = web.Application()

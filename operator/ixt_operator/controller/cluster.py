@@ -21,18 +21,18 @@ from ixt_operator.adapters.kubernetes.client import (
     Object,
 )
 from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
-from ixt_operator.api.documents import documents, syntax_error
+from ixt_operator.adapters.port import carry_out
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Reason, RunStatus, read_status, rfc3339, unix
-from ixt_operator.controller import metrics
+from ixt_operator.api.status import Reason, RunStatus, parse_status, rfc3339, unix
+from ixt_operator.controller import exporter
 from ixt_operator.controller.queue import Later, Retry
-from ixt_operator.controller.reconcile import carry_out, look
-from ixt_operator.plan.events import Event, events
-from ixt_operator.plan.plan import plan
-from ixt_operator.plan.retry import Cause
-from ixt_operator.plan.status import held_up, unaccepted
+from ixt_operator.manifests.documents import syntax_error, yaml_documents
+from ixt_operator.planner.describe import held_up, unaccepted
+from ixt_operator.planner.events import Event, events
+from ixt_operator.planner.plan import plan
+from ixt_operator.planner.retry import Cause
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
 
@@ -108,8 +108,8 @@ class Runs:
         else:
             return again
         finally:
-            metrics.reconciles.labels(outcome).inc()
-            metrics.reconcile_seconds.observe(time.monotonic() - started)
+            exporter.reconciles.labels(outcome).inc()
+            exporter.reconcile_seconds.observe(time.monotonic() - started)
 
     async def _look(self, manifest: Object) -> float | Later | None:
         written, now = previous_status(manifest), time.time()
@@ -135,7 +135,7 @@ class Runs:
             await self._write(manifest, written, status, {})
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
-        moves, _ = await look(platform, run, runtime, previous, now)
+        moves = plan(run, runtime, await platform.observe(), previous, now)
         if moves.needs_certainty:
             newer = await self._newer(manifest)
             if newer is None or _said_of(newer) != _said_of(manifest):
@@ -195,7 +195,7 @@ class Runs:
                 CONFIG_MAP_SECONDS,
             )
         try:
-            value = next((document.value for document in documents(text)), None)
+            value = next((document.value for document in yaml_documents(text)), None)
             rubric = RubricSpec(inline=RubricText.model_validate(value))
         except (ValidationError, yaml.YAMLError) as error:
             said = _said(error) if isinstance(error, ValidationError) else syntax_error(error)[1]
@@ -287,7 +287,7 @@ def _time_left(manifest: Object, status: RunStatus | None, now: float) -> float 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:
     """The status as last written; None for a run that was never looked at."""
-    return read_status(manifest["status"]) if manifest.get("status") else None
+    return parse_status(manifest["status"]) if manifest.get("status") else None
 
 
 def _run(manifest: Object) -> IXTRun:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import PODS, Object
 from ixt_operator.adapters.kubernetes.pod import INDEX
-from ixt_operator.plan.children import PROGRESS_PORT
-from ixt_operator.plan.observed import SHARED_STEPS
+from ixt_operator.planner.building import PROGRESS_PORT
+from ixt_operator.planner.observed import SHARED_STEPS
 from ixt_operator.render.names import NODE
 from ixt_workloads.contract.results import Progress
 

@@ -4,8 +4,8 @@ import re
 
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.children import HTTP_PORT
+from ixt_operator.planner.building import HTTP_PORT
+from ixt_operator.planner.child import Child
 
 CONFIG_FOLDER = "/ixt/task"
 TASK_FILE = "task.json"

@@ -6,9 +6,9 @@ from typing import Any
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.children import inventory_child, judge_child, step_child
-from ixt_operator.plan.nodes import resolve_run, stage_nodes
+from ixt_operator.planner.building import inventory_child, judge_child, step_child
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.nodes import resolve_run, stage_nodes
 from ixt_operator.render.render import render
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Probe

@@ -6,9 +6,9 @@ from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.plan.child import Child, ChildKind
+from ixt_operator.planner.child import Child, ChildKind
 from ixt_operator.render.names import PLACE_SECONDS, QUEUE, TASK_FILE, labels, metadata, selector
-from ixt_operator.render.pods import pod_template
+from ixt_operator.render.template import pod_template
 
 Manifest = dict[str, Any]
 

@@ -10,7 +10,7 @@ from cluster.base import Cluster
 from cluster.kubectl import Kubectl
 from make import runs
 
-from ixt_operator.api.crd import crds
+from ixt_operator.generate.crd import crds
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
 """Runs, and what fills the volume of one."""
@@ -76,7 +76,7 @@ def test_kubectl_get_shows_where_a_run_is(kubectl: Kubectl) -> None:
     status = json.dumps({"status": {"phase": "Running", "summary": summary}})
     kubectl("patch", "ixtrun", "shown", "--subresource=status", "--type=merge", "-p", status)
     header, line = kubectl("get", "ixt").splitlines()
-    assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "AGE"]
+    assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "SECONDS", "AGE"]
     assert line.split()[:-1] == ["shown", "Running", "pretrain", "train/conditioned", "42", "1h12m"]
     assert re.fullmatch(r"\d+s", line.split()[-1])
 

@@ -20,7 +20,7 @@ STEPS = {
 }
 
 AT_ONCE: dict[str, Any] = {
-    "maxParallelArms": 2,
+    "maxParallelLanes": 2,
     "failurePolicy": {"hung": 1},
     "activeDeadlineSeconds": 3600,
     "schedulingTimeoutSeconds": 600,

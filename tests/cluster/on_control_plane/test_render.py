@@ -7,8 +7,8 @@ import yaml
 from cluster.kubectl import Kubectl
 from typer.testing import CliRunner
 
-from ixt_operator.api.documents import documents, dump
 from ixt_operator.cli.app import app
+from ixt_operator.manifests.documents import dump, yaml_documents
 
 FILES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
 EXAMPLES = [file for file in FILES if "kind: IXTRun" in file.read_text()]
@@ -35,7 +35,7 @@ def test_every_manifest_of_an_example_is_accepted_without_warning(
     assert shown.exit_code == 0, shown.output
     done = restricted.run("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=shown.stdout)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count(" created (server dry run)\n") == len(list(documents(shown.stdout)))
+    assert done.stdout.count(" created (server dry run)\n") == len(list(yaml_documents(shown.stdout)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ async def test_kubectl_shows_a_run_waits_for_it_and_tells_its_events(field: Fiel
         await told(field, name, "RunComplete")
     field.kubectl("wait", "--for=condition=Complete", f"ixtrun/{name}", "--timeout=5s")
     header, line = field.kubectl("get", "ixt").splitlines()
-    assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "AGE"]
+    assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "SECONDS", "AGE"]
     assert line.split()[:2] == [name, "Complete"]
     described = field.kubectl("describe", "ixtrun", name).partition("Events:")[2]
     for word in ("StepStarted", "StepComplete", "RunComplete", "ixt-operator"):

@@ -19,7 +19,7 @@ from ixt_operator.adapters.kubernetes.client import (
     resource_of,
 )
 from ixt_operator.api.run import IXTRun
-from ixt_operator.plan.children import child_name
+from ixt_operator.planner.building import child_name
 
 ANNOTATE = "pretrain/annotate/0-15"
 PREPARE = "pretrain/prepare/plain"

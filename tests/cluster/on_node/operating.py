@@ -19,7 +19,7 @@ from make.chart import NAMESPACE
 
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.runtime import Role
-from ixt_operator.api.runtimes import cpu
+from ixt_operator.render.builtin_runtimes import cpu
 
 CLAIM = "ixt-quickstart"
 """The one that the quickstart's manifest names."""

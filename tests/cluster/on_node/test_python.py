@@ -21,7 +21,7 @@ POD_SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 STEP = """
-import os, pathlib, ixt_workloads.contract.steps as steps
+import os, pathlib, ixt_workloads.contract.settings as steps
 lines = pathlib.Path("/proc/self/status").read_text().splitlines()
 print(os.getuid(), *[line for line in lines if line.startswith(("Seccomp:", "NoNewPrivs:", "CapEff:"))])
 print("read-only" if os.statvfs(steps.__file__).f_flag & os.ST_RDONLY else "writable")

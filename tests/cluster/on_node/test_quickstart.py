@@ -15,8 +15,8 @@ from cluster.on_node.operating import Site
 from make.cli import IXT
 from make.runs import keys
 
-from ixt_operator.api.documents import dump
 from ixt_operator.api.meta import API_VERSION
+from ixt_operator.manifests.documents import dump
 
 BUCKET, ACCESS, SECRET = "ixt-test", "ixt-access", "ixt-secret-of-tests"
 PORT = 7070

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ixt_workloads.contract.base import InKey, Model, NotInKey, Percent
 from ixt_workloads.contract.rubrics import RubricText
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
     EvalTask,

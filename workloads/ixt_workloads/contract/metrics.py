@@ -29,7 +29,7 @@ QUEUE_DEPTH = Metric("ixt_operator_queue_depth", "Runs that wait to be looked at
 REQUESTS = Metric("ixt_operator_api_requests", "Requests to the API server", ("method", "code"))
 
 # The operator: the runs that it knows.
-RUNS = Metric("ixt_runs", "Runs by phase", ("namespace", "phase"))
+RUNS_BY_PHASE = Metric("ixt_runs", "Runs by phase", ("namespace", "phase"))
 RUN_PROGRESS = Metric("ixt_run_progress_ratio", "Progress of a run, 0 to 1", ("namespace", "run"))
 RUN_FLOPS = Metric("ixt_run_flops", "FLOPs that a run paid, by purpose", ("namespace", "run", "purpose"))
 RUN_ATTEMPTS_FAILED = Metric(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import EvalTask
+from ixt_workloads.contract.settings import EvalTask
 from ixt_workloads.data.lines import parsed
 from ixt_workloads.data.locate import unreadable
 

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Mapping
 
-from ixt_workloads.contract.steps import Calibration
+from ixt_workloads.contract.settings import Calibration
 
 
 def rounded(score: float) -> float:

@@ -6,7 +6,7 @@ Levels are plain text: no token is added to the vocabulary, so any checkpoint ca
 import re
 from collections.abc import Mapping, Sequence
 
-from ixt_workloads.contract.steps import FeedbackFormat
+from ixt_workloads.contract.settings import FeedbackFormat
 
 SEPARATOR = "\n\n"
 """Between feedback and document, and between feedback and a user's own system text."""

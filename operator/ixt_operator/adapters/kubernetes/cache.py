@@ -17,7 +17,7 @@ from ixt_operator.adapters.kubernetes.client import (
     Resource,
     owned_by,
 )
-from ixt_operator.adapters.kubernetes.observe import Seen
+from ixt_operator.adapters.kubernetes.translate import Seen
 from ixt_operator.render.names import CHILD, RUN_UID
 
 CHILDREN = (JOBS, DEPLOYMENTS, PODS)

@@ -21,7 +21,7 @@ from ixt_operator.adapters.kubernetes.client import (
     owned_by,
     resource_of,
 )
-from ixt_operator.adapters.kubernetes.observe import (
+from ixt_operator.adapters.kubernetes.translate import (
     Seen,
     lost,
     observed,
@@ -32,8 +32,8 @@ from ixt_operator.adapters.kubernetes.observe import (
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import rfc3339
-from ixt_operator.plan.child import Child
-from ixt_operator.plan.observed import Observed
+from ixt_operator.planner.child import Child
+from ixt_operator.planner.observed import Observed
 from ixt_operator.render.names import RUN_UID
 from ixt_operator.render.render import render
 from ixt_workloads.contract.results import Progress

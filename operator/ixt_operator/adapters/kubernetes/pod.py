@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ixt_operator.api.runtimes import MAIN
+from ixt_operator.api.runtime import MAIN
 from ixt_operator.api.status import unix
-from ixt_operator.plan.observed import ProcessPhase, ProcessState
+from ixt_operator.planner.observed import ProcessPhase, ProcessState
 from ixt_operator.render.names import QUEUE
 from ixt_workloads.contract.results import Progress, Result
 

@@ -23,8 +23,8 @@ from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of
-from ixt_operator.plan.child import Child, ChildKind
-from ixt_operator.plan.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, fault_of
 
 LONGEST_BACKOFF_SECONDS = 30.0

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import MARK
-from ixt_operator.plan.child import Child
+from ixt_operator.planner.child import Child
 from ixt_workloads.contract.results import Result
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -28,7 +28,7 @@ _OF_ONE_CHILD = re.compile(r"IXT_(TASK|RESULT|INDEX|HOST|LEADER|PORT_.*|.*_URLS)
 """Variables of one process alone. They are there when `ixt run` is itself a step of something."""
 
 
-class Exit(NamedTuple):
+class Ended(NamedTuple):
     """How a process ended."""
 
     code: int
@@ -61,10 +61,10 @@ class Process:
     """What a killed supervisor left behind is gone."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
-    before: tuple[Exit, Result | None] | None = None
+    before: tuple[Ended, Result | None] | None = None
     """How it ended before it was started anew, with its last word; None also if its supervisor was killed."""
     _reserved: list[socket.socket] = field(default_factory=list)
-    _exit: Exit | None = None
+    _exit: Ended | None = None
 
     @property
     def exit_file(self) -> Path:
@@ -146,12 +146,12 @@ class Process:
         if self.alive and self.popen and self.stopping:
             self.popen.send_signal(signal.SIGINT)
 
-    def exit(self) -> Exit | None:
+    def exit(self) -> Ended | None:
         """How it ended, once it has and unless its supervisor was killed."""
         if self._exit is None:
             try:
                 found = json.loads(self.exit_file.read_text())
-                self._exit = Exit(found["exitCode"], found["endedAt"], found["reason"])
+                self._exit = Ended(found["exitCode"], found["endedAt"], found["reason"])
             except (FileNotFoundError, ValueError, KeyError):  # cut short when the machine went down
                 return None
         return self._exit

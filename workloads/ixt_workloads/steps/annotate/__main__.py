@@ -11,10 +11,10 @@ from typing import Any
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import Judge
+from ixt_workloads.contract.settings import Judge
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.flops import ModelShape
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.rows import CONVINCING, Row, Tally
 from ixt_workloads.steps.annotate.shards import Shards

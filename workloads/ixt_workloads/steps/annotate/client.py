@@ -15,14 +15,14 @@ import aiohttp
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.steps.annotate.pace import Pace
 from ixt_workloads.steps.annotate.wire import (
-    Model,
     Reply,
+    ServedModel,
     addresses,
     api,
+    displayed,
     gauges_of,
     message_of,
     reply_of,
-    shown,
 )
 
 log = logging.getLogger("ixt.judge")
@@ -68,7 +68,7 @@ class Replica:
         """Take it out of service and let the requests that wait on it be asked elsewhere."""
         self.trouble = trouble
         if self.up:
-            log.warning("judge %s is lost: %s", shown(self.url), trouble)
+            log.warning("judge %s is lost: %s", displayed(self.url), trouble)
             self.up = False
             old, self.session = self.session, self._connect()
             await old.close()
@@ -108,7 +108,7 @@ class Judges:
         self._found: set[str] = set()
         self._change = asyncio.Event()
         self._outage: float | None = None
-        self.model = Model(model or "", "", None)
+        self.model = ServedModel(model or "", "", None)
         self.pace = Pace()
 
     async def __aenter__(self) -> Self:
@@ -126,14 +126,14 @@ class Judges:
             return_exceptions=True,
         )
 
-    async def ready(self, report: Callable[[str], None]) -> Model:
+    async def ready(self, report: Callable[[str], None]) -> ServedModel:
         """Wait until a replica can be asked, and learn what it serves."""
         start = time.monotonic()
         while not (up := [replica for replica in self._replicas.values() if replica.up]):
             if self._poller.done():
                 self._poller.result()
             waited = time.monotonic() - start
-            trouble = "; ".join(f"{shown(each.url)}: {each.trouble}" for each in self._replicas.values())
+            trouble = "; ".join(f"{displayed(each.url)}: {each.trouble}" for each in self._replicas.values())
             trouble = trouble or "its name cannot be resolved"
             if waited > self._wait:
                 raise StepError(
@@ -297,7 +297,7 @@ class Judges:
             if not self._replicas[url].up:
                 await self._replicas.pop(url).session.close()
 
-    async def _describe(self, replica: Replica) -> Model:
+    async def _describe(self, replica: Replica) -> ServedModel:
         try:
             async with replica.session.get(f"{api(replica.url)}/models", timeout=POLL_TIMEOUT) as response:
                 status, text = response.status, await response.read()
@@ -317,7 +317,7 @@ class Judges:
         name = self._wanted or (names[0] if names else "")
         context = entries.get(name, {}).get("max_model_len")
         engine = names[1] if len(names) > 1 and not self._endpoint else ""
-        return Model(name, engine, context if isinstance(context, int) else None)
+        return ServedModel(name, engine, context if isinstance(context, int) else None)
 
     async def _tick(self, seconds: float) -> None:
         try:
@@ -327,7 +327,7 @@ class Judges:
             pass
 
     def _shown(self) -> str:
-        return ", ".join(shown(url) for url in self._urls)
+        return ", ".join(displayed(url) for url in self._urls)
 
 
 def _backoff(failures: int) -> float:

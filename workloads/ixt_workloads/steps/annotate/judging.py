@@ -10,11 +10,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import Judge
+from ixt_workloads.contract.settings import Judge
 from ixt_workloads.feedback.answers import Feedback, Rejected, messages, parse, schema
 from ixt_workloads.steps.annotate.client import GivenUp, TooLong
 from ixt_workloads.steps.annotate.rows import Document, Row
-from ixt_workloads.steps.annotate.wire import Model, Reply
+from ixt_workloads.steps.annotate.wire import Reply, ServedModel
 
 Chat = Callable[[dict[str, Any]], Awaitable[Reply]]
 
@@ -125,7 +125,7 @@ def reasoning_tokens(reply: Reply, tokenizer: Tokenizer | None) -> int:
 
 
 async def prove(
-    chat: Chat, judge: Judge, model: Model, fingerprint: str, tokenizer: Tokenizer | None
+    chat: Chat, judge: Judge, model: ServedModel, fingerprint: str, tokenizer: Tokenizer | None
 ) -> Reader:
     """Ask a few questions whose answers show that grammar and reasoning work, and measure the prompt.
 
@@ -189,7 +189,7 @@ async def prove(
     return Reader(chat, judge, fingerprint, tokenizer, room)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer | None:
+def judge_tokenizer(folder: Path) -> Tokenizer | None:
     """The judge's tokenizer, where its folder holds one for the tokenizers library."""
     path = folder / "tokenizer.json"
     return Tokenizer.from_file(str(path)) if path.is_file() else None

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import Gates
+from ixt_workloads.contract.settings import Gates
 from ixt_workloads.feedback.answers import copied
 
 KINDS = ("prompt", "cached", "reasoning", "feedback", "wasted")

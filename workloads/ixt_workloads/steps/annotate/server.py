@@ -14,10 +14,10 @@ from typing import NoReturn
 
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import Judge
+from ixt_workloads.contract.settings import Judge
 from ixt_workloads.data.folders import check_folder
 from ixt_workloads.data.locate import local_folder
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 
 SERVED_NAME = "judge"
 """What requests call the model. A second name, in /v1/models only, says which engine and dtype it runs on."""

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import AnnotateConfig
-from ixt_workloads.step import Step
+from ixt_workloads.frame import Step
 from ixt_workloads.steps.annotate.rows import Document, Row, Tally, tally_of, to_parquet
 from ixt_workloads.store import Artifact
 from ixt_workloads.store.artifact import folder_of

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 @dataclass(frozen=True)
-class Model:
+class ServedModel:
     """What a server says about the model it serves."""
 
     name: str
@@ -38,7 +38,7 @@ def api(url: str) -> str:
     return url if re.search(r"/v\d+(beta)?$", url) else f"{url}/v1"
 
 
-def shown(url: str) -> str:
+def displayed(url: str) -> str:
     """A URL for messages: without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.flops import ModelShape, judging_flops
-from ixt_workloads.step import Step
+from ixt_workloads.frame import Step
 from ixt_workloads.steps.annotate.client import Judges
-from ixt_workloads.steps.annotate.judging import Reader, load_tokenizer, prove
+from ixt_workloads.steps.annotate.judging import Reader, judge_tokenizer, prove
 from ixt_workloads.steps.annotate.rows import CONVINCING, Document, Row, Tally
 from ixt_workloads.steps.annotate.shards import Shards
 
@@ -56,7 +56,7 @@ class Work:
             self.engine = model.engine
             pin = self._step.task.pins.get("judge", "")[:16]
             fingerprint = " ".join(filter(None, (model.engine, model.name, pin)))
-            tokenizer = load_tokenizer(folder) if folder else None
+            tokenizer = judge_tokenizer(folder) if folder else None
             reader = await prove(judges.chat, self._judge, model, fingerprint, tokenizer)
             reader = replace(reader, rejected=self._rejected)
             try:

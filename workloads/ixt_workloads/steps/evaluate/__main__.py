@@ -10,13 +10,13 @@ import torch
 from ixt_workloads import models
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import EvalPrefix, Prepare, StageType
+from ixt_workloads.contract.settings import EvalPrefix, Prepare, StageType
 from ixt_workloads.data.locate import local_file
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.flops import ModelShape, judging_flops
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.tokenizer import load_tokenizer
 
 PROMPTS = 3
@@ -34,7 +34,7 @@ def run(step: Step) -> Result:
         tokenizer = load_tokenizer(folder)
         # As it was saved: what is measured is what is served.
         model = models.load_model(folder, dtype=None).to(device).eval()
-    contract = ConditioningContract.read(prepared)
+    contract = Prefixes.read(prepared)
     tasks = {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks}
     # A preimage leaves out what is as by default: the contract knows it.
     length = Prepare.model_validate(prepared.manifest.preimage["config"].get("prepare", {})).sequence_length
@@ -107,7 +107,7 @@ def _prompts(tasks: Mapping[str, Sequence[Question]], holdout: Sequence[Mapping[
     return (found or [text for text in beginnings if text])[:PROMPTS]
 
 
-def _levels(contract: ConditioningContract | None) -> list[tuple[int, str | None]]:
+def _levels(contract: Prefixes | None) -> list[tuple[int, str | None]]:
     """Every level's feedback, the best one's first; 0 is none."""
     if contract is None:
         return [(0, None)]

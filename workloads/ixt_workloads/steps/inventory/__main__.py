@@ -10,7 +10,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Probe, resolve
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.inventory.pins import pins_of
 from ixt_workloads.steps.inventory.sources import SourceFile, documents, files_of
 from ixt_workloads.store import Artifact, committed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import EvalTask, Judge, ModelSource
+from ixt_workloads.contract.settings import EvalTask, Judge, ModelSource
 from ixt_workloads.data.folders import check_folder
 from ixt_workloads.data.locate import local_file, local_folder, unreadable
 from ixt_workloads.data.questions import read_questions

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import DataFormat, Dataset, ExistingFeedback
+from ixt_workloads.contract.settings import DataFormat, Dataset, ExistingFeedback
 from ixt_workloads.data.chat import as_text, checked
 from ixt_workloads.data.lines import parsed
 from ixt_workloads.data.locate import local_data, remote, unreadable

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.steps import LossOnFeedback, Method
+from ixt_workloads.contract.settings import LossOnFeedback, Method
 from ixt_workloads.data.locate import local_folder
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.prepare.blocks import Counts, packed_file
 from ixt_workloads.steps.prepare.joined import (
     CONDITIONED,
@@ -47,7 +47,7 @@ ROWS_READ = 64
 
 
 @dataclass(frozen=True)
-class Arm:
+class BlockRecipe:
     """What the blocks of an arm are made of."""
 
     config: PrepareConfig
@@ -76,19 +76,19 @@ def run(step: Step) -> Result:
         lambda texts: tokenizing.cut(texts, config.conditioning.max_feedback_tokens),
     )
     contract = contract_of(config, bands, blocks)
-    arm = Arm(config, inventory, bands, tokenizing)
+    recipe = BlockRecipe(config, inventory, bands, tokenizing)
     writer = step.writer()
 
     total = int(inventory.summary["documents"])
     first = step.index * len(blocks) // step.task.indexes
     for done, name in enumerate((*blocks[first:], *blocks[:first]), 1):
-        written = all(writer.has(_file(split, name)) for split in arm.splits)
+        written = all(writer.has(_file(split, name)) for split in recipe.splits)
         if not written and step.take(name):
-            for split, data in _block(arm, name).items():
+            for split, data in _block(recipe, name).items():
                 writer.add(_file(split, name), data)
         step.reporter.update(total * done // len(blocks), total, "documents", f"block {name}")
 
-    files = [_file(split, name) for split in arm.splits for name in blocks]
+    files = [_file(split, name) for split in recipe.splits for name in blocks]
     missing = [name for name in files if not writer.has(name)]
     if missing:
         return Result(
@@ -97,9 +97,9 @@ def run(step: Step) -> Result:
             message=f"this worker is done; {len(missing)} of {len(files)} files are with others",
         )
     counts = _counts(step, blocks)
-    if "anneal" in arm.splits:
+    if "anneal" in recipe.splits:
         counts.anneal = _counts(step, blocks, "anneal").sequences
-    _check(arm, counts)
+    _check(recipe, counts)
     writer.add("holdout.parquet", _holdout(inventory, held))
     writer.add("conditioning.json", (contract.model_dump_json(indent=1) if contract else "null").encode())
     summary = counts.summary(len(blocks), tokenizing.vocabulary)
@@ -131,41 +131,41 @@ def _file(split: str, block: str) -> str:
     return f"{split}-{block}.arrow"
 
 
-def _block(arm: Arm, name: str) -> dict[str, bytes]:
+def _block(recipe: BlockRecipe, name: str) -> dict[str, bytes]:
     """The files of a block by split."""
-    config = arm.config
-    docs = pq.ParquetFile(arm.inventory.file(f"docs-{name}.parquet"))
+    config = recipe.config
+    docs = pq.ParquetFile(recipe.inventory.file(f"docs-{name}.parquet"))
     rows = docs.read(columns=["id"]).to_pylist()
-    levelled = prefixes_of(config, rows, arm.bands.of_block(name))
+    levelled = prefixes_of(config, rows, recipe.bands.of_block(name))
     top = [place for place, (level, _) in enumerate(levelled) if level == config.conditioning.levels]
     chosen = {"main": top if config.method is Method.FILTERED else list(range(len(rows))), "anneal": top}
     levels = Counter(str(level) for level, _ in levelled if level)
     return {
-        split: _packed(arm, _texts(arm, docs, set(chosen[split])), levelled, chosen[split], levels)
-        for split in arm.splits
+        split: _packed(recipe, _texts(recipe, docs, set(chosen[split])), levelled, chosen[split], levels)
+        for split in recipe.splits
     }
 
 
-def _texts(arm: Arm, docs: pq.ParquetFile, places: Set[int]) -> Iterator[str]:
+def _texts(recipe: BlockRecipe, docs: pq.ParquetFile, places: Set[int]) -> Iterator[str]:
     """The documents or conversations at these places, in order. They are never all in memory."""
-    column = "messages" if is_chat(arm.config) else "text"
+    column = "messages" if is_chat(recipe.config) else "text"
     batches = docs.iter_batches(ROWS_READ, columns=[column])
     texts = (text for batch in batches for text in batch.column(0).to_pylist())
     return (text for place, text in enumerate(texts) if place in places)
 
 
 def _packed(
-    arm: Arm,
+    recipe: BlockRecipe,
     texts: Iterable[str],
     levelled: Sequence[tuple[int, str]],
     places: Sequence[int],
     levels: Counter[str],
 ) -> bytes:
     """The file of those of a block's documents that stand at `places`, where `texts` are."""
-    config, chat = arm.config, is_chat(arm.config)
+    config, chat = recipe.config, is_chat(recipe.config)
     loss = config.conditioning.loss_on_feedback or LossOnFeedback.INCLUDE
     length = config.prepare.sequence_length
-    make = arm.tokenizing.conversations if chat else arm.tokenizing.documents
+    make = recipe.tokenizing.conversations if chat else recipe.tokenizing.documents
     documents = make(texts, [levelled[place][1] for place in places], loss)
     cut = 0
     if chat:
@@ -185,8 +185,8 @@ def _packed(
         documents,
         [(place, levelled[place][0] if shown else 0) for place in places],
         length,
-        arm.tokenizing.vocabulary,
-        pad=arm.tokenizing.pad,
+        recipe.tokenizing.vocabulary,
+        pad=recipe.tokenizing.pad,
         cut=not chat,
         counts=counts,
     )
@@ -214,17 +214,17 @@ def _counts(step: Step, blocks: Sequence[str], split: str = "main") -> Counts:
     return counts
 
 
-def _check(arm: Arm, counts: Counts) -> None:
+def _check(recipe: BlockRecipe, counts: Counts) -> None:
     """Raise StepError when there is nothing to train on."""
-    method, top = arm.config.method, arm.config.conditioning.levels
+    method, top = recipe.config.method, recipe.config.conditioning.levels
     if not counts.sequences and method is not Method.FILTERED:
         raise StepError(
             Exit.DATA,
             f"nothing to train on: in none of {counts.cut} conversations does the assistant say anything "
-            f"within {arm.config.prepare.sequence_length} tokens",
+            f"within {recipe.config.prepare.sequence_length} tokens",
             "raise prepare.sequenceLength",
         )
-    if not counts.sequences or ("anneal" in arm.splits and not counts.anneal):
+    if not counts.sequences or ("anneal" in recipe.splits and not counts.anneal):
         levels = ", ".join(f"{count} of level {level}" for level, count in sorted(counts.levels.items()))
         raise StepError(
             Exit.DATA,

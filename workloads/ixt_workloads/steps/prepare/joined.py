@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     FeedbackFormat,
     LossOnFeedback,
     Method,
     StageType,
 )
-from ixt_workloads.feedback.contract import ConditioningContract
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
 from ixt_workloads.store import Artifact
 
@@ -30,8 +30,8 @@ Cut = Callable[[Sequence[str]], list[str]]
 """Critiques cut to maxFeedbackTokens."""
 
 
-class Feedback(NamedTuple):
-    """Feedback on one document."""
+class DocumentFeedback(NamedTuple):
+    """DocumentFeedback on one document."""
 
     level: int
     critique: str
@@ -46,8 +46,8 @@ class Bands:
     bounds: tuple[float, ...]
     cut: Cut
 
-    def of_block(self, name: str) -> dict[str, Feedback]:
-        """Feedback by document id in one shard; `name` as 00000 or holdout."""
+    def of_block(self, name: str) -> dict[str, DocumentFeedback]:
+        """DocumentFeedback by document id in one shard; `name` as 00000 or holdout."""
         rows = [
             row
             for artifact in self.artifacts
@@ -58,7 +58,7 @@ class Bands:
         ]
         critiques = self.cut([clean(row["critique"] or "") for row in rows])
         return {
-            row["id"]: Feedback(level_of(row["score"], self.bounds), critique)
+            row["id"]: DocumentFeedback(level_of(row["score"], self.bounds), critique)
             for row, critique in zip(rows, critiques, strict=True)
         }
 
@@ -93,7 +93,7 @@ def open_bands(
     return Bands(tuple(bands), bounds, cut), Bands((holdout,) if holdout else (), bounds, cut)
 
 
-def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> ConditioningContract | None:
+def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> Prefixes | None:
     """The conditioning contract of the arm; None for a method that puts nothing in front of documents."""
     if config.method not in CONDITIONED:
         return None
@@ -119,7 +119,7 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> C
         # In a conversation it is the system text, and what follows is the template's business.
         return found.removesuffix(SEPARATOR) if is_chat(config) else found
 
-    return ConditioningContract(
+    return Prefixes(
         format=settings.format,
         levels=settings.levels,
         thresholds=bands.bounds,
@@ -137,7 +137,7 @@ def is_chat(config: PrepareConfig) -> bool:
 
 
 def prefixes_of(
-    config: PrepareConfig, rows: Iterable[Mapping[str, Any]], feedback: Mapping[str, Feedback]
+    config: PrepareConfig, rows: Iterable[Mapping[str, Any]], feedback: Mapping[str, DocumentFeedback]
 ) -> list[tuple[int, str]]:
     """Level and prefix of each document of a block: (0, "") for one that trains without feedback.
 
@@ -162,7 +162,7 @@ def prefixes_of(
     return found
 
 
-def shuffled(feedback: Mapping[str, Feedback]) -> dict[str, Feedback]:
+def shuffled(feedback: Mapping[str, DocumentFeedback]) -> dict[str, DocumentFeedback]:
     """The same feedback on other documents: each takes that of the next in a hashed order, so none keeps
     its own while there are two."""
     order = sorted(feedback, key=lambda name: _place(f"shuffle/{name}"))

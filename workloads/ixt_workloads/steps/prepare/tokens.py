@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.steps import LossOnFeedback
+from ixt_workloads.contract.settings import LossOnFeedback
 from ixt_workloads.feedback.rendering import conditioned
 
 BATCH_CHARACTERS = 2**20

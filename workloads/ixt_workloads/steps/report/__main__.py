@@ -5,7 +5,7 @@ from functools import cache
 
 from ixt_workloads.contract.configs import ReportConfig
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.report.build import build
 from ixt_workloads.steps.report.figures import pictures
 from ixt_workloads.steps.report.page import render

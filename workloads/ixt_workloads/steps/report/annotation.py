@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ixt_workloads.steps.report.read import Json, Lane, cut, judged_documents
+from ixt_workloads.steps.report.read import Json, LaneArtifacts, cut, judged_documents
 from ixt_workloads.store import Artifact
 
 KINDS = ("prompt", "reasoning", "feedback", "wasted")
@@ -63,14 +63,14 @@ def _computed(tokens: Mapping[str, int]) -> dict[str, int]:
     return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in KINDS[1:]}}
 
 
-def ratio(lane: Lane, training_flops: int) -> Json:
+def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
     """Cost of annotating a document against one training pass over it (docs: cost)."""
     documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
     prepared, trained = lane.prepare.summary, lane.train.summary
     judging = sum(flops_of(artifact) for artifact in lane.annotate) / documents if documents else 0.0
     length = prepared["documentTokens"] / prepared["documents"] if prepared["documents"] else 0.0
     training = training_flops / trained["tokens"] * length if trained["tokens"] else 0.0
-    percent = percent_of(documents, lane.inventory.summary["documents"])
+    percent = percentage(documents, lane.inventory.summary["documents"])
     r = judging / training if training else None
     return {
         "arm": lane.spec.arm,
@@ -83,7 +83,7 @@ def ratio(lane: Lane, training_flops: int) -> Json:
     }
 
 
-def feedback(annotations: Sequence[Artifact], lane: Lane) -> Json:
+def feedback_figures(annotations: Sequence[Artifact], lane: LaneArtifacts) -> Json:
     """What the judge said: scores of all, a few documents, and what a lane made of it."""
     scores: Counter[str] = Counter()
     for artifact in annotations:
@@ -102,7 +102,7 @@ def feedback(annotations: Sequence[Artifact], lane: Lane) -> Json:
     }
 
 
-def _generations(lane: Lane) -> list[Json]:
+def _generations(lane: LaneArtifacts) -> list[Json]:
     """What the model wrote after each prompt, level by level."""
     found: dict[str, list[Json]] = {}
     for sample in lane.evaluation.get("samples") or []:
@@ -119,6 +119,6 @@ def numeric(text: str) -> tuple[float, str]:
         return float("inf"), text
 
 
-def percent_of(part: float, whole: float) -> float:
+def percentage(part: float, whole: float) -> float:
     """Percent, 0 of nothing."""
     return 100 * part / whole if whole else 0.0

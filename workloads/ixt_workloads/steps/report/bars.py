@@ -72,7 +72,7 @@ def control(stage: Json) -> Figure | None:
     return figure
 
 
-def feedback(stage: Json) -> Figure | None:
+def feedback_bars(stage: Json) -> Figure | None:
     """How raw scores fell, and the levels that came of them."""
     found = stage["feedback"]
     if not found or not found["scores"]:

@@ -9,27 +9,27 @@ from statistics import fmean
 from typing import Any
 
 from ixt_workloads.contract.keys import differences
-from ixt_workloads.contract.steps import Method
+from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.annotation import (
     account,
+    annotation_ratio,
     by_kind,
     cost_known,
-    feedback,
+    feedback_figures,
     flops_of,
     numeric,
-    percent_of,
-    ratio,
+    percentage,
 )
 from ixt_workloads.steps.report.curves import Curve
-from ixt_workloads.steps.report.read import Json, Lane
-from ixt_workloads.steps.report.verdict import Contender, Metric, judge
+from ixt_workloads.steps.report.read import Json, LaneArtifacts
+from ixt_workloads.steps.report.verdict import Contender, Measure, judge
 from ixt_workloads.store import Artifact
 
 CONDITIONED = {Method.CONDITIONED, Method.SHUFFLED}
 """Methods whose models know feedback, and are asked for the best."""
 
 
-def build(title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact]) -> Json:
+def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifact]) -> Json:
     """The whole report. Lanes of a stage stand together, stages in their order."""
     spent: Counter[tuple[str, int]] = Counter()
     paid: dict[tuple[str, int], set[str]] = {}
@@ -51,7 +51,7 @@ def build(title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact]) -> J
 class _Run:
     """One lane with its account: FLOPs spent before it and on its annotation, and its evaluated points."""
 
-    def __init__(self, lane: Lane, before: int, annotation: int) -> None:
+    def __init__(self, lane: LaneArtifacts, before: int, annotation: int) -> None:
         self.lane = lane
         self.seed = lane.spec.seed
         self.before = before
@@ -77,7 +77,9 @@ class _Run:
         return Curve(tuple(places), tuple(found[place] for place in places)) if found else None
 
 
-def _account(lane: Lane, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]) -> _Run:
+def _account(
+    lane: LaneArtifacts, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]
+) -> _Run:
     """Charge a lane: every annotation once, up front, whichever other lanes share it."""
     who = (lane.spec.arm, lane.spec.seed)
     known = paid.setdefault(who, set())
@@ -102,10 +104,10 @@ def _stage(name: str, runs: Sequence[_Run]) -> Json:
         "verdict": _verdict(arms, all(map(cost_known, annotations))),
         "seeds": max(len(arm["seeds"]) for arm in arms),
         "arms": arms,
-        "ratio": ratio(reference.lane, reference.training) if reference else None,
+        "ratio": annotation_ratio(reference.lane, reference.training) if reference else None,
         "annotation": account(annotations) if annotations else None,
         "holdoutAnnotation": account(holdout) if holdout else None,
-        "feedback": feedback(annotations, reference.lane) if annotations and reference else None,
+        "feedback": feedback_figures(annotations, reference.lane) if annotations and reference else None,
         "inventory": dict(inventory.summary),
         "levels": sorted(
             {level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=numeric
@@ -136,7 +138,7 @@ def _arm(runs: Sequence[_Run]) -> Json:
             "training": fmean(run.training for run in runs),
             "total": fmean(run.points[-1][0] for run in runs),
         },
-        "annotatedPercent": percent_of(
+        "annotatedPercent": percentage(
             sum(artifact.summary["documents"] for artifact in first.lane.annotate),
             first.lane.inventory.summary["documents"],
         ),
@@ -147,7 +149,7 @@ def _arm(runs: Sequence[_Run]) -> Json:
                 for run in runs
                 if (curve := _curve(run, metric, prefix))
             ]
-            for metric in Metric
+            for metric in Measure
         },
         "accuracy": _accuracies(runs),
         "tasks": _tasks(runs),
@@ -170,8 +172,8 @@ def _training(runs: Sequence[_Run]) -> Json:
     return {name: _mean(summary.get(name) for summary in summaries) for name in names}
 
 
-def _curve(run: _Run, metric: Metric, prefix: str) -> Curve | None:
-    if metric is Metric.ACCURACY:
+def _curve(run: _Run, metric: Measure, prefix: str) -> Curve | None:
+    if metric is Measure.ACCURACY:
         return run.curve(_accuracy(scores, prefix) for _, scores in run.points)
     losses = (_loss(scores) for _, scores in run.points)
     return run.curve(None if loss is None else -loss for loss in losses)
@@ -247,11 +249,11 @@ def _levels(runs: Sequence[_Run]) -> list[Json]:
 
 def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     """The verdict by accuracy; by the log-probability of held-out documents where not all arms have one."""
-    measured = [metric for metric in Metric if any(arm["curves"][metric.value] for arm in arms)]
+    measured = [metric for metric in Measure if any(arm["curves"][metric.value] for arm in arms)]
     shared = [metric for metric in measured if all(arm["curves"][metric.value] for arm in arms)]
     metric = next(iter(shared or measured), None)
     if metric is None:
-        return {"metric": None, "items": 0, **_camel(asdict(judge([], Metric.ACCURACY)))}
+        return {"metric": None, "items": 0, **_camel(asdict(judge([], Measure.ACCURACY)))}
     contenders = [
         Contender(
             name=arm["name"],

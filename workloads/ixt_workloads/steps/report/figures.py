@@ -8,11 +8,11 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ixt_workloads.steps.report.bars import control, costs, feedback
+from ixt_workloads.steps.report.bars import control, costs, feedback_bars
 from ixt_workloads.steps.report.lines import curves
 from ixt_workloads.steps.report.read import Json
 from ixt_workloads.steps.report.style import STYLE, themed
-from ixt_workloads.steps.report.verdict import Metric
+from ixt_workloads.steps.report.verdict import Measure
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Picture:
 def pictures(stage: Json) -> dict[str, Picture]:
     """A stage's charts by what they show: those for which it has data."""
     wanted: dict[str, tuple[Callable[[Json], Figure | None], str]] = {
-        "accuracy": (lambda stage: curves(stage, Metric.ACCURACY), "Accuracy against total FLOPs, by arm"),
+        "accuracy": (lambda stage: curves(stage, Measure.ACCURACY), "Accuracy against total FLOPs, by arm"),
         "loss": (
-            lambda stage: curves(stage, Metric.LOG_PROBABILITY),
+            lambda stage: curves(stage, Measure.LOG_PROBABILITY),
             "Loss on held-out documents against total FLOPs, by arm",
         ),
         "cost": (costs, "FLOPs by purpose, by arm"),
         "control": (control, "Accuracy by the feedback that is asked for, by arm"),
-        "feedback": (feedback, "Raw scores and quality levels of the documents"),
+        "feedback": (feedback_bars, "Raw scores and quality levels of the documents"),
     }
     found = {}
     for what, (draw, alt) in wanted.items():

@@ -12,7 +12,7 @@ from ixt_workloads.steps.report.curves import Curve, band, flops_to
 from ixt_workloads.steps.report.numbers import ratio, superscript
 from ixt_workloads.steps.report.read import Json
 from ixt_workloads.steps.report.style import INK, POINTS, WIDTH, colour_of
-from ixt_workloads.steps.report.verdict import Metric, shown
+from ixt_workloads.steps.report.verdict import Measure, shown
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 """Line styles of several arms of one method."""
@@ -24,7 +24,7 @@ LEAST_SPAN = 0.1
 """Accuracy that an axis covers at least."""
 
 
-def curves(stage: Json, metric: Metric) -> Figure | None:
+def curves(stage: Json, metric: Measure) -> Figure | None:
     """Quality of every arm against total FLOPs: mean and range of seeds, and the gap at equal quality."""
     arms = [arm for arm in stage["arms"] if arm["curves"][metric.value]]
     if not arms:
@@ -33,9 +33,9 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
     if max(len(found.flops) for found in bands.values()) == len(arms) == 1:
         return None
     power = math.floor(math.log10(max(found.flops[-1] for found in bands.values())))
-    sign = 1 if metric is Metric.ACCURACY else -1
+    sign = 1 if metric is Measure.ACCURACY else -1
     labels = [f"{arm['name'][:24]}  {shown(bands[arm['name']].mean[-1], metric)}" for arm in arms]
-    figure = Figure(figsize=(WIDTH, 3.5 if metric is Metric.ACCURACY else 2.9))
+    figure = Figure(figsize=(WIDTH, 3.5 if metric is Measure.ACCURACY else 2.9))
     right = 1 - (max(len(label) for label in labels) * 5.1 + 20) / POINTS
     axes = figure.add_axes((0.058, 0.145, right - 0.058, 0.765))
     styles = _dashes(arms)
@@ -52,7 +52,7 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
             axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=3)
     _axis_of_flops(axes, arms, bands.values(), power)
     axes.set_title(
-        "Accuracy" if metric is Metric.ACCURACY
+        "Accuracy" if metric is Measure.ACCURACY
         else "Loss on held-out documents without prefix, nats a token (lower is better)"
     )  # fmt: skip
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -65,15 +65,15 @@ def curves(stage: Json, metric: Metric) -> Figure | None:
     return figure
 
 
-def limits(curves: Sequence[Sequence[float]], metric: Metric) -> tuple[float, float]:
+def limits(curves: Sequence[Sequence[float]], metric: Measure) -> tuple[float, float]:
     """Of the vertical axis. The answers to a few questions are not blown up to a trend, and the loss of a
     model that was not trained yet does not flatten all that follows: such a curve comes from above."""
     values = [value for curve in curves for value in curve]
     low, high = min(values), max(values)
-    if metric is Metric.ACCURACY:
+    if metric is Measure.ACCURACY:
         high = max(high, low + LEAST_SPAN)
     later = [value for curve in curves for value in curve[1:]]
-    if metric is Metric.LOG_PROBABILITY and later and high - max(later) > max(later) - low:
+    if metric is Measure.LOG_PROBABILITY and later and high - max(later) > max(later) - low:
         high = max(later)
     margin = 0.08 * (high - low or 1.0)
     return low - margin, high + margin
@@ -115,7 +115,7 @@ def _axis_of_flops(axes: Axes, arms: Sequence[Json], bands: Any, power: int) -> 
     axes.set_xlabel(f"Total FLOPs, × 10{superscript(power)}")
 
 
-def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Metric) -> None:
+def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Measure) -> None:
     """An arrow at the quality that both are timed to, from where the baseline reached it to where the arm
     did."""
     found = verdict["comparisons"].get(verdict["subject"])
@@ -126,7 +126,7 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
     end = flops_to(bands[verdict["subject"]].curve, target)
     if start is None or end is None:
         return
-    y = target if metric is Metric.ACCURACY else -target
+    y = target if metric is Measure.ACCURACY else -target
     start, end = start / 10**power, end / 10**power
     axes.annotate(
         "", xy=(end, y), xytext=(start, y), zorder=6,

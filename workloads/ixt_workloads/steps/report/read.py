@@ -20,7 +20,7 @@ SAMPLE_CHARACTERS = 1600
 
 
 @dataclass(frozen=True)
-class Lane:
+class LaneArtifacts:
     """One arm and seed in one stage, with its artifacts."""
 
     spec: ReportLane
@@ -44,9 +44,9 @@ class Lane:
         return evaluation
 
 
-def read_lane(spec: ReportLane, artifact: Callable[[str], Artifact]) -> Lane:
+def read_lane(spec: ReportLane, artifact: Callable[[str], Artifact]) -> LaneArtifacts:
     """A lane's artifacts. `artifact` opens a node's by its name."""
-    return Lane(
+    return LaneArtifacts(
         spec=spec,
         inventory=artifact(spec.inventory),
         annotate=tuple(artifact(name) for name in spec.annotate),

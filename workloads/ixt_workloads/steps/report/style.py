@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ixt_workloads.contract.steps import Method
+from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.read import Json
 
 INK, MUTED, RULE, PAPER = "#1d2025", "#656b74", "#dddfe3", "#ffffff"

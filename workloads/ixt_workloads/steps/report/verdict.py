@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ixt_workloads.contract.steps import Method
+from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.curves import Band, Comparison, Curve, band, compare, quality_at
 from ixt_workloads.steps.report.numbers import decimal, flops, ratio
 
@@ -16,7 +16,7 @@ CREDIBLE = 2.0
 """Standard errors by which two accuracies must differ before the questions can tell them apart."""
 
 
-class Metric(StrEnum):
+class Measure(StrEnum):
     """What is compared; both are better when they are higher."""
 
     ACCURACY = "Accuracy"
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def judge(
-    contenders: Sequence[Contender], metric: Metric, items: int = 0, costs_known: bool = True
+    contenders: Sequence[Contender], metric: Measure, items: int = 0, costs_known: bool = True
 ) -> Verdict:
     """The verdict over a stage's arms.
 
@@ -93,9 +93,9 @@ def judge(
     )
 
 
-def shown(value: float, metric: Metric) -> str:
+def shown(value: float, metric: Measure) -> str:
     """A quality in the reader's words."""
-    return decimal(value) if metric is Metric.ACCURACY else decimal(-value, 3)
+    return decimal(value) if metric is Measure.ACCURACY else decimal(-value, 3)
 
 
 def _first(contenders: Sequence[Contender], method: Method) -> Contender | None:
@@ -107,7 +107,7 @@ def _other(contenders: Sequence[Contender]) -> Contender:
     return next(plain, contenders[0])
 
 
-def _alone(contender: Contender, metric: Metric) -> Verdict:
+def _alone(contender: Contender, metric: Measure) -> Verdict:
     end = contender.band
     return Verdict(
         f"{contender.name} is the only arm that was evaluated, so it is compared with nothing. It ends at "
@@ -117,9 +117,9 @@ def _alone(contender: Contender, metric: Metric) -> Verdict:
     )
 
 
-def _named(value: float, metric: Metric) -> str:
+def _named(value: float, metric: Measure) -> str:
     return (
-        f"{shown(value, metric)} accuracy" if metric is Metric.ACCURACY
+        f"{shown(value, metric)} accuracy" if metric is Measure.ACCURACY
         else f"a loss of {shown(value, metric)} nats a token on held-out documents"
     )  # fmt: skip
 
@@ -128,11 +128,11 @@ def _headline(
     subject: Contender,
     baseline: Contender,
     found: Comparison,
-    metric: Metric,
+    metric: Measure,
     items: int,
     costs_known: bool,
 ) -> str:
-    asked = " (asked for the best)" if metric is Metric.ACCURACY and subject.prefix == "Best" else ""
+    asked = " (asked for the best)" if metric is Measure.ACCURACY and subject.prefix == "Best" else ""
     if found.quality is None or found.baseline_quality is None or found.flops is None:
         return _apart(subject, baseline, asked, metric)
     where = (
@@ -147,7 +147,7 @@ def _headline(
     return f"{reach}{cost}. {_size(subject, found, metric, items)}".strip()
 
 
-def _apart(subject: Contender, baseline: Contender, asked: str, metric: Metric) -> str:
+def _apart(subject: Contender, baseline: Contender, asked: str, metric: Measure) -> str:
     """The sentence for curves that share no FLOPs, such as single points at different places."""
     left, right = subject.band, baseline.band
     if subject.annotation > right.flops[-1]:
@@ -166,7 +166,7 @@ def _apart(subject: Contender, baseline: Contender, asked: str, metric: Metric) 
     )
 
 
-def _cost(baseline: Contender, found: Comparison, metric: Metric, costs_known: bool) -> str:
+def _cost(baseline: Contender, found: Comparison, metric: Measure, costs_known: bool) -> str:
     included = f"annotation {'included' if costs_known else 'not included, as its cost is not known'}"
     best = f"{baseline.name}’s best within its spread, {shown(found.target, metric)}"
     if not found.reached:
@@ -178,9 +178,9 @@ def _cost(baseline: Contender, found: Comparison, metric: Metric, costs_known: b
     return f"; to reach {best}, it needs {ratio(found.flops_ratio)} times the FLOPs, {included}"
 
 
-def _equal_quality(baseline: Contender, metric: Metric) -> str:
+def _equal_quality(baseline: Contender, metric: Measure) -> str:
     found, seeds = baseline.band, len(baseline.curves)
-    digits = 2 if metric is Metric.ACCURACY else 3
+    digits = 2 if metric is Measure.ACCURACY else 3
     how = (
         f"the standard deviation among its {seeds} seeds" if seeds > 1
         else "how far its evaluations fall short of the best before them, on average"
@@ -192,9 +192,9 @@ def _equal_quality(baseline: Contender, metric: Metric) -> str:
     )
 
 
-def _size(subject: Contender, found: Comparison, metric: Metric, items: int) -> str:
+def _size(subject: Contender, found: Comparison, metric: Measure, items: int) -> str:
     gain = found.gain or 0.0
-    if metric is Metric.ACCURACY and abs(gain) < CREDIBLE * _standard_error(found, items):
+    if metric is Measure.ACCURACY and abs(gain) < CREDIBLE * _standard_error(found, items):
         return f"The difference is within the noise of {items} questions."
     if gain < 0:
         return f"{subject.name} does worse here."
@@ -217,12 +217,12 @@ def _gains(subject: Contender, baseline: Contender) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _seeds(subject: Contender, baseline: Contender, gains: tuple[float, ...], metric: Metric) -> str:
+def _seeds(subject: Contender, baseline: Contender, gains: tuple[float, ...], metric: Measure) -> str:
     number = min(len(subject.curves), len(baseline.curves))
     if number == 1 or len(gains) < 2:
         return _seed_count(number)
-    digits = 2 if metric is Metric.ACCURACY else 3
-    unit = "" if metric is Metric.ACCURACY else " nats a token"
+    digits = 2 if metric is Measure.ACCURACY else 3
+    unit = "" if metric is Measure.ACCURACY else " nats a token"
     mean = sum(gains) / len(gains)
     deviation = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1))
     spread = (
@@ -246,7 +246,7 @@ def _seed_count(number: int) -> str:
 
 
 def _notes(
-    subject: Contender, rest: Sequence[Contender], comparisons: Mapping[str, Comparison], metric: Metric
+    subject: Contender, rest: Sequence[Contender], comparisons: Mapping[str, Comparison], metric: Measure
 ) -> list[str]:
     found = comparisons[subject.name]
     if found.flops is None or found.quality is None or found.gain is None:
@@ -266,7 +266,7 @@ def _notes(
     control = _first([other for other in rest if other is not subject], Method.SHUFFLED)
     left = comparisons[control.name].gain if control else None
     if control and left is not None:
-        digits = 2 if metric is Metric.ACCURACY else 3
+        digits = 2 if metric is Measure.ACCURACY else 3
         doubt = found.gain > 0 and left > found.gain / 2
         notes.append(
             f"With feedback shuffled over the documents ({control.name}) the gain is {decimal(left, digits)} "

@@ -21,7 +21,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.step import Step, main
+from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.ranks import processors
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from ixt_workloads.step import Step
+from ixt_workloads.frame import Step
 
 log = logging.getLogger("ixt.train")
 

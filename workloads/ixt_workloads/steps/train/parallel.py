@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from ixt_workloads.contract.steps import (
+from ixt_workloads.contract.settings import (
     Compile,
     Parallelism,
     Precision,
@@ -33,7 +33,7 @@ _MOST_TOKENS = {"cpu": 8192, "cuda": 65_536}
 
 
 @dataclass(frozen=True)
-class Plan:
+class Choices:
     """The choices that the user may leave to us."""
 
     sharded: bool
@@ -48,8 +48,8 @@ class Plan:
     """Optimizer steps in all."""
 
 
-def decide(train: Train, shape: ModelShape, parameters: int, sequence_length: int, world: World) -> Plan:
-    """Plan of a training job. A pure function of its arguments and the machine's size."""
+def choose(train: Train, shape: ModelShape, parameters: int, sequence_length: int, world: World) -> Choices:
+    """The choices of a training job. A pure function of its arguments and the machine's size."""
     memory = memory_of_rank(world)
     state = parameters * STATE_BYTES
     sharded = train.parallelism is Parallelism.FULLY_SHARD or (
@@ -75,7 +75,7 @@ def decide(train: Train, shape: ModelShape, parameters: int, sequence_length: in
     compiled = train.compile is Compile.ENABLED or (
         train.compile is Compile.AUTO and seconds > _COMPILE_PAYS_SECONDS[world.device.type]
     )
-    return Plan(sharded, compiled, sequences, math.ceil(own / passes), passes, steps)
+    return Choices(sharded, compiled, sequences, math.ceil(own / passes), passes, steps)
 
 
 def shard(model: Any, world: World, precision: Precision) -> None:

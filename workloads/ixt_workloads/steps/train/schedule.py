@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ixt_workloads.contract.steps import Schedule, ScheduleType
+from ixt_workloads.contract.settings import Schedule, ScheduleType
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:

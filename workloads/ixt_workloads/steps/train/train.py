@@ -23,22 +23,22 @@ from ixt_workloads import models
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.steps import Precision, StageType
+from ixt_workloads.contract.settings import Precision, StageType
 from ixt_workloads.data.locate import local_file, local_folder
 from ixt_workloads.data.packed import PackedData
 from ixt_workloads.data.questions import read_questions
 from ixt_workloads.evaluation import Evaluation, read_holdout
-from ixt_workloads.feedback.contract import ConditioningContract
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.flops import ModelShape, judging_flops, training_flops
-from ixt_workloads.step import Step
+from ixt_workloads.frame import Step
 from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Batch, layout_for, make_batch
 from ixt_workloads.steps.train.checkpoint import Checkpoints, named_tensors
 from ixt_workloads.steps.train.onednn import use_onednn
 from ixt_workloads.steps.train.parallel import (
-    Plan,
+    Choices,
     adamw,
+    choose,
     clip_and_scale,
-    decide,
     decoder_layers,
     flat_gradients,
     full_state,
@@ -83,17 +83,17 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
     models.check_vocabulary(shape.vocabulary, prepared.summary["vocabulary"])
     _check_context(model.config, length)
     parameters = sum(value.numel() for value in model.parameters())
-    plan = decide(settings, shape, parameters, length, place)
-    layout = layout_for(place.device, compiled=plan.compiled, bf16=bf16)
+    choices = choose(settings, shape, parameters, length, place)
+    layout = layout_for(place.device, compiled=choices.compiled, bf16=bf16)
     model.config.use_cache = False
     model.set_attn_implementation(ATTENTION)
     model.to(place.device).train()
     if place.device.type == "cpu" and not bf16:
         use_onednn(model)
-    if plan.compiled:
+    if choices.compiled:
         for layer in decoder_layers(model):
             layer.compile()
-    if plan.sharded:
+    if choices.sharded:
         shard(model, place, settings.precision)
         gradients = None
     else:
@@ -101,7 +101,12 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
     optimizer = adamw(model, settings)
     if place.main:
         log.info(
-            "%s on %d ranks (%s), %s parameters, %s", plan, place.size, place.device.type, parameters, layout
+            "%s on %d ranks (%s), %s parameters, %s",
+            choices,
+            place.size,
+            place.device.type,
+            parameters,
+            layout,
         )
 
     # --- Where an earlier attempt stopped.
@@ -115,8 +120,8 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
 
     # --- The loop. Everything that ranks must agree on goes into one small sum a step.
     evaluation = _evaluation(step, tokenizer, length) if settings.eval_every_tokens else None
-    anneal_from = plan.steps - round(plan.steps * config.anneal_percent / 100)
-    point_every = max(1, plan.steps // POINTS)
+    anneal_from = choices.steps - round(choices.steps * config.anneal_percent / 100)
+    point_every = max(1, choices.steps // POINTS)
     started, trained = time.monotonic(), 0
     saved_at = started
 
@@ -141,7 +146,7 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
     if state["step"] == 0 and not state["points"] and evaluation is not None:
         add_point(None, 0.0, evaluate())
 
-    while state["step"] < plan.steps:
+    while state["step"] < choices.steps:
         number = state["step"]
         beat()
         data, order, first = (
@@ -149,19 +154,19 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
             if number < anneal_from
             else (anneal_data, anneal_order, number - anneal_from)
         )
-        own = range(first * plan.sequences + place.rank, (first + 1) * plan.sequences, place.size)
+        own = range(first * choices.sequences + place.rank, (first + 1) * choices.sequences, place.size)
         if gradients is None:
             optimizer.zero_grad(set_to_none=True)
         else:
             gradients.zero_()
 
         counts = torch.zeros(7, dtype=torch.float64, device=place.device)
-        for index in range(plan.passes):
-            positions = own[index * plan.micro_batch : (index + 1) * plan.micro_batch]
+        for index in range(choices.passes):
+            positions = own[index * choices.micro_batch : (index + 1) * choices.micro_batch]
             # A rank without sequences keeps step with the others, whose shards it may hold.
             rows = [data[order.sequence(position)] for position in positions] or [data[0]]
             batch = make_batch(rows, layout, place.device, counted=bool(positions))
-            with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16 and not plan.sharded):
+            with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16 and not choices.sharded):
                 loss = loss_sum(model, batch)
             torch.autograd.backward(loss)
             counts[0] += loss.detach()
@@ -174,7 +179,9 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
         if gradients is not None and place.size > 1:
             dist.all_reduce(gradients)
 
-        rate = learning_rate(settings.schedule, float(settings.optimizer.learning_rate), number, plan.steps)
+        rate = learning_rate(
+            settings.schedule, float(settings.optimizer.learning_rate), number, choices.steps
+        )
         mean = loss_total / max(1.0, targets)
         norm = clip_and_scale(
             [gradients]
@@ -187,7 +194,7 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
         if not (math.isfinite(mean) and math.isfinite(norm)):
             raise StepError(
                 Exit.DIVERGED,
-                f"step {number + 1} of {plan.steps}: loss {mean:.4g}, gradient norm {norm:.4g}, "
+                f"step {number + 1} of {choices.steps}: loss {mean:.4g}, gradient norm {norm:.4g}, "
                 f"learning rate {rate:.3g}",
                 "lower optimizer.learningRate (a third is a good try) or raise schedule.warmupPercent",
             )
@@ -205,39 +212,39 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
         report(
             Progress(
                 done=state["tokens"],
-                total=state["tokens"] * plan.steps / number,
+                total=state["tokens"] * choices.steps / number,
                 unit="tokens",
-                message=f"step {number} of {plan.steps}, loss {mean:.3f}",
+                message=f"step {number} of {choices.steps}, loss {mean:.3f}",
                 metrics={"loss": mean, "learningRate": rate, "gradNorm": norm, "tokensPerSecond": speed},
             )
         )
-        due = evaluation is not None and _due(number, plan, length, settings.eval_every_tokens)
-        if due or number % point_every == 0 or number == plan.steps:
+        due = evaluation is not None and _due(number, choices, length, settings.eval_every_tokens)
+        if due or number % point_every == 0 or number == choices.steps:
             add_point(state["loss"] / max(1.0, state["targets"]), rate, evaluate() if due else None)
             state["loss"] = state["targets"] = 0.0
 
         if saved == place.size:
             checkpoints.finish()
-        if stopping or saving or number == plan.steps:
+        if stopping or saving or number == choices.steps:
             checkpoints.save(tensors, json.loads(json.dumps(state)))
             saved_at = time.monotonic()
-        if stopping and number < plan.steps:
+        if stopping and number < choices.steps:
             checkpoints.finish()
             raise StepError(
                 Exit.INTERRUPTED,
-                f"stopped after step {number} of {plan.steps}; saved",
+                f"stopped after step {number} of {choices.steps}; saved",
                 "the run resumes there",
             )
     checkpoints.finish()
     seconds = time.monotonic() - started
 
     # --- Export.
-    epochs = anneal_from * plan.sequences / main_order.total
+    epochs = anneal_from * choices.sequences / main_order.total
     summary = {
         "tokens": state["tokens"],
         "uniqueTokens": round(state["tokens"] / max(1.0, epochs)),
         "epochs": epochs,
-        "steps": plan.steps,
+        "steps": choices.steps,
         "flops": flops(),
         "parameters": shape.parameters,
         "finalLoss": state["points"][-1]["loss"],
@@ -300,7 +307,7 @@ def _evaluation(step: Step, tokenizer: Any, length: int) -> Evaluation:
     prepared = step.input("prepare")
     return Evaluation(
         tokenizer,
-        ConditioningContract.read(prepared),
+        Prefixes.read(prepared),
         read_holdout(prepared.file("holdout.parquet")),
         {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks},
         config.evaluate.prefixes,
@@ -310,12 +317,12 @@ def _evaluation(step: Step, tokenizer: Any, length: int) -> Evaluation:
     )
 
 
-def _due(number: int, plan: Plan, length: int, every: int | None) -> bool:
+def _due(number: int, choices: Choices, length: int, every: int | None) -> bool:
     """Whether to evaluate after step `number`: each time `every` more tokens are read, and at the end."""
     if every is None:
         return False
-    read = plan.sequences * length
-    return number == plan.steps or number * read // every > (number - 1) * read // every
+    read = choices.sequences * length
+    return number == choices.steps or number * read // every > (number - 1) * read // every
 
 
 def _export(
@@ -327,7 +334,7 @@ def _export(
         return None
     config: TrainConfig = step.config
     prepared = step.input("prepare")
-    contract = ConditioningContract.read(prepared)
+    contract = Prefixes.read(prepared)
     model.set_attn_implementation("sdpa")
     model.config.use_cache = True
     writer = step.writer()

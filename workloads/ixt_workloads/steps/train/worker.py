@@ -15,8 +15,8 @@ import torch.distributed as dist
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress
+from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.step import Step
 from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.ranks import Watchdog, World, world
 from ixt_workloads.steps.train.train import train

@@ -1,0 +1,258 @@
+"""What Jobs, Deployments and pods say about a run's children. Pure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ixt_operator.adapters.kubernetes.pod import (
+    Object,
+    blocked,
+    index_of,
+    label_of,
+    phase_of,
+    process_of,
+    replica_of,
+    waits_for,
+)
+from ixt_operator.api.status import unix
+from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS
+from ixt_workloads.contract.results import Progress
+
+STUCK_SECONDS = 30.0
+"""A pod that is still there this long after it should be gone is on a node that does not answer."""
+
+
+class Seen(NamedTuple):
+    """The objects of one run."""
+
+    jobs: tuple[Object, ...] = ()
+    deployments: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+
+
+def observed(
+    seen: Seen, progress: Mapping[str, Progress] | None = None, why: Mapping[str, str] | None = None
+) -> Observed:
+    """The children of a run. `progress` is by the pods' uid; `why` is what was found out about the
+    unexplained, by their uid."""
+    progress, why = progress or {}, why or {}
+    pods = _by_child(seen.pods)
+    found: dict[str, ChildState] = {}
+    for job in seen.jobs:
+        name = job["metadata"]["name"]
+        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), progress, why))
+    for deployment in seen.deployments:
+        name = deployment["metadata"]["name"]
+        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), why))
+    # Pods whose Job or Deployment is gone still hold what they hold.
+    for name, left in pods.items():
+        live = [pod for pod in left if phase_of(pod) not in ("Succeeded", "Failed")]
+        if live and name:
+            processes = tuple(process_of(place, pod, progress, why) for place, pod in enumerate(live))
+            found[name] = _child(live[0], name, processes).model_copy(update={"deleting": True})
+    return Observed(children=found)
+
+
+class Lost(NamedTuple):
+    """Pods of nodes that do not answer: nobody else will say that they ended."""
+
+    mark: list[Object]
+    """To be marked as failed, which lets their Job go on; what they said stays to be read."""
+    remove: list[Object]
+    """To be removed, since what owned them is gone or is to go."""
+
+
+def stuck_at(pod: Object) -> float | None:
+    """When a pod that is to go counts as one of a node that does not answer; None for one that is to stay."""
+    # The API server sets deletionTimestamp to the end of the grace.
+    until = pod["metadata"].get("deletionTimestamp")
+    return None if until is None else unix(until) + STUCK_SECONDS
+
+
+def lost(seen: Seen, now: float) -> Lost:
+    """Pods that are there long after they should be gone."""
+    jobs = {job["metadata"]["name"] for job in seen.jobs if "deletionTimestamp" not in job["metadata"]}
+    found = Lost([], [])
+    for pod in seen.pods:
+        due = stuck_at(pod)
+        if due is None or now < due:
+            continue
+        if label_of(pod, CHILD) not in jobs:
+            found.remove.append(pod)
+        elif phase_of(pod) not in ("Succeeded", "Failed"):
+            found.mark.append(pod)
+    return found
+
+
+class Unexplained(NamedTuple):
+    """Something of which nothing comes and that does not say why: its events may."""
+
+    uid: str
+    since: float
+    """Unix seconds."""
+    patience: float
+    """Seconds after which its events are asked for: nobody watches them, and each time costs a LIST."""
+
+
+PODLESS_SECONDS = 5.0
+"""A Job that lacks pods after this long is asked why."""
+
+UNSTARTED_SECONDS = 60.0
+"""A pod that its node took and that does not run after this long is asked why. Mostly it is its image."""
+
+
+def unexplained(seen: Seen) -> list[Unexplained]:
+    """Jobs that want more pods than they have, and pods that are long in coming. (A Deployment says itself
+    why it lacks pods.)"""
+    pods = _by_child(seen.pods)
+    jobs = [
+        Unexplained(job["metadata"]["uid"], _wanted_since(job), PODLESS_SECONDS)
+        for job in seen.jobs
+        if _lacks_pods(job, pods[job["metadata"]["name"]])
+    ]
+    unstarted = ((pod, _unstarted_since(pod)) for pod in seen.pods)
+    return jobs + [
+        Unexplained(pod["metadata"]["uid"], since, UNSTARTED_SECONDS)
+        for pod, since in unstarted
+        if since is not None
+    ]
+
+
+def _lacks_pods(job: Object, pods: list[Object]) -> bool:
+    if _is_over(job) or "deletionTimestamp" in job["metadata"] or job["spec"].get("suspend"):
+        return False
+    done = sum(phase_of(pod) == "Succeeded" for pod in pods)
+    others = len(pods) - done
+    done = max(done, int(job.get("status", {}).get("succeeded") or 0))
+    return others < min(int(job["spec"]["parallelism"]), int(job["spec"]["completions"]) - done)
+
+
+def _unstarted_since(pod: Object) -> float | None:
+    """Since when a pod's node prepares it, as far as the pod itself tells of no obstacle."""
+    since = pod.get("status", {}).get("startTime")
+    waits = phase_of(pod) == "Pending" and blocked(pod, {}) == ("", None)
+    return unix(since) if since and waits and "deletionTimestamp" not in pod["metadata"] else None
+
+
+def warning(events: Iterable[Object]) -> str:
+    """What the newest of an object's events warns of, if it does: after a volume that came late an image is
+    pulled, which may take long."""
+
+    def told(event: Object) -> tuple[str, bool]:
+        at = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        return str(at), event.get("type") == "Warning"
+
+    newest = max(events, key=told, default={})
+    return str(newest.get("message", "")) if newest.get("type") == "Warning" else ""
+
+
+def _wanted_since(job: Object) -> float:
+    """Since when a Job wants pods, in Unix seconds: one that was suspended does since it goes on."""
+    return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
+
+
+def _by_child(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    found: dict[str, list[Object]] = defaultdict(list)
+    for pod in pods:
+        found[label_of(pod, CHILD)].append(pod)
+    return found
+
+
+def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> ChildState:
+    """Labels are a person's to edit: one that says nothing any more makes a child that is not current."""
+    metadata, attempt = owner["metadata"], label_of(owner, ATTEMPT)
+    return ChildState(
+        name=name,
+        node=metadata.get("annotations", {}).get(NODE, ""),
+        key=label_of(owner, KEY),
+        attempt=int(attempt) if attempt.isdecimal() else 0,
+        created_at=unix(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        processes=processes,
+    )
+
+
+def _tasks(
+    job: Object, pods: list[Object], progress: Mapping[str, Progress], why: Mapping[str, str]
+) -> tuple[ProcessState, ...]:
+    """A process an index. One whose pod is gone ended with its Job, or is yet to come."""
+    by_index: dict[int, Object] = {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+        if not _put_out(pod, job):
+            by_index[index_of(pod)] = pod
+    ended = _ended_at(job)
+    found = []
+    for index in range(int(job["spec"].get("completions") or 1)):
+        if index in by_index:
+            found.append(process_of(index, by_index[index], progress, why))
+        elif ended is not None:
+            where = f"index {index}"
+            phase = ProcessPhase.FAILED
+            # Pods that are done go with their node as well.
+            reason = "ResultLost" if _true(job, "Complete") else "Stopped"
+            found.append(ProcessState(index=index, phase=phase, where=where, reason=reason, ended_at=ended))
+        else:
+            said = why.get(job["metadata"]["uid"], "")
+            since = _wanted_since(job) if said else None
+            reason = said or (waits_for(job) if job["spec"].get("suspend") else "")
+            found.append(
+                ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
+            )
+    return tuple(found)
+
+
+def _put_out(pod: Object, job: Object) -> bool:
+    """Whether a pod was stopped for its Job to go on later: a queue that takes its admission back suspends
+    the Job, which deletes its pods and counts none of them. A pod that is deleted otherwise ends its Job."""
+    return phase_of(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
+
+
+def _is_over(job: Object) -> bool:
+    """Whether a Job has ended or is about to: it makes no more pods."""
+    return bool(_true(job, "Failed", "FailureTarget", "Complete", "SuccessCriteriaMet"))
+
+
+def _ended_at(job: Object) -> float | None:
+    """When a Job failed or completed. FailureTarget comes first, Failed when its last pod is gone."""
+    times = [unix(condition["lastTransitionTime"]) for condition in _true(job, "Failed", "Complete")]
+    return min(times, default=None)
+
+
+def _true(owner: Object, *types: str) -> list[Object]:
+    """Conditions of these types that hold."""
+    conditions = owner.get("status", {}).get("conditions", ())
+    return [entry for entry in conditions if entry["type"] in types and entry["status"] == "True"]
+
+
+def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:
+    """A process a replica. Pods that are being deleted are left out: others come in their place."""
+    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and phase_of(pod) != "Failed"]
+    conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
+    late_since = _late_since(deployment, conditions.get("Progressing", {}))
+    found = []
+    for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"]))):
+        process = replica_of(place, pod, why)
+        if process.phase is not ProcessPhase.READY and process.blocked_since is None:
+            started = pod.get("status", {}).get("startTime")
+            if started and unix(started) <= late_since:
+                process = process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NeverReady"})
+        found.append(process)
+    failure = conditions.get("ReplicaFailure", {})
+    since = unix(failure["lastTransitionTime"]) if failure.get("status") == "True" else None
+    missing = ProcessState(
+        index=0, phase=ProcessPhase.PENDING, reason=failure.get("message", ""), blocked_since=since
+    )
+    wanted = int(deployment["spec"].get("replicas", 1))
+    found += [missing.model_copy(update={"index": index}) for index in range(len(found), wanted)]
+    return tuple(found)
+
+
+def _late_since(deployment: Object, progressing: Object) -> float:
+    """A pod that started by then had all its time to become ready. One that its queue let wait did not, nor
+    one that waited for a new node: its start-up probe ends it in time."""
+    if progressing.get("reason") != "ProgressDeadlineExceeded":
+        return -math.inf
+    allowed = int(deployment["spec"]["progressDeadlineSeconds"])
+    return unix(progressing["lastTransitionTime"]) - allowed + PLACE_SECONDS

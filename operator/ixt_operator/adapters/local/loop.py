@@ -1,0 +1,144 @@
+"""A run on this machine: the same planner over processes, from the first stage to the end."""
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from ixt_operator.adapters.local.errors import LocalError
+from ixt_operator.adapters.local.platform import LocalPlatform
+from ixt_operator.adapters.local.workdir import (
+    identified,
+    record_keys,
+    status_in,
+    with_uid,
+    write_run,
+    write_status,
+)
+from ixt_operator.adapters.port import carry_out
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.status import Phase, RunStatus
+from ixt_operator.planner.events import Event, events
+from ixt_operator.planner.observed import Observed
+from ixt_operator.planner.plan import Plan, plan
+
+LONGEST_WAIT_SECONDS = 1.0
+"""Progress is read at least this often, for the display."""
+
+
+class Look(NamedTuple):
+    """What a watcher is shown after each look at the run."""
+
+    status: RunStatus
+    observed: Observed
+    events: tuple[Event, ...] = ()
+    due: float | None = None
+    """Seconds until the planner wants to look again; None when it only waits for what runs."""
+    stopping: bool = False
+    """A signal came: what runs is told to stop, and this is the last look."""
+
+
+async def run_to_end(
+    run: IXTRun, runtime: IXTRuntime, workdir: Path, watch: Callable[[Look], None]
+) -> Look | None:
+    """Carry a run to Complete or Failed and answer the last look at it; None when a signal stopped it, to be
+    gone on with by the next call. A second signal ends at once what the first told to stop.
+
+    Raises LocalError for what a person must mend, such as another process that runs this workdir.
+    """
+    if run.spec.suspend:
+        raise LocalError(f"{run.metadata.name} is suspended: set spec.suspend to false to run it")
+    signals = _Signals()
+    with signals.heard():
+        async with LocalPlatform.open(workdir) as platform:
+            signals.platform = platform
+            run = identified(run, workdir)
+            run = run if run.metadata.uid else with_uid(run, str(uuid.uuid4()))
+            previous = await _afresh(platform, run, workdir)
+            observed = Observed()
+            while not signals.count:
+                observed = await platform.observe()
+                moves = plan(run, runtime, observed, previous, time.time())
+                told = events(previous, moves.status, moves.failures)
+                found = Look(moves.status, observed, told, moves.requeue_after)
+                watch(found)
+                # Before anything is started: no attempt's number may be forgotten and given again.
+                _save(workdir, previous, moves)
+                previous = moves.status
+                await carry_out(platform, moves)
+                if moves.finished:
+                    return found
+                if not moves.delete and not moves.create:  # else there is something new to see already
+                    due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
+                    await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
+            if previous:
+                watch(Look(previous, observed, stopping=True))
+    return None
+
+
+class _Signals:
+    """Signals that ask the run to stop. One that is ignored, as under nohup, stays so."""
+
+    count = 0
+    platform: LocalPlatform | None = None
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """While inside, signals are counted instead of ending the program."""
+        loop = asyncio.get_running_loop()
+        before = {
+            number: handler
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        }
+        for number in before:
+            loop.add_signal_handler(number, self._came)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _came(self) -> None:
+        self.count += 1
+        if self.platform and self.count == 1:
+            self.platform.wake()
+        elif self.platform:
+            self.platform.hurry()
+
+
+async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunStatus | None:
+    """Forget what a new start should not inherit: Inventory's old answers, failed attempts and what was live
+    when an earlier `ixt run` died. Numbers of attempts stay in the status, finished work in the storage."""
+    observed = await platform.observe()
+    for name, child in observed.children.items():
+        if child.node.endswith("/inventory") or child.failed or child.live:
+            await platform.delete(name)
+    status = status_in(workdir)
+    if status:
+        stages = tuple(stage.model_copy(update={"pins": {}}) for stage in status.stages)
+        status = status.model_copy(
+            update={
+                "phase": Phase.PENDING,
+                "conditions": (),
+                "stages": stages,
+                "start_time": None,
+                "completion_time": None,
+            }
+        )
+        write_status(workdir, status)
+    # After the status: it never shows pins that were found at other places than those of run.json.
+    write_run(workdir, run)
+    return status
+
+
+def _save(workdir: Path, previous: RunStatus | None, moves: Plan) -> None:
+    if moves.status != previous:
+        write_status(workdir, moves.status)
+        record_keys(workdir, moves.keyed)

@@ -1,0 +1,115 @@
+"""What a run keeps on this machine beside its processes' state, all of it in the workdir:
+
+run.json     the manifest as it was last carried out, with the uid that the workdir gave the run
+status.json  the run's status
+keys.jsonl   the keys that nodes have had (see history)
+lock         held while a process carries the run out
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ixt_operator.adapters.local.errors import LocalError
+from ixt_operator.adapters.local.files import write
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import RunStatus
+from ixt_operator.planner.history import Entry, latest
+from ixt_workloads.contract.graph import Keyed
+
+
+def workdir_of(run: IXTRun) -> Path:
+    """Where a run keeps its state unless told otherwise: .ixt/<name> in the current folder."""
+    return Path(".ixt") / run.metadata.name
+
+
+def keys_in(workdir: Path) -> list[Entry]:
+    """The keys that nodes have had, oldest first. A line that a crash cut short is passed over."""
+    path = _keys(workdir)
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(Entry(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def record_keys(workdir: Path, keyed: Mapping[str, Keyed]) -> None:
+    """Append what differs from each node's newest entry."""
+    path, last = _keys(workdir), latest(keys_in(workdir))
+    new = [
+        Entry(name, entry.key, entry.preimage)
+        for name, entry in keyed.items()
+        if name not in last or last[name].key != entry.key
+    ]
+    if new:
+        lines = [json.dumps(entry._asdict(), sort_keys=True) + "\n" for entry in new]
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            lines.insert(0, "\n")  # ends the line that a crash cut short
+        with path.open("a") as file:
+            file.write("".join(lines))
+
+
+def _keys(workdir: Path) -> Path:
+    return workdir / "keys.jsonl"
+
+
+def status_in(workdir: Path) -> RunStatus | None:
+    """The last status, or None before the first."""
+    try:
+        return RunStatus.model_validate_json((workdir / "status.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_status(workdir: Path, status: RunStatus) -> None:
+    """Keep the status."""
+    write(workdir / "status.json", status.model_dump_json(exclude_none=True, indent=1))
+
+
+def read_run(workdir: Path) -> IXTRun | None:
+    """The run as it was last carried out; None before the first time, or when another version wrote it."""
+    try:
+        return IXTRun.model_validate_json((workdir / "run.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_run(workdir: Path, run: IXTRun) -> None:
+    """Keep the run as it is carried out now."""
+    write(workdir / "run.json", run.model_dump_json(exclude_defaults=True, indent=1))
+
+
+def identified(run: IXTRun, workdir: Path) -> IXTRun:
+    """The run with the uid that this workdir gave it, by which it finds its own unfinished work; as it is
+    before its first start. Raises LocalError for the workdir of another run."""
+    try:
+        known = json.loads((workdir / "run.json").read_bytes())["metadata"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return run
+    if known["name"] != run.metadata.name:
+        raise LocalError(
+            f"{workdir} holds the run {known['name']}, not {run.metadata.name}: choose another --workdir"
+        )
+    return with_uid(run, known["uid"])
+
+
+def with_uid(run: IXTRun, uid: str) -> IXTRun:
+    """The run with this uid."""
+    return run.model_copy(update={"metadata": run.metadata.model_copy(update={"uid": uid})})
+
+
+def in_use(workdir: Path) -> bool:
+    """Whether a process carries the run out. The kernel is asked who holds the lock: to try it would turn
+    away whoever starts the run at that moment."""
+    try:
+        inode = (workdir / "lock").stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = Path("/proc/locks").read_text().splitlines()
+    return any("FLOCK" in line and f":{inode} " in line for line in held)

@@ -1,0 +1,1 @@
+"""What is generated from the API's models: CRDs, the chart's templates, the reference (`make crds`)."""

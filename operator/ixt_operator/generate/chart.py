@@ -1,0 +1,51 @@
+"""The chart's generated templates: `python -m ixt_operator.generate.chart charts/ixt-operator`.
+
+CRDs and runtimes have one definition, in the models; the chart's are made from it and never edited.
+"""
+
+import sys
+from pathlib import Path
+
+from ixt_operator.generate.crd import crds
+from ixt_operator.manifests.documents import dump
+from ixt_operator.render.builtin_runtimes import BUILTIN
+
+CRD = """\
+metadata:
+  labels: {{- include "ixt.labels" . | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+"""
+"""Kept when the chart goes: with a CRD all its objects would go."""
+
+RUNTIME = """\
+metadata:
+  {{- include "ixt.runtimeMetadata" . | nindent 2 }}
+"""
+
+IMAGE = "<image>"
+"""Stands in a runtime for the image that the chart's values name."""
+
+
+def templates() -> dict[str, str]:
+    """The generated templates, by their path in the chart's folder `templates`."""
+    found = {f"crds/{file}": _template(text, ".Values.crds.install", CRD) for file, text in crds().items()}
+    for name, runtime in BUILTIN.items():
+        text = dump(runtime(IMAGE).model_dump(mode="json", exclude_defaults=True))
+        text = f"apiVersion: {runtime(IMAGE).api_version}\nkind: {runtime(IMAGE).kind}\n{text}"
+        value = f'{{{{ include "ixt.image" (list . .Values.runtimes.{name}.image) | quote }}}}'
+        text = text.replace(IMAGE, value)
+        found[f"runtimes/{name}.yaml"] = _template(text, f".Values.runtimes.{name}.install", RUNTIME)
+    return found
+
+
+def _template(text: str, condition: str, metadata: str) -> str:
+    body = text.replace("metadata:\n", metadata, 1)
+    return f"{{{{- /* Generated: make crds */ -}}}}\n{{{{- if {condition} }}}}\n{body}{{{{- end }}}}\n"
+
+
+if __name__ == "__main__":
+    for path, text in templates().items():
+        file = Path(sys.argv[1], "templates", path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)

@@ -1,0 +1,211 @@
+"""CustomResourceDefinitions, made from the models: `python -m ixt_operator.generate.crd crds`.
+
+pydantic's JSON schema becomes a structural one: references are written out, optional fields are left out
+instead of null, unknown fields are pruned by the API server and so not mentioned, named lists are maps by
+name, relations are CEL rules.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from ixt_operator.api.meta import GROUP, VERSION
+from ixt_operator.api.rules import Checked
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.manifests.documents import dump
+
+Schema = dict[str, Any]
+
+KEPT = [
+    *("type", "description", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength"),
+    *("minItems", "maxItems", "maxProperties", "required", "x-kubernetes-preserve-unknown-fields"),
+    *("x-kubernetes-int-or-string", "x-kubernetes-validations"),
+]
+"""Keywords that mean the same in JSON schema and in a CRD."""
+
+COLUMNS = (
+    ("Phase", "string", ".status.phase", 0),
+    ("Stage", "string", ".status.summary.stage", 0),
+    ("Step", "string", ".status.summary.step", 0),
+    ("Progress", "integer", ".status.summary.progressPercent", 0),
+    ("ETA Seconds", "integer", ".status.summary.etaSeconds", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Message", "string", ".status.summary.message", 1),
+)
+"""What `kubectl get ixt` shows: name, type, path and priority, over 0 for what only -o wide shows."""
+
+
+def crds() -> dict[str, str]:
+    """The CRDs as YAML, by file name."""
+    return {
+        f"{GROUP}_{crd['spec']['names']['plural']}.yaml": dump(crd) for crd in (_run_crd(), _runtime_crd())
+    }
+
+
+def _run_crd() -> dict[str, Any]:
+    crd = _crd(IXTRun, "Namespaced", ["ixt"])
+    version = crd["spec"]["versions"][0]
+    version["subresources"] = {"status": {}}
+    version["additionalPrinterColumns"] = [
+        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+        for name, kind, path, priority in COLUMNS
+    ]
+    return crd
+
+
+def _runtime_crd() -> dict[str, Any]:
+    return _crd(IXTRuntime, "Cluster", ["ixtrt"])
+
+
+def _crd(model: type[BaseModel], scope: str, short: list[str]) -> dict[str, Any]:
+    kind = model.__name__
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.lower()}s.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": f"{kind.lower()}s",
+                "singular": kind.lower(),
+                "shortNames": short,
+            },
+            "scope": scope,
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": openapi(model)},
+                }
+            ],
+        },
+    }
+
+
+def openapi(model: type[BaseModel]) -> Schema:
+    """The structural schema of a kind."""
+    source = model.model_json_schema(schema_generator=_WithRules)
+    for given in ("apiVersion", "kind", "metadata"):
+        del source["properties"][given]
+    source["required"] = ["spec"]
+    schema = _structural(source, source["$defs"], "")
+    schema["properties"] = {
+        "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}"},
+        "kind": {"type": "string", "description": model.__name__},
+        "metadata": {"type": "object"},
+        **schema["properties"],
+    }
+    return schema
+
+
+class _WithRules(GenerateJsonSchema):
+    """JSON schema with each model's rules beside its properties, and objects' defaults in short."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, BaseModel):
+            return dft.model_dump(mode="json", exclude_defaults=True)
+        if isinstance(dft, tuple):
+            return [self.encode_default(item) for item in dft]
+        return super().encode_default(dft)
+
+    def model_schema(self, schema: Any) -> Schema:
+        found = super().model_schema(schema)
+        if issubclass(schema["cls"], Checked) and (
+            rules := (*schema["cls"].rules, *schema["cls"].transitions)
+        ):
+            found["x-kubernetes-validations"] = [
+                {"rule": rule.cel, "message": rule.message}
+                | ({"fieldPath": f".{rule.field}"} if rule.field else {})
+                for rule in rules
+            ]
+        return found
+
+
+def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
+    """One schema made structural. Raises TypeError for one without bounds: CEL's cost needs them all."""
+    source = _inlined(source, defs)
+    schema = {name: source[name] for name in KEPT if name in source}
+    if "const" in source:
+        schema["enum"] = [source["const"]]
+    if "description" in schema:
+        schema["description"] = " ".join(schema["description"].split())
+    match schema.get("type"):
+        case "object" if "properties" in source:
+            schema["properties"] = {
+                name: _property(field, defs, f"{path}.{name}") for name, field in source["properties"].items()
+            }
+        case "object" if isinstance(source.get("additionalProperties"), dict):
+            schema["additionalProperties"] = _structural(source["additionalProperties"], defs, f"{path}.*")
+        case "array":
+            schema["items"] = _structural(source["items"], defs, f"{path}[]")
+            whole = source.get("x-kubernetes-list-type") == "atomic"
+            schema |= _list_type(schema["items"], unique=source.get("uniqueItems", False), whole=whole)
+        case "integer":
+            schema["format"] = "int32" if source.get("maximum", 2**63) < 2**31 else "int64"
+    if missing := _unbounded(schema):
+        raise TypeError(f"{path} has no {missing}")
+    if schema.get("x-kubernetes-int-or-string"):
+        del schema["type"], schema["maxLength"]
+    return schema
+
+
+def _inlined(source: Schema, defs: dict[str, Schema]) -> Schema:
+    """A schema with its reference written out and its null left out; what stands beside them wins."""
+    beside = {name: value for name, value in source.items() if name not in ("$ref", "anyOf")}
+    if "$ref" in source:
+        return _inlined(defs[source["$ref"].rsplit("/", 1)[1]], defs) | beside
+    if "anyOf" in source:
+        (choice,) = (option for option in source["anyOf"] if option.get("type") != "null")
+        return _inlined(choice, defs) | beside
+    return source
+
+
+def _property(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
+    schema = _structural(source, defs, path)
+    default = _inlined(source, defs).get("default")
+    fills = default == {} and any("default" in field for field in schema.get("properties", {}).values())
+    if fills or default not in (None, "", [], {}):
+        schema["default"] = default
+    return schema
+
+
+def _list_type(items: Schema, *, unique: bool, whole: bool) -> Schema:
+    if whole:
+        return {"x-kubernetes-list-type": "atomic"}
+    if "properties" not in items:
+        return {"x-kubernetes-list-type": "set" if unique else "atomic"}
+    keys = [name for name in ("name", "type") if name in items.get("required", [])]
+    if not keys:
+        return {"x-kubernetes-list-type": "atomic"}
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys[:1]}
+
+
+def _unbounded(schema: Schema) -> str:
+    match schema.get("type"):
+        case None:
+            return "type"
+        case "string" if not {"maxLength", "enum"} & schema.keys():
+            return "maxLength"
+        case "array" if "maxItems" not in schema:
+            return "maxItems"
+        case "integer" if not {"minimum", "maximum"} <= schema.keys():
+            return "minimum and maximum"
+        case "object" if "additionalProperties" in schema and "maxProperties" not in schema:
+            return "maxProperties"
+        case "number":
+            return "place here: the API has no floats"
+    return ""
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in crds().items():
+        (folder / file).write_text(text)

@@ -1,0 +1,141 @@
+"""pydantic's errors as messages for people: what is wrong, and what to write instead."""
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import reduce
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from ixt_operator.api.judge import ENGINE_ARGUMENT_PATTERN
+from ixt_operator.api.overrides import QUANTITY_PATTERN
+from ixt_operator.api.rules import BrokenRulesError
+from ixt_operator.api.rules import Path as FieldPath
+from ixt_workloads.contract.base import DECIMAL_PATTERN
+
+_URI = "must be a URI without spaces (s3://bucket/path, gs://bucket/path, pvc://claim/path, {}file:///path)"
+_NAME = "must be lower-case letters, digits and '-', such as my-name"
+
+PATTERNS = {
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": _NAME,
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": _NAME,
+    r"^(s3|gs|pvc|hf|file)://[^\s]+$": _URI.format("hf://owner/name, ") + " or a path that starts with ./",
+    r"^(s3|gs|pvc|file)://[^\s]+$": _URI.format("") + " or a path that starts with ./",
+    DECIMAL_PATTERN: "must be a decimal number of at least 0 in quotes, such as '3e-4'",
+    QUANTITY_PATTERN: "must be an amount as Kubernetes writes it, such as 2, '500m' or '16Gi'",
+    ENGINE_ARGUMENT_PATTERN: (
+        "must be one of the options that a run may set (docs/api.md lists them), as --name or --name=value"
+    ),
+    r"^https?://[^\s]+$": "must be a URL: http:// or https://",
+}
+"""What a pattern asks for; other patterns are shown as they are."""
+
+
+def explain(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[FieldPath, str]]:
+    """The problems that one of pydantic's errors stands for, as paths and messages."""
+    path, given, context = detail["loc"], detail["input"], detail.get("ctx", {})
+    broken = context.get("error")
+    if isinstance(broken, BrokenRulesError):
+        yield from (((*path, *below), message) for below, message in broken.broken)
+    elif detail["type"] != "too_short" or len(given) < context["min_length"]:
+        # pydantic does not count items that are wrong themselves
+        yield tuple(step for step in path if step != "[key]"), _message(detail, given, context, model)
+
+
+def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: type[BaseModel]) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            name = str(detail["loc"][-1])
+            fields = _fields(model, detail["loc"][:-1])
+            return f"unknown field{nearest(name, fields) or ': there are ' + ', '.join(fields)}"
+        case "missing":
+            return "is required"
+        case "int_type" | "int_from_float" | "int_parsing":
+            whole = isinstance(given, float) and given.is_integer()
+            return f"must be a whole number, not {quoted(given)}" + (f": write {given:.0f}" if whole else "")
+        case "string_type":
+            number = isinstance(given, int | float)
+            return f"must be text, not {quoted(given)}" + (f": put it in quotes, '{given}'" if number else "")
+        case "bool_type":
+            return f"must be true or false, not {quoted(given)}"
+        case "tuple_type":
+            return f"must be a list, not {quoted(given)}"
+        case "model_type" | "dict_type":
+            return f"must be a mapping, not {quoted(given)}"
+        case "enum" | "literal_error":
+            words = [word.strip("'") for word in re.findall(r"'[^']*'", context["expected"])]
+            return f"must be {_either(words)}, not {quoted(given)}{nearest(given, words)}"
+        case "string_pattern_mismatch":
+            pattern = context["pattern"]
+            return f"{PATTERNS.get(pattern, f'must match {pattern}')}, not {quoted(given)}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, not {given}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, not {given}"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters, has {len(given)}"
+        case "string_too_short":
+            return (
+                "must not be empty" if not given else f"must have at least {context['min_length']} characters"
+            )
+        case "too_long":
+            return f"must have at most {context['max_length']} items, has {len(given)}"
+        case "too_short":
+            return f"must have at least {context['min_length']} item(s)"
+        case "value_error":
+            return str(context["error"])
+    return detail["msg"]
+
+
+def _fields(model: type[BaseModel], path: FieldPath) -> list[str]:
+    """Names of the fields of the object at a path."""
+
+    def below(found: type[BaseModel], step: str | int) -> type[BaseModel]:
+        for name, field in found.model_fields.items():
+            if step == (field.alias or name):
+                return _model_in(field.annotation) or found
+        return found  # an index: the field's own items
+
+    found = reduce(below, path, model)
+    return sorted(field.alias or name for name, field in found.model_fields.items())
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation holds: itself, optional, or as the items of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def nearest(word: Any, words: Iterable[str]) -> str:
+    """A question that names the word that was probably meant."""
+    lower = {known.lower(): known for known in words}
+    close = get_close_matches(str(word).lower(), lower, 1)
+    return f": did you mean {lower[close[0]]}?" if close else ""
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def quoted(value: Any) -> str:
+    """A value as messages show it: scalars as written, others by their kind."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    return str(value)
+
+
+def shown(path: FieldPath) -> str:
+    """A path as people write it: spec.stages[0].train."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")

@@ -1,0 +1,98 @@
+"""Whether and how a run ends. Pure."""
+
+from typing import NamedTuple
+
+from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, unix
+from ixt_operator.planner.moves import Moves, Now, judge_key, stops
+from ixt_operator.planner.nodes import judge_node
+from ixt_operator.planner.retry import GiveUp
+from ixt_operator.planner.scale import judge_trouble
+from ixt_operator.planner.survey import StageView, View
+from ixt_workloads.contract.exits import Fault
+
+
+class Ending(NamedTuple):
+    """How a run ended."""
+
+    failed: bool
+    reason: Reason
+    message: str
+
+
+def ending_of(at: Now, stages: tuple[StageView, ...], moves: Moves) -> Ending | None:
+    """How the run ends, if it does."""
+    if all(stage.complete for stage in stages):
+        return Ending(
+            False, Reason.RUN_COMPLETE, f"all {sum(len(s.views) for s in stages)} steps are committed"
+        )
+    for view in (view for stage in stages for view in stage.views.values()):
+        if isinstance(view.decision, GiveUp):
+            return _given_up(view, view.decision)
+    active = next(stage for stage in stages if not stage.complete)
+    if trouble := _judge_failed(at, active):
+        return Ending(True, Reason.RESTARTS_EXHAUSTED, trouble)
+    return _too_late(at, moves) or _blocked(at, moves)
+
+
+def _given_up(view: View, decision: GiveUp) -> Ending:
+    cause = decision.cause
+    user = cause.fault is Fault.USER
+    tried = "" if user else f" ({cause.fault}, {len(view.attempts)} attempts)"
+    parts = [f"{view.node.name}{tried}: {cause.message[:500]}", cause.hint]
+    if not user:
+        policy = f"failurePolicy.{cause.fault[0].lower()}{cause.fault[1:]}"
+        parts.append(f"mend that, or raise {policy} to have it tried more often")
+        if cause.last_log:
+            parts.append(f"last lines of its log:\n{cause.last_log[-300:]}")
+    reason = Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED
+    return Ending(True, reason, "\n".join(part for part in parts if part)[:1024])
+
+
+def _judge_failed(at: Now, stage: StageView) -> str | None:
+    """Why the judge that the stage needs now will never be ready."""
+    if stage.pins is None:
+        return None
+    key = judge_key(at.run, at.runtime, stage)
+    for judge in at.children.get(judge_node(stage.stage.name), ()):
+        trouble = judge_trouble(judge, at.run.spec.failure_policy.application)
+        if judge.key == key and not judge.deleting and trouble:
+            return f"judge of stage {stage.stage.name}: {trouble}"[:1024]
+    return None
+
+
+def _too_late(at: Now, moves: Moves) -> Ending | None:
+    """The deadline's clock starts anew when a suspended run goes on, as a Job's does."""
+    deadline = at.run.spec.active_deadline_seconds
+    if deadline is None or at.run.spec.suspend:
+        return None
+    since = at.time
+    suspended = at.previous.condition(ConditionType.SUSPENDED) if at.previous else None
+    if suspended and suspended.status is ConditionStatus.FALSE:
+        since = unix(suspended.last_transition_time)
+    if at.time < since + deadline:
+        moves.waits.append(since + deadline)
+        return None
+    return Ending(
+        True,
+        Reason.DEADLINE_EXCEEDED,
+        f"not complete after activeDeadlineSeconds={deadline}: raise it, and what is committed is kept",
+    )
+
+
+def _blocked(at: Now, moves: Moves) -> Ending | None:
+    timeout = at.run.spec.scheduling_timeout_seconds
+    for child in at.observed.children.values():
+        for process in child.processes if stops(child) else ():
+            since = process.blocked_since
+            if since is None:
+                continue
+            if at.time >= since + timeout:
+                why = f": {process.reason}" if process.reason else ""
+                return Ending(
+                    True,
+                    Reason.SCHEDULING_TIMEOUT,
+                    f"{child.node}: {process.where or child.name} could not start within "
+                    f"schedulingTimeoutSeconds={timeout}{why}; mend that, or raise it",
+                )
+            moves.waits.append(since + timeout)
+    return None

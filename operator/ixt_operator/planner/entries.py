@@ -1,0 +1,138 @@
+"""Entries of a status: one for each step of a stage, which stands for the nodes of all its seeds. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import (
+    MAX_STEP_MESSAGE,
+    RunStatus,
+    StageStatus,
+    StepState,
+    StepStatus,
+)
+from ixt_operator.planner.nodes import lanes
+from ixt_operator.planner.retry import counts
+from ixt_operator.planner.survey import NodeState, StageView, View
+from ixt_workloads.contract.exits import Fault
+
+MAX_COUNT = 10_000
+"""The status counts attempts no further."""
+
+
+def stage_entry(
+    run: IXTRun,
+    stage: StageView,
+    begun: Mapping[str, int],
+    started: Container[str],
+    previous: RunStatus | None,
+    ended: bool,
+) -> StageStatus:
+    """A stage's entry. `begun` are numbers of attempts by node, `started` the nodes of which one starts with
+    this look."""
+    arms = {lane.name: lane.arm.name for lane in lanes(run)}
+    name = stage.stage.name
+    grouped: dict[str, list[View]] = defaultdict(list)
+    for node, view in stage.views.items():
+        short = node.removeprefix(name + "/")
+        step, _, last = short.partition("/")
+        arm = arms.get(last, "") if view.node.kind in ("Train", "Evaluate") else ""
+        grouped[f"{step}/{arm}" if arm else short].append(view)
+    earlier = next((entry for entry in (previous.stages if previous else ()) if entry.name == name), None)
+    before = {step.name: step for step in earlier.steps} if earlier else {}
+    own = {}
+    if stage.asked and stage.pins is not None:
+        own = {pin: hash_[:64] for pin, hash_ in stage.pins.items() if stage.asked.pins.get(pin) != hash_}
+    return StageStatus(
+        name=name,
+        pins=own,
+        steps=tuple(
+            _step(short, views, begun, started, before.get(short), ended) for short, views in grouped.items()
+        ),
+    )
+
+
+def failed_attempts(step: StepStatus) -> int:
+    """Failed attempts; one that found another run's claim did not fail."""
+    return sum(number for fault, number in step.attempts_by_fault.items() if fault is not Fault.BUSY)
+
+
+def _step(
+    name: str,
+    views: list[View],
+    begun: Mapping[str, int],
+    started: Container[str],
+    was: StepStatus | None,
+    ended: bool,
+) -> StepStatus:
+    kind = views[0].node.kind
+    done, total, unit = _amount(views)
+    failures: Counter[Fault] = Counter()
+    for view in views:
+        failures.update(counts(view.attempts))
+    key = next((view.keyed.key for view in views if view.keyed), "")
+    # An edit of the spec can make keys unknown until Inventory has answered again: attempts stay counted.
+    attempt = max([*(begun.get(view.node.name, 0) for view in views), was.attempt if was else 0])
+    message = _message(views)
+    return StepStatus(
+        name=name,
+        kind=kind,
+        arm=name.partition("/")[2] if kind in ("Prepare", "Train", "Evaluate") else "",
+        state=_state(views, started, ended),
+        done=round(done),
+        total=None if total is None else round(total),
+        unit=unit[:12],
+        key=key or (was.key if was else ""),
+        attempt=min(attempt, MAX_COUNT),
+        attempts_by_fault={fault: min(number, MAX_COUNT) for fault, number in failures.items()},
+        cached=all(view.cached for view in views),
+        message=message if len(message) <= MAX_STEP_MESSAGE else f"{message[: MAX_STEP_MESSAGE - 1]}…",
+    )
+
+
+def _state(views: list[View], started: Container[str], ended: bool) -> StepState:
+    states = {view.state for view in views}
+    if NodeState.GIVEN_UP in states:
+        return StepState.FAILED
+    if states == {NodeState.COMPLETE}:
+        return StepState.COMPLETE
+    begun = states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}
+    if not ended and (begun or any(view.node.name in started for view in views)):
+        return StepState.RUNNING
+    return StepState.WAITING
+
+
+def _amount(views: list[View]) -> tuple[float, float | None, str]:
+    """Done, total and unit of an entry's nodes together. Seeds have equal work: one whose figures are gone or
+    still to come has those of another; where none has any, the seeds themselves are counted."""
+    figures = [progress for view in views if (progress := view.progress)]
+    totals = [progress.total for progress in figures if progress.total]
+    complete = sum(view.state is NodeState.COMPLETE for view in views)
+    if not totals:
+        if len(views) > 1:
+            return complete, len(views), "seeds"
+        if complete or not figures:
+            return complete, complete or None, ""
+        return figures[0].done, None, figures[0].unit
+    each = sum(totals) / len(totals)
+    begun = [view.progress for view in views if view.state is not NodeState.COMPLETE]
+    done = complete * each + sum(progress.done for progress in begun if progress)
+    return done, each * len(views), next(progress.unit for progress in figures if progress.total)
+
+
+def _message(views: list[View]) -> str:
+    for view in views:
+        if view.decision:
+            return view.decision.cause.message
+    live = [view for view in views if view.state is NodeState.RUNNING]
+    for view in live:
+        progress = view.progress
+        if progress and progress.message:
+            return progress.message
+    if live:
+        return ""
+    for view in views:
+        for process in view.current.processes if view.current else ():
+            if process.result and process.result.message:
+                return process.result.message
+    return ""

@@ -1,0 +1,87 @@
+"""A run in a line: where it is, how far, how long it will take, and what it waits for. Pure."""
+
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import (
+    MAX_MESSAGE,
+    RunStatus,
+    Summary,
+)
+from ixt_operator.planner.ending import Ending
+from ixt_operator.planner.nodes import judge_node
+from ixt_operator.planner.observed import Observed, ProcessPhase
+from ixt_operator.planner.retry import TryAgain
+from ixt_operator.planner.survey import NodeState, StageView, View, ready
+
+WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate": 4, "Report": 1}
+"""Rough shares of the kinds of steps in a run's cost, for its progress."""
+
+ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
+"""Which of a stage's nodes the summary is about."""
+
+
+def summarize(
+    run: IXTRun,
+    stages: tuple[StageView, ...],
+    observed: Observed,
+    previous: RunStatus | None,
+    ending: Ending | None,
+) -> Summary:
+    """The summary: about a node that runs, else one that is tried again, else one that waits."""
+    if ending and not ending.failed:
+        return Summary(progress_percent=100, message=ending.message)
+    percent = max(_percent(stages), _percent_before(run, previous))
+    if ending:
+        return Summary(progress_percent=percent, message=ending.message[:MAX_MESSAGE])
+    active = next(stage for stage in stages if not stage.complete)
+    view = min(
+        (view for view in active.views.values() if view.state in ORDER), key=lambda view: ORDER[view.state]
+    )
+    progress = view.progress if view.state is NodeState.RUNNING else None
+    eta = None
+    if progress and progress.total and progress.per_second:
+        eta = max(0, round((progress.total - progress.done) / progress.per_second))
+    rests = run.spec.suspend and view.state is not NodeState.RUNNING
+    return Summary(
+        stage=active.stage.name,
+        step="" if rests else view.node.name.removeprefix(active.stage.name + "/")[:48],
+        progress_percent=percent,
+        eta_seconds=eta,
+        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
+    )
+
+
+def _percent(stages: tuple[StageView, ...]) -> int:
+    total = done = 0.0
+    for view in (view for stage in stages for view in stage.views.values()):
+        weight = WEIGHTS[view.node.kind]
+        total += weight
+        if view.state is NodeState.COMPLETE:
+            done += weight
+        elif (progress := view.progress) and progress.total and view.state is NodeState.RUNNING:
+            done += weight * min(1.0, progress.done / progress.total)
+    return min(99, int(100 * done / total))
+
+
+def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
+    """What was shown of the same work: an attempt that starts again does not turn the progress back."""
+    if previous is None or not previous.conditions:
+        return 0
+    same = previous.observed_generation == run.metadata.generation and previous.completion_time is None
+    return previous.summary.progress_percent if same else 0
+
+
+def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
+    if isinstance(view.decision, TryAgain):
+        return view.decision.told(view.node.name)
+    current = view.current
+    pending = [p for p in current.processes if p.phase is ProcessPhase.PENDING] if current else []
+    if current and not current.ended and any(process.reason for process in pending):
+        process = next(process for process in pending if process.reason)
+        return f"{process.where or view.node.name} cannot start yet: {process.reason}"
+    judge = next((c for c in observed.children.values() if c.node == judge_node(stage.stage.name)), None)
+    if judge and not judge.deleting and not ready(judge):
+        first = judge.processes[0] if judge.processes else None
+        reason = f" ({first.reason})" if first and first.reason else ""
+        where = f", log: {first.log}" if first and first.log else ""
+        return f"the judge is starting{reason}{where}"
+    return view.progress.message if view.progress else ""
