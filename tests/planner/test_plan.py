@@ -269,7 +269,7 @@ def test_each_class_of_fault_has_its_budget_and_waits_longer_each_time(
     sim.fail(TRAIN, **fields)
     moves = sim.look()
     user = fault is Fault.USER
-    assert reason(moves, ConditionType.FAILED) is (Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED)
+    assert reason(moves, ConditionType.FAILED) == (Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED)
     assert step(moves, "train/conditioned").attempts_by_fault == {fault: budget + 1}
     assert step(moves, "train/conditioned").state is StepState.FAILED
 
