@@ -118,7 +118,7 @@ def _texts(number: int, seed: str) -> list[str]:
 
 def _task(judge: Judge, storage: str) -> Task:
     config = AnnotateConfig(judge=judge, gates=Gates(max_invalid_percent=100))
-    names = {"name": "bench/annotate", "key": "1" * 32, "run": "bench", "run_uid": "bench"}
+    names = {"kind": "Annotate", "stage": "bench", "key": "1" * 32, "run": "bench", "run_uid": "bench"}
     inputs = {"inventory": "0" * 32}
     return Task(config=config, storage=storage, inputs=inputs, attempt=0, indexes=1, **names)
 

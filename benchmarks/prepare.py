@@ -220,7 +220,8 @@ def _prepare(folder: Path, method: Method, length: int) -> PrepareConfig:
 def _task(folder: Path, config: Any, inputs: dict[str, str], key: str) -> Task:
     kind = config.kind.lower()
     names = {
-        "name": f"bench/{kind}",
+        "kind": config.kind,
+        "stage": "bench",
         "run": "bench",
         "run_uid": "bench",
         "storage": f"file://{folder}/storage",

@@ -318,7 +318,7 @@ def _ours(
         evaluate=Evaluate(),
         model=ModelSource(config=f"file://{folder}/model", tokenizer=f"file://{folder}/tokenizer"),
     )
-    names = {"name": "bench/train", "key": name, "run": "bench", "run_uid": name}
+    names = {"kind": "Train", "stage": "bench", "key": name, "run": "bench", "run_uid": name}
     inputs = {"prepare": _PREPARED}
     task = Task(config=config, storage=_storage(folder), inputs=inputs, attempt=0, indexes=1, **names)
     step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())

@@ -46,7 +46,7 @@ async def test_success(platform: Platform) -> None:
 
 
 async def test_what_a_child_is_known_by(platform: Platform) -> None:
-    child = tasks("one", SUCCEED, node="pretrain/prepare/all", key="k" * 32, attempt=7)
+    child = tasks("one", SUCCEED, kind="Prepare", stage="pretrain", arm="all", key="k" * 32, attempt=7)
     await platform.create(child)
     state = await until(platform, "one", has_ended)
     assert (state.node, state.key, state.attempt) == ("pretrain/prepare/all", "k" * 32, 7)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from ixt_operator.api.runtime import MAIN, IXTRuntime, Role
+from ixt_operator.api.runtime import MAIN, IXTRuntime
 from ixt_operator.manifests.loading import ManifestError, loads
 from ixt_operator.render.builtin_runtimes import cpu, nvidia
+from ixt_workloads.contract.kinds import Role
 
 BUILTIN = [cpu("image:1"), nvidia("image:1")]
 

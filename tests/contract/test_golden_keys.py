@@ -2,7 +2,7 @@
 
 golden/keys.json holds the key of every config in `CONFIGS` below. It may only grow. After a new field, a new
 default or a renaming, the keys here must be as they were; where one is meant to change, bump its kind in
-`ixt_workloads.contract.keys.VERSIONS`, say so in the changelog, and take the old entry out of both.
+`ixt_workloads.contract.kinds.KINDS`, say so in the changelog, and take the old entry out of both.
 To add one: put a config under a new name into CONFIGS, run the test, and copy the line that it prints.
 """
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from ixt_workloads.contract import configs, settings
 from ixt_workloads.contract.keys import canonical, key_of, mark_of, preimage
+from ixt_workloads.contract.kinds import KINDS, LONGEST_SHORT
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 
 FILE = Path(__file__).parents[1] / "golden" / "keys.json"
@@ -76,7 +77,7 @@ LANE = configs.ReportLane(
     evaluate="a/evaluate/conditioned-s0",
 )
 
-CONFIGS: dict[str, tuple[configs.StepConfig, dict[str, str]]] = {
+CONFIGS: dict[str, tuple[configs.Config, dict[str, str]]] = {
     "inventory": (configs.InventoryConfig(datasets=(DATASET,)), {"datasets": "pin"}),
     "inventory-full": (
         configs.InventoryConfig(
@@ -183,7 +184,9 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models(part)
 
 
-MODELS = sorted(set(models(configs.StepConfig)), key=lambda model: model.__name__)
+MODELS = sorted(
+    {model for kind in KINDS.values() for model in models(kind.config)}, key=lambda model: model.__name__
+)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -193,9 +196,17 @@ def test_every_field_says_once_whether_it_is_in_the_key(model: type[BaseModel]) 
 
 
 def test_every_kind_has_a_golden_key() -> None:
-    assert {config.kind for config, _ in CONFIGS.values()} == {
-        model.model_fields["kind"].default for model in MODELS if model.__name__.endswith("Config")
-    }
+    missing = KINDS.keys() - {config.kind for config, _ in CONFIGS.values()}
+    assert not missing, f"add a config of {missing} to CONFIGS, and its key to golden/keys.json"
+
+
+def test_every_kind_has_a_row_that_fits() -> None:
+    for name, kind in KINDS.items():
+        assert kind.config.model_fields["kind"].default == name, f"the config of {name} names another kind"
+        for short in (kind.short, kind.server.short if kind.server else "server"):
+            assert len(short) <= LONGEST_SHORT, f"{short} is too long for names of children"
+    shorts = [kind.short for kind in KINDS.values()]
+    assert len(set(shorts)) == len(shorts)
 
 
 def test_a_number_is_one_value_however_it_is_written() -> None:

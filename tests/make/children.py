@@ -5,8 +5,8 @@ Each program is Python with `env`, `result`, `progress`, `serve`, `wait` and `st
 
 from typing import Any
 
-from ixt_operator.api.runtime import Role
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
+from ixt_workloads.contract.kinds import Role
 
 PREAMBLE = """
 import http.server, json, os, signal, sys, threading, time
@@ -44,24 +44,31 @@ SUCCEED = "result(message='done')"
 
 
 def tasks(name: str, program: str, **fields: Any) -> Child:
-    """A child of kind Tasks; every index runs the program."""
-    return _child(
-        name, ChildKind.TASKS, program, {"role": Role.WORKER, "ports": {"progress": 8080}, **fields}
-    )
+    """A child that runs to its end; every index runs the program."""
+    return _child(name, program, {"role": Role.WORKER, "ports": {"progress": 8080}, **fields})
 
 
 def server(name: str, program: str, **fields: Any) -> Child:
-    """A child of kind Server, ready when its port `http` answers /health with 200."""
+    """A server, ready when its port `http` answers /health with 200."""
     values = {
+        "kind": "Annotate",
+        "server": True,
         "role": Role.JUDGE,
         "ports": {"http": 8000},
         "ready_path": "/health",
         "ready_seconds": 60,
         **fields,
     }
-    return _child(name, ChildKind.SERVER, program, values)
+    return _child(name, program, values)
 
 
-def _child(name: str, kind: ChildKind, program: str, fields: dict[str, Any]) -> Child:
-    values = {"node": f"stage/{name}", "key": "0" * 32, "attempt": 0, "grace_seconds": 10, **fields}
-    return Child(name=name, kind=kind, argv=("python", "-c", f"{PREAMBLE}\n{program}"), **values)
+def _child(name: str, program: str, fields: dict[str, Any]) -> Child:
+    values = {
+        "kind": name.title(),
+        "stage": "stage",
+        "key": "0" * 32,
+        "attempt": 0,
+        "grace_seconds": 10,
+        **fields,
+    }
+    return Child(name=name, argv=("python", "-c", f"{PREAMBLE}\n{program}"), **values)

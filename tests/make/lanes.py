@@ -18,12 +18,12 @@ from safetensors.numpy import save
 
 from ixt_workloads.contract.configs import (
     AnnotateConfig,
+    Config,
     EvaluateConfig,
     InventoryConfig,
     PrepareConfig,
     ReportConfig,
     ReportLane,
-    StepConfig,
     TrainConfig,
 )
 from ixt_workloads.contract.keys import key_of, preimage
@@ -162,7 +162,7 @@ class _Maker:
     def _commit(
         self,
         name: str,
-        config: StepConfig,
+        config: Config,
         inputs: Mapping[str, str],
         summary: Mapping[str, Any],
         files: Mapping[str, bytes],

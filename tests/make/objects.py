@@ -3,7 +3,7 @@
 from typing import Any
 
 from ixt_operator.api.status import rfc3339
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
 from ixt_operator.render.render import render
 from make import runs
 
@@ -33,7 +33,7 @@ def pod(
     metadata = {**template["metadata"], "name": name or f"{child.name}-{index}-x", "namespace": "default"}
     annotations = {**metadata["annotations"], "batch.kubernetes.io/job-completion-index": str(index)}
     metadata = _created({**metadata, "annotations": annotations})
-    if child.kind is ChildKind.SERVER:
+    if child.server:
         metadata["labels"] = {**metadata["labels"], "pod-template-hash": "5d8f7"}
     metadata["ownerReferences"] = [controller(child)]
     if deleted is not None:
@@ -43,7 +43,7 @@ def pod(
 
 def controller(child: Child) -> Object:
     """The owner reference of a child's pods."""
-    if child.kind is ChildKind.TASKS:
+    if not child.server:
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": child.name}
     else:
         owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{child.name}-5d8f7"}

@@ -12,20 +12,20 @@ from typing import Any
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import MAX_BYTES, RunStatus
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
 from ixt_operator.planner.events import Event, events
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Task, resolve
 from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.kinds import KINDS, Owner
 from ixt_workloads.contract.results import Outcome, Progress, Result
 from make import runs
 
 START = 1_800_000_000.0
 TICK = 0.001
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-LANE_STEPS = ("prepare", "train", "evaluate")
 
 
 @dataclass(repr=False)
@@ -40,8 +40,8 @@ class Double:
     @property
     def state(self) -> ChildState:
         return ChildState(
+            **self.child.fields_of_node(),
             name=self.child.name,
-            node=self.child.node,
             key=self.child.key,
             attempt=self.child.attempt,
             created_at=self.created_at,
@@ -116,12 +116,11 @@ class Platform:
         if child.name in self.children:
             return
         others = [double for double in self.children.values() if double.live]
-        if child.kind is ChildKind.TASKS:
-            self._check_tasks(child, others)
-        else:
-            holders = [double.child.name for double in others if double.state.step in ("train", "evaluate")]
+        if child.server:
+            holders = [double.child.name for double in others if holds_devices(double)]
             assert not holders, f"{child.name} starts beside {holders}"
-            assert not [d for d in others if d.state.step == "judge"], f"{child.name} is a second judge"
+        else:
+            self._check_tasks(child, others)
         pending = [ProcessState(index=i, phase=ProcessPhase.PENDING) for i in range(child.indexes)]
         self.children[child.name] = Double(child, self.now, pending)
 
@@ -141,11 +140,16 @@ class Platform:
         assert child.attempt > self.begun.get(child.node, -1), f"{child.name} uses a number again"
         missing = [role for role, key in task.inputs.items() if key not in self.committed]
         assert not missing, f"{child.name} starts without {missing}"
-        step = child.node.partition("/")[2].partition("/")[0]
-        if step in LANE_STEPS:
-            assert not [d for d in others if d.state.step == "judge"], f"{child.name} beside a judge"
-            busy = {double.child.node for double in others if double.state.step in LANE_STEPS}
+        kind = KINDS[child.kind]
+        if kind.holds_devices:
+            servers = [double.child.name for double in others if double.child.server]
+            assert not servers, f"{child.name} beside {servers}"
+        if child.arm:
+            busy = {d.child.node for d in others if d.child.arm and not d.child.server}
             assert len(busy) < self.run.spec.max_parallel_lanes, f"{child.name} beside {busy}"
+        if kind.owner is Owner.STAGE:
+            same = [d.child.name for d in others if d.child.kind == child.kind and not d.child.server]
+            assert not same, f"{child.name} beside {same}"
         self.begun[child.node] = child.attempt
 
     def _check_status(self, moves: Plan) -> None:
@@ -273,7 +277,7 @@ class Platform:
         before = self.observed()
         self.vanish()
         for double in list(self.children.values()):
-            if double.child.kind is ChildKind.SERVER:
+            if double.child.server:
                 double.become(phase=ProcessPhase.READY, restarts=0, reason="", exit_code=None, result=None)
             elif double.live:
                 self.end(double)
@@ -289,6 +293,10 @@ class Platform:
             assert not moves.finished, moves.status.summary
             self.calm(moves)
         raise AssertionError(f"{node} never started")
+
+
+def holds_devices(double: Double) -> bool:
+    return double.child.server or KINDS[double.child.kind].holds_devices
 
 
 def edited(run: IXTRun, change: Callable[[dict[str, Any]], None]) -> IXTRun:

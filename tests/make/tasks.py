@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ixt_workloads.contract.configs import StepConfig
+from ixt_workloads.contract.configs import Config
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Result
@@ -30,7 +30,7 @@ class Ran:
 
 
 def task(
-    config: StepConfig,
+    config: Config,
     storage: Path | str,
     inputs: Mapping[str, str] | None = None,
     pins: Mapping[str, str] | None = None,
@@ -40,7 +40,8 @@ def task(
     inputs, pins = dict(inputs or {}), dict(pins or {})
     image = preimage(config, {**inputs, **pins})
     values: dict[str, Any] = {
-        "name": f"stage/{config.kind.lower()}",
+        "kind": config.kind,
+        "stage": "stage",
         "key": key_of(image),
         "preimage": image,
         "run": "test",

@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from make import runs
+from make import kinds, runs
 from make.observed import Double, Platform, edited
 
 from ixt_operator.api.status import ConditionType
-from ixt_operator.planner.child import ChildKind
 from ixt_operator.planner.observed import Observed, ProcessPhase
 from ixt_operator.planner.plan import Plan
 from ixt_operator.planner.survey import survey
@@ -37,6 +37,11 @@ SHAPES: dict[str, Spec] = {
     "existing": {"judge": None, "stages": [runs.stage(annotate=EXISTING)]},
     "mixed": {"stages": [runs.stage("pretrain"), runs.stage("midtrain", annotate=EXISTING)]},
     "endpoint": {"judge": {"endpoint": {"url": "https://judge.example/v1", "model": "m"}}},
+    "a kind of the tests": {
+        "name": kinds.SAMPLED,
+        "arms": [runs.arm("c", seeds=[0, 1]), runs.arm("n", "NextToken")],
+        "maxParallelLanes": 2,
+    },
     "deadlines": {"activeDeadlineSeconds": 500, "schedulingTimeoutSeconds": 50},
 }
 
@@ -134,6 +139,10 @@ EDITS: list[Callable[[Spec], None]] = [
 class AnyOrder(RuleBasedStateMachine):
     """A run with everything that can happen to it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+
     platform: Platform
     stale: Observed | None = None
     moves: Plan | None = None
@@ -141,6 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(shape=st.sampled_from(sorted(SHAPES)))
     def begin(self, shape: str) -> None:
+        kinds.know(self.patch)
         self.platform = Platform(runs.run(**SHAPES[shape]), slow=True)
 
     # --- The operator.
@@ -156,10 +166,9 @@ class AnyOrder(RuleBasedStateMachine):
             return
         moves = self.platform.plan(self.stale)
         risky = any(
-            child.attempt or child.kind is ChildKind.SERVER or child.ports.keys() & {"rendezvous"}
-            for child in moves.create
+            child.attempt or child.server or child.ports.keys() & {"rendezvous"} for child in moves.create
         )
-        waits = any(child.node.split("/")[1:2] == ["judge"] for child in self.stale.children.values())
+        waits = any(child.server for child in self.stale.children.values())
         self._look(None if risky or waits or moves.delete or moves.finished else self.stale)
 
     @rule(looks=st.integers(1, 12))
@@ -205,7 +214,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _tasks(self) -> list[Double]:
         doubles = self.platform.children.values()
-        return [d for d in doubles if d.child.kind is ChildKind.TASKS and not d.state.ended]
+        return [d for d in doubles if not d.child.server and not d.state.ended]
 
     @precondition(lambda self: self._tasks())
     @rule(data=st.data())
@@ -246,7 +255,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.stale = None
 
     def _judges(self) -> list[Double]:
-        return [d for d in self.platform.children.values() if d.child.kind is ChildKind.SERVER]
+        return [d for d in self.platform.children.values() if d.child.server]
 
     @precondition(lambda self: self._judges())
     @rule()
@@ -318,16 +327,21 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _ask_anew(self) -> None:
         self.platform.children = {
-            name: d for name, d in self.platform.children.items() if not d.child.node.endswith("/inventory")
+            name: d for name, d in self.platform.children.items() if d.child.kind != "Inventory"
         }
         self.stale = None
 
     # --- And when it is over.
 
     def teardown(self) -> None:
+        try:
+            if hasattr(self, "platform"):
+                self._end()
+        finally:
+            self.patch.undo()
+
+    def _end(self) -> None:
         """Once nothing fails any more, the run ends within a few looks a step."""
-        if not hasattr(self, "platform"):
-            return
         if self.platform.run.spec.suspend:
             self.platform.run = edited(self.platform.run, lambda spec: spec.update(suspend=False))
         for double in self.platform.children.values():

@@ -21,13 +21,14 @@ from make.observed import Platform
 from typer.testing import CliRunner
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime, Role
+from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.cli.app import app
 from ixt_operator.manifests.documents import dump, yaml_documents
 from ixt_operator.planner.child import Child
 from ixt_operator.render.preview import preview
 from ixt_operator.render.render import Manifest, render
 from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.kinds import Role
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 RUNTIMES = runs.RUNTIMES

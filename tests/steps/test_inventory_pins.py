@@ -58,10 +58,16 @@ def test_it_says_which_steps_of_its_stage_are_committed(tmp_path: Path) -> None:
     config = InventoryConfig(datasets=(data,), existing=existing)
     inputs = {"inventory": "s/inventory"}
     nodes = (
-        Node(name="s/inventory", config=config, inputs={"datasets": "pin:datasets"}),
-        Node(name="s/annotate/0-10", config=AnnotateConfig(to_percent=10), inputs=inputs),
-        Node(name="s/annotate/10-50", config=AnnotateConfig(from_percent=10, to_percent=50), inputs=inputs),
-        Node(name="s/annotate/holdout", config=AnnotateConfig(holdout=True), inputs=inputs),
+        Node(kind="Inventory", stage="s", config=config, inputs={"datasets": "pin:datasets"}),
+        Node(kind="Annotate", stage="s", part="0-10", config=AnnotateConfig(to_percent=10), inputs=inputs),
+        Node(
+            kind="Annotate",
+            stage="s",
+            part="10-50",
+            config=AnnotateConfig(from_percent=10, to_percent=50),
+            inputs=inputs,
+        ),
+        Node(kind="Annotate", stage="s", part="holdout", config=AnnotateConfig(holdout=True), inputs=inputs),
     )
     job = inventory_task(storage, data, existing=existing, probe=Probe(nodes=nodes, known={"r/x": "e" * 32}))
     first = run_step(job, tmp_path / "run")

@@ -66,7 +66,7 @@ class Step:
         except NotFound:
             raise StepError(
                 Exit.NO_INPUT,
-                f"artifact {key} ({role}) of {self.task.name} is not committed in {self.task.storage}",
+                f"artifact {key} ({role}) of {self.task.node} is not committed in {self.task.storage}",
                 "it was deleted after the step was planned: run again, and it is made anew",
             ) from None
 
@@ -132,7 +132,7 @@ def _attempt(run: Callable[[Step], Result]) -> Result:
         raise StepError(Exit.USAGE, f"task {path} cannot be read: {error}") from None
     store = open_store(task.storage)
     if task.key and committed(store, task.key):
-        return Result(outcome=Outcome.CACHED, key=task.key, message=f"{task.name} is committed already")
+        return Result(outcome=Outcome.CACHED, key=task.key, message=f"{task.node} is committed already")
     with Reporter.from_environment() as reporter, _claimed(store, task):
         index = int(os.environ.get("IXT_INDEX", "0"))
         return run(Step(task=task, index=index, store=store, reporter=reporter))
@@ -152,7 +152,7 @@ def _claimed(store: Store, task: Task) -> Iterator[None]:
     if holder := claim.acquire():
         raise StepError(
             Exit.BUSY,
-            f"run {holder.run} on {holder.host} is making {task.name} ({task.key}), last heard of at "
+            f"run {holder.run} on {holder.host} is making {task.node} ({task.key}), last heard of at "
             f"{holder.heartbeat:%H:%M:%S} UTC",
             f"this run takes the artifact when it is there, or makes it itself {TTL.seconds // 60} minutes "
             "after the last sign of life",

@@ -102,7 +102,7 @@ def _content(step: Step, index: int) -> bytes:
 def _misbehave(step: Step) -> None:
     path = os.environ.get("IXT_STUB_SCRIPT")
     script: dict[str, Any] = json.loads(Path(path).read_text()) if path else {}
-    by_attempt = script.get(step.task.name, {})
+    by_attempt = script.get(step.task.node, {})
     told = by_attempt.get(str(step.task.attempt), by_attempt.get("*", {}))
     if "signal" in told:
         os.kill(os.getpid(), told["signal"])

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ixt_operator.api.judge import JudgeEngine as JudgeEngine  # noqa: PLC0414 - until plan/scale.py imports it from there
 from ixt_operator.api.judge import JudgeSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta, ObjectName
 from ixt_operator.api.overrides import Pods, Resources

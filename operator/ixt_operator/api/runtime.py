@@ -1,6 +1,5 @@
 """IXTRuntime: how an administrator wants the pods of runs to look."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -8,20 +7,10 @@ from pydantic import Field
 from ixt_operator.api.meta import API_VERSION, ObjectMeta
 from ixt_operator.api.rules import Spec
 from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.kinds import Role
 
 MAIN = "main"
 """Name of the container that runs the step."""
-
-
-class Role(StrEnum):
-    """What the pods of a run do."""
-
-    JUDGE = "Judge"
-    """Serve the judge."""
-    WORKER = "Worker"
-    """Inventory, Annotate, Prepare and Report."""
-    TRAINER = "Trainer"
-    EVALUATOR = "Evaluator"
 
 
 PodTemplate = Annotated[

@@ -12,7 +12,7 @@ from ixt_operator.api.status import StepState
 from ixt_operator.cli import artifacts
 from ixt_operator.planner import history
 from ixt_operator.planner.history import Change, Entry
-from ixt_operator.planner.nodes import stage_nodes, step_covers
+from ixt_operator.planner.nodes import stage_nodes
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import PIN, Node, resolve
 from ixt_workloads.contract.keys import differences
@@ -36,7 +36,7 @@ def print_why(run: IXTRun, workdir: Path, step: str) -> None:
 def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
     """Print which field gave a step its newest key, of those that its nodes have had."""
     newest, nodes = history.latest(entries), _nodes(run)
-    name = _named(step, newest, {node.name: node.kind for _, node in nodes}, where)
+    name = _named(step, newest, nodes, where)
     earlier = history.before(entries, name)
     if earlier is None:
         typer.echo(f"{name} has had one key in {where}, {newest[name].key}: nothing caused a re-run")
@@ -150,33 +150,27 @@ def _shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:48]}...{text[-48:]}"
 
 
-def _named(step: str, known: Mapping[str, Entry], kinds: Mapping[str, str], where: str) -> str:
+def _named(step: str, known: Mapping[str, Entry], nodes: list[tuple[str, Node]], where: str) -> str:
     """The node that a step's name means: in full, or as the tree shows it, with or without its stage. All
-    seeds of an arm have the same history: the first stands for them. `kinds` are those of all of the run's
-    nodes by name. Raises UnknownStepError for one without a history."""
-    fits = _fitting(step, known) or _fitting(step, kinds)
+    seeds of an arm have the same history: the first stands for them. Raises UnknownStepError for one without
+    a history."""
+    if step in known:
+        return step
+    meant = [(stage, node) for stage, node in nodes if node.called(step, stage)]
+    made = [(stage, node) for stage, node in meant if node.name in known]
+    fits = dict(reversed(made or meant))
     if len(fits) != 1:
         what = (
             f"{step} is in several stages: name one of" if fits else f"no step {step} in this run; there are"
         )
-        listed = "\n  ".join(fits or dict.fromkeys([*known, *kinds]))
+        all_names = dict.fromkeys([*known, *(node.name for _, node in nodes)])
+        listed = "\n  ".join([node.name for node in reversed(fits.values())] or all_names)
         raise UnknownStepError(f"{what}:\n  {listed}")
-    if fits[0] in known:
-        return fits[0]
-    if kinds[fits[0]] == "Inventory":
-        raise UnknownStepError(f"{fits[0]} keeps no history: ask why of a step that comes after it")
+    (found,) = fits.values()
+    if found.name in known:
+        return found.name
+    if isinstance(found.config, InventoryConfig):
+        raise UnknownStepError(f"{found.name} keeps no history: ask why of a step that comes after it")
     raise UnknownStepError(
-        f"{fits[0]} was not made in {where}: it has not begun, or its artifact was there before"
+        f"{found.name} was not made in {where}: it has not begun, or its artifact was there before"
     )
-
-
-def _fitting(step: str, names: Iterable[str]) -> list[str]:
-    """The nodes of these names that a step's name may mean, one a stage."""
-    fits: dict[str, str] = {}
-    for name in names:
-        stage = name.partition("/")[0]
-        if name == step:
-            return [name]
-        if step_covers(stage, step.removeprefix(f"{stage}/"), name):
-            fits.setdefault(stage, name)
-    return list(fits.values())

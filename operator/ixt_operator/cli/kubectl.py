@@ -24,10 +24,11 @@ from ixt_operator.manifests.documents import dump
 from ixt_operator.planner.building import tool_child
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.history import Entry
-from ixt_operator.planner.nodes import REPORT, step_covers
+from ixt_operator.planner.nodes import REPORT
 from ixt_operator.planner.spec import storage_uri
-from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN
+from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
 from ixt_operator.render.render import render
+from ixt_workloads.contract.graph import OfNode
 
 FAILED, BAD_USAGE = 1, 2
 FETCH_SECONDS = 300
@@ -104,23 +105,24 @@ def logs(
     """Print the logs of all pods of a step, each line with its pod in front; of all steps that run, without
     one. A step that was tried again shows its newest attempt."""
     pods = _json("get", "pods", "-l", f"{RUN}={name}")["items"]
-    nodes = {pod["metadata"]["name"]: pod["metadata"].get("annotations", {}).get(NODE, "") for pod in pods}
+    found = [(OfNode(**fields_of_node(pod["metadata"]["labels"])), pod) for pod in pods]
     if step is None:
-        chosen = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+        chosen = [(node, pod) for node, pod in found if pod["status"].get("phase") == "Running"]
     else:
-        chosen = [pod for pod in pods if _means(step, nodes[pod["metadata"]["name"]])]
+        chosen = [(node, pod) for node, pod in found if node.called(step, node.stage)]
     if not chosen:
-        phases = {(nodes[pod["metadata"]["name"]], pod["status"].get("phase", "Pending")) for pod in pods}
-        have = "\n  ".join(sorted(f"{node} ({phase})" for node, phase in phases if node)) or "(none)"
+        phases = {
+            f"{node.node} ({pod['status'].get('phase', 'Pending')})" for node, pod in found if node.kind
+        }
+        have = "\n  ".join(sorted(phases)) or "(none)"
         _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
     newest: dict[str, int] = {}
-    for pod in chosen:
-        node, attempt = nodes[pod["metadata"]["name"]], int(pod["metadata"]["labels"][ATTEMPT])
-        newest[node] = max(attempt, newest.get(node, 0))
+    for node, pod in chosen:
+        newest[node.node] = max(int(pod["metadata"]["labels"][ATTEMPT]), newest.get(node.node, 0))
     children = {
         pod["metadata"]["labels"][CHILD]
-        for pod in chosen
-        if int(pod["metadata"]["labels"][ATTEMPT]) == newest[nodes[pod["metadata"]["name"]]]
+        for node, pod in chosen
+        if int(pod["metadata"]["labels"][ATTEMPT]) == newest[node.node]
     }
     selector = f"{CHILD} in ({','.join(sorted(children))})"
     command = [
@@ -238,16 +240,11 @@ def _history(configs: list[Any]) -> list[Entry]:
         text = config.get("data", {}).get("task.json")
         packed = config.get("binaryData", {}).get("task.json")
         task = json.loads(gzip.decompress(base64.b64decode(packed)) if packed else text or "{}")
-        entry = Entry(task.get("name", ""), task.get("key", ""), task.get("preimage", {}))
+        entry = Entry(config["metadata"]["annotations"][NODE], task.get("key", ""), task.get("preimage", {}))
         last = next((old for old in reversed(found) if old.node == entry.node), None)
         if entry.preimage and (last is None or last.key != entry.key):
             found.append(entry)
     return found
-
-
-def _means(step: str, node: str) -> bool:
-    stage = node.partition("/")[0]
-    return step in (node, node.partition("/")[2]) or step_covers(stage, step.removeprefix(f"{stage}/"), node)
 
 
 def _run(name: str) -> Any:

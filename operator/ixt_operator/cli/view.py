@@ -25,7 +25,6 @@ from ixt_operator.api.status import (
     unix,
 )
 from ixt_operator.planner.entries import failed_attempts
-from ixt_operator.planner.nodes import step_covers
 from ixt_operator.planner.observed import ChildState, Observed
 
 MARKS = {
@@ -80,8 +79,12 @@ def _plain(console: Console) -> Callable[[Look], None]:
         summary = look.status.summary
         if time.monotonic() - last >= PLAIN_SECONDS and summary.step:
             last = time.monotonic()
-            step = _find(look.status, summary.stage, summary.step)
-            child = _live(look.observed, summary.stage, summary.step)
+            steps = (
+                step for stage in look.status.stages for step in stage.steps if stage.name == summary.stage
+            )
+            children = [c for c in look.observed.children.values() if c.live and c.in_stage == summary.step]
+            child = next((child for child in children if child.stage in ("", summary.stage)), None)
+            step = next((step for step in steps if child and step.name == child.step), None)
             text = (figures(step, child) if step else "") or _note(look.status, look.due)
             say(f"{summary.progress_percent}% {summary.stage}/{summary.step}  {text}".rstrip())
 
@@ -283,7 +286,7 @@ def logs_of_failures(look: Look) -> list[Path]:
     for stage in look.status.stages:
         for step in stage.steps:
             for child in look.observed.children.values():
-                if step.state is StepState.FAILED and step_covers(stage.name, step.name, child.node):
+                if step.state is StepState.FAILED and child.told_by(stage.name, step.name):
                     newest[child.node] = max(newest.get(child.node, child), child, key=lambda c: c.attempt)
     return [Path(process.log) for child in newest.values() for process in child.failed if process.log]
 
@@ -299,17 +302,9 @@ def _from_here(message: str) -> str:
     return message.replace(f" {Path.cwd()}/", " ")
 
 
-def _find(status: RunStatus, stage: str, node: str) -> StepStatus | None:
-    for entry in status.stages:
-        for step in entry.steps:
-            if entry.name == stage and step_covers(stage, step.name, f"{stage}/{node}"):
-                return step
-    return None
-
-
 def _live(observed: Observed, stage: str, step: str) -> ChildState | None:
     for child in observed.children.values():
-        if child.live and step_covers(stage, step, child.node):
+        if child.live and child.told_by(stage, step):
             return child
     return None
 

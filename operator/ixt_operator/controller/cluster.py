@@ -33,6 +33,7 @@ from ixt_operator.planner.describe import held_up, unaccepted
 from ixt_operator.planner.events import Event, events
 from ixt_operator.planner.plan import plan
 from ixt_operator.planner.retry import Cause
+from ixt_workloads.contract.graph import OfNode
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
 
@@ -132,7 +133,7 @@ class Runs:
             if settled:
                 return left
             status = unaccepted(previous, found.reason, str(found), generation, now)
-            await self._write(manifest, written, status, {})
+            await self._write(manifest, written, status, ())
             return found.again
         platform = KubernetesPlatform(self._client, self._cache, run, runtime, self._progress)
         moves = plan(run, runtime, await platform.observe(), previous, now)
@@ -209,7 +210,7 @@ class Runs:
         manifest: Object,
         written: RunStatus | None,
         status: RunStatus,
-        failures: Mapping[str, Cause],
+        failures: Iterable[tuple[OfNode, Cause]],
     ) -> None:
         """Write the status if it says something new, then the events that tell of it."""
         if status == written:

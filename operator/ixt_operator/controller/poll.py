@@ -11,8 +11,8 @@ from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import PODS, Object
 from ixt_operator.adapters.kubernetes.pod import INDEX
 from ixt_operator.planner.building import PROGRESS_PORT
-from ixt_operator.planner.observed import SHARED_STEPS
-from ixt_operator.render.names import NODE
+from ixt_operator.render.names import OF_NODE
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Progress
 
 log = logging.getLogger("ixt.poll")
@@ -50,12 +50,12 @@ class Progresses(dict[str, Progress]):
 def _asked(pods: Iterable[Object]) -> Iterable[Object]:
     """Running pods of steps. Where pods share the documents each tells its part, else index 0 speaks."""
     for pod in pods:
-        metadata, status = pod["metadata"], pod.get("status", {})
-        index = metadata.get("labels", {}).get(INDEX)
+        labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
+        index = labels.get(INDEX)
         if index is None or status.get("phase") != "Running" or not status.get("podIP"):
             continue
-        step = metadata.get("annotations", {}).get(NODE, "").split("/")[1:2]
-        if index == "0" or (step and step[0] in SHARED_STEPS):
+        kind = KINDS.get(labels.get(OF_NODE["kind"], ""))
+        if index == "0" or (kind and kind.shares_work):
             yield pod
 
 

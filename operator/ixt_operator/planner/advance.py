@@ -1,142 +1,153 @@
-"""What a run starts next, and what of it that must wait for. Pure."""
+"""What a run starts next: every node that is ready, as far as three constraints leave room. Pure."""
 
-from ixt_operator.planner.building import inventory_child, judge_child, step_child
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ixt_operator.planner.building import engine_of, inventory_child, server_child, step_child
 from ixt_operator.planner.child import Child
-from ixt_operator.planner.moves import Moves, Now, judge_key
-from ixt_operator.planner.nodes import REPORT, Lane, judge_node, lanes, step_covers
-from ixt_operator.planner.observed import JUDGE, ChildState
+from ixt_operator.planner.moves import Moves, Now
 from ixt_operator.planner.retry import TryAgain
 from ixt_operator.planner.scale import replicas
 from ixt_operator.planner.survey import NodeState, StageView, View, ready
-from ixt_workloads.contract.configs import AnnotateConfig
+from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig
 from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.graph import PIN, OfNode
+from ixt_workloads.contract.kinds import KINDS, Owner
 
-JUDGE_POLL_SECONDS = 0.2
-"""While a judge starts, it is asked this often whether it is ready."""
+SERVER_POLL_SECONDS = 0.2
+"""While a server starts, it is asked this often whether it is ready."""
 
 GONE_POLL_SECONDS = 1.0
 """What is waited for to be gone is looked for this often."""
 
-LANE_STEPS = ("prepare", "train", "evaluate")
+LANES = "lanes"
+"""Who has the devices while no server has them."""
 
-DEVICE_STEPS = ("train", "evaluate")
-"""Steps that may hold the devices that a judge needs."""
+
+class _Open(NamedTuple):
+    """A node that is not complete."""
+
+    stage: StageView
+    view: View
+    devices: str | None
+    """Who needs devices for it: LANES, the server that it talks to, or nobody."""
 
 
 def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
-    """Start what comes next. Inventories run ahead of training, so that what is missing in a late stage is
-    found in the first minute; all else goes stage by stage."""
-    for stage in stages:
-        inventory = next(iter(stage.views.values()))
-        if inventory.state is not NodeState.COMPLETE:
-            if stage.asked and _may_start(at, inventory, moves):
-                asked, attempt = stage.asked, _next_attempt(at, inventory)
-                child = inventory_child(at.run, at.runtime, stage.stage, asked.probe, asked.pins, attempt)
-                moves.create.append(child)
-            break
-    active = next((stage for stage in stages if not stage.complete), None)
-    if active is None or active.pins is None:
-        return
-    annotations = [view for view in active.views.values() if view.node.kind == "Annotate"]
-    unannotated = [view for view in annotations if view.state is not NodeState.COMPLETE]
-    if unannotated:
-        _annotate(at, active, unannotated[0], moves)
-    elif _judges_gone(at, moves):
-        _train(at, active, moves)
+    """Start the nodes whose inputs are complete, in the order of the graph. The constraints:
 
-
-def _annotate(at: Now, stage: StageView, view: View, moves: Moves) -> None:
-    """One annotation after the other: each fills the judge by itself."""
-    config, spec = view.node.config, at.run.spec.judge
-    served = isinstance(config, AnnotateConfig) and config.judge and spec and not spec.endpoint
-    judge = _judge(at, stage, view, moves) if served else None
-    if not served and not _judges_gone(at, moves):
-        return
-    if (judge or not served) and _may_start(at, view, moves):
-        if judge and view.attempts:
-            moves.scale.append(judge)  # its Service may have been deleted, and be why the last attempt failed
-        moves.create.append(_step(at, stage, view, judge.name if judge else None))
-
-
-def _judge(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None:
-    """A ready judge for an annotation; None while there is none yet. One that an annotation talks to stays,
-    whatever a new one would look like."""
-    assert at.run.spec.judge
-    judge = next((c for c in at.children.get(judge_node(stage.stage.name), ()) if not c.deleting), None)
-    current = view.current if view.state is NodeState.RUNNING else None
-    count = replicas(at.run.spec.judge.engine, stage.stage.annotate, current, judge, at.time)
-    wanted = judge_child(
-        at.run, at.runtime, stage.stage, judge_key(at.run, at.runtime, stage), count, attempt=0
+    Devices are either one server's or the lanes'. They go to the first node that needs them, in the order of
+    the graph, and what else has them is stopped or waited for.
+    Of a kind that a stage owns, one step runs at a time, since it fills its server by itself.
+    Of arms and lanes, at most maxParallelLanes steps run at a time.
+    """
+    nodes = list(_open_nodes(at, stages))
+    turn = next((node.devices for node in nodes if node.devices), None)
+    moves.delete.extend(
+        child.name
+        for child in at.observed.children.values()
+        if child.server and child.node != turn and not child.deleting
     )
-    if judge and judge.key != wanted.key:
-        if current is None:
-            _judges_gone(at, moves)
-        return None
-    if not _judges_gone(at, moves, but=judge):
-        return None
-    if judge is None:
-        if not any(child.live and child.step in DEVICE_STEPS for child in at.observed.children.values()):
+    complete = {name for stage in stages for name, view in stage.views.items() if _complete(view)}
+    # Whatever lives holds its place; so does what waits for its server or its next attempt.
+    placed: dict[str, OfNode] = {c.node: c for c in at.observed.children.values() if c.live and not c.server}
+    for stage, view, devices in nodes:
+        if not _has_inputs(stage, view, complete) or not _has_place(at, view, placed):
+            continue
+        if devices and (devices != turn or not _devices_free(at, turn, moves)):
+            if devices == turn:
+                placed.setdefault(view.node.name, view.node)
+            continue
+        served = devices if devices != LANES else None
+        server = _server(at, stage, view, moves) if served else None
+        if served and server is None:
+            placed.setdefault(view.node.name, view.node)
+        elif _may_start(at, view, moves):
+            if server and view.attempts:
+                moves.scale.append(server)  # its Service may be gone, and be why the last attempt failed
+            moves.create.append(_child(at, stage, view, server))
+            placed[view.node.name] = view.node
+        elif not (view.decision and view.decision.cause.fault is Fault.BUSY):
+            placed.setdefault(view.node.name, view.node)
+
+
+def _open_nodes(at: Now, stages: tuple[StageView, ...]) -> Iterator[_Open]:
+    for stage in stages:
+        for view in stage.views.values():
+            if _complete(view):
+                continue
+            if engine_of(at.run, view.node):
+                yield _Open(stage, view, OfNode(**view.node.serving()).node)
+            else:
+                yield _Open(stage, view, LANES if KINDS[view.node.kind].holds_devices else None)
+
+
+def _complete(view: View) -> bool:
+    return view.state is NodeState.COMPLETE
+
+
+def _has_inputs(stage: StageView, view: View, complete: set[str]) -> bool:
+    """Whether all that a node reads is there, and it has a key; Inventory has a question instead."""
+    if isinstance(view.node.config, InventoryConfig):
+        return stage.asked is not None
+    inputs = view.node.inputs.values()
+    return view.keyed is not None and all(name.startswith(PIN) or name in complete for name in inputs)
+
+
+def _has_place(at: Now, view: View, placed: dict[str, OfNode]) -> bool:
+    """Whether a node may run beside those that have a place."""
+    others = [node for name, node in placed.items() if name != view.node.name]
+    owner = KINDS[view.node.kind].owner
+    if owner is Owner.STAGE:
+        return all(node.kind != view.node.kind for node in others)
+    if owner is Owner.RUN:
+        return True
+    return sum(bool(node.arm) for node in others) < at.run.spec.max_parallel_lanes
+
+
+def _devices_free(at: Now, turn: str, moves: Moves) -> bool:
+    """Whether nobody else has the devices any more."""
+    servers = [child for child in at.observed.children.values() if child.server]
+    if any(server.node != turn for server in servers):
+        moves.waits.append(at.time + GONE_POLL_SECONDS)
+        return False
+    if turn == LANES or servers:
+        return True
+    steps = (child for child in at.observed.children.values() if child.live)
+    return not any((row := KINDS.get(child.kind)) and row.holds_devices for child in steps)
+
+
+def _server(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None:
+    """The server that a node talks to, once it is ready. One that an attempt talks to stays, whatever a new
+    one would look like."""
+    engine, config = engine_of(at.run, view.node), view.node.config
+    assert engine
+    assert view.keyed
+    there = at.children.get(OfNode(**view.node.serving()).node, [])
+    server = next((child for child in there if not child.deleting), None)
+    current = view.current if view.state is NodeState.RUNNING else None
+    deadline = stage.stage.annotate.deadline_seconds if isinstance(config, AnnotateConfig) else None
+    count = replicas(engine, deadline, current, server, at.time)
+    wanted = server_child(at.run, at.runtime, view.keyed, stage.pins or {}, count)
+    if server is None or server.key != wanted.key:
+        if not there:
             moves.create.append(wanted)
+        elif current is None or server is None:
+            moves.delete.extend(child.name for child in there if not child.deleting)
+            moves.waits.append(at.time + GONE_POLL_SECONDS)
         return None
-    if count != len(judge.processes):
+    if count != len(server.processes):
         moves.scale.append(wanted)
-    if not ready(judge):
-        moves.waits.append(at.time + JUDGE_POLL_SECONDS)
+    if not ready(server):
+        moves.waits.append(at.time + SERVER_POLL_SECONDS)
         return None
     return wanted
-
-
-def _judges_gone(at: Now, moves: Moves, but: ChildState | None = None) -> bool:
-    """Whether no judge has processes any more, apart from one; what does is stopped."""
-    judges = [
-        child
-        for child in at.observed.children.values()
-        if child.step == JUDGE and not (but and child.name == but.name)
-    ]
-    moves.delete.extend(judge.name for judge in judges if not judge.deleting)
-    if judges:
-        moves.waits.append(at.time + GONE_POLL_SECONDS)
-    return not judges
-
-
-def _train(at: Now, stage: StageView, moves: Moves) -> None:
-    """Lanes from first to last, each as far as it goes, at most maxParallelLanes steps at a time; then the
-    report. A lane that waits for another run's claim holds no place."""
-    busy = {c.node for c in at.observed.children.values() if c.live and c.step in LANE_STEPS}
-    started, complete = set[str](), True
-    for lane in lanes(at.run):
-        view = next((view for view in _chain(stage, lane) if view.state is not NodeState.COMPLETE), None)
-        if view is None:
-            continue
-        complete = False
-        name = view.node.name
-        if name in started or len(busy | {name}) > at.run.spec.max_parallel_lanes:
-            continue
-        if _may_start(at, view, moves):
-            moves.create.append(_step(at, stage, view))
-            started.add(name)
-        elif view.decision and view.decision.cause.fault is Fault.BUSY:
-            continue
-        busy.add(name)
-    report = stage.views.get(REPORT)
-    if report and complete and _may_start(at, report, moves):
-        moves.create.append(_step(at, stage, report))
-
-
-def _chain(stage: StageView, lane: Lane) -> tuple[View, ...]:
-    name = stage.stage.name
-    return (
-        stage.views[f"{name}/prepare/{lane.arm.name}"],
-        stage.views[f"{name}/train/{lane.name}"],
-        stage.views[f"{name}/evaluate/{lane.name}"],
-    )
 
 
 def _may_start(at: Now, view: View, moves: Moves) -> bool:
     """Whether a new attempt is due: never before the last one of the node, of whatever key, is gone. What is
     due later is noted."""
-    name = view.node.name
-    if any(child.live for child in at.children.get(name, ())):
+    if any(child.live for child in at.children.get(view.node.name, ())):
         if view.state is not NodeState.RUNNING:
             moves.waits.append(at.time + GONE_POLL_SECONDS)
         return False
@@ -150,22 +161,23 @@ def _may_start(at: Now, view: View, moves: Moves) -> bool:
     return False
 
 
-def _step(at: Now, stage: StageView, view: View, judge: str | None = None) -> Child:
-    if view.keyed is None or stage.pins is None:
-        raise ValueError(f"{view.node.name} has no key yet")
-    attempt = _next_attempt(at, view)
-    return step_child(at.run, at.runtime, stage.stage, view.keyed, stage.pins, attempt, judge)
+def _child(at: Now, stage: StageView, view: View, server: Child | None) -> Child:
+    attempt, asked = _next_attempt(at, view), stage.asked
+    assert asked
+    if view.keyed is None or isinstance(view.node.config, InventoryConfig):
+        return inventory_child(at.run, at.runtime, stage.stage, asked.probe, asked.pins, attempt)
+    name = server.name if server else None
+    return step_child(at.run, at.runtime, stage.stage, view.keyed, stage.pins or {}, attempt, name)
 
 
 def _next_attempt(at: Now, view: View) -> int:
     """One more than any attempt of the node seen now or noted in the status, since work folders are
     never shared between attempts."""
-    name = view.node.name
-    seen = [child.attempt + 1 for child in at.children.get(name, ())]
+    seen = [child.attempt + 1 for child in at.children.get(view.node.name, ())]
     noted = [
         step.attempt
         for stage in (at.previous.stages if at.previous else ())
         for step in stage.steps
-        if step_covers(stage.name, step.name, name)
+        if view.node.told_by(stage.name, step.name)
     ]
     return max([*seen, *noted, at.previous.first_attempt if at.previous else 0])

@@ -2,46 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.api.run import IXTRun, Stage
-from ixt_operator.api.runtime import IXTRuntime, Role
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.planner.child import Child
 from ixt_operator.planner.keying import question_of
-from ixt_operator.planner.nodes import judge_node
-from ixt_operator.planner.spec import judge_of, storage_uri
+from ixt_operator.planner.spec import storage_uri
 from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig, TrainConfig
-from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
+from ixt_workloads.contract.graph import Keyed, Node, OfNode, Probe, Task
+from ixt_workloads.contract.keys import key_of
+from ixt_workloads.contract.kinds import KINDS, Role
 
 PROGRESS_PORT = 8080
 HTTP_PORT = 8000
 RENDEZVOUS_PORT = 29500
-JUDGE_READY_SECONDS = 1800
-"""Weights of a large judge take long to read; a judge that cannot start ends by itself much earlier."""
+SERVER_READY_SECONDS = 1800
+"""Weights of a large model take long to read; a server that cannot start ends by itself much earlier."""
 
-JUDGE_DRAIN_SECONDS = 45
-"""A judge that is to stop may finish what it was asked so long."""
+SERVER_DRAIN_SECONDS = 45
+"""A server that is to stop may finish what it was asked so long."""
 
-JUDGE_STOP_SECONDS = 15
-
-ROLES = {
-    "Inventory": Role.WORKER,
-    "Annotate": Role.WORKER,
-    "Prepare": Role.WORKER,
-    "Train": Role.TRAINER,
-    "Evaluate": Role.EVALUATOR,
-    "Report": Role.WORKER,
-}
+SERVER_STOP_SECONDS = 15
 
 
-def child_name(run: IXTRun, node: str, step: str, key: str, attempt: int) -> str:
+def child_name(run: IXTRun, node: OfNode, key: str, attempt: int) -> str:
     """`<run>-<stage>-<step>-<hash>-<attempt>`: a DNS label that starts with a letter, as Services want it, of
     at most 52 characters for attempts of up to five digits."""
     name = run.metadata.name.replace(".", "-")
     owner = (name if name[0].isalpha() else f"r{name}")[:16].rstrip("-")
-    stage = f"{node.partition('/')[0][:10].rstrip('-')}-" if "/" in node else ""
-    digest = hashlib.sha256(f"{run.metadata.uid}/{node}/{key}".encode()).hexdigest()[:8]
-    return f"{owner}-{stage}{step}-{digest}-{attempt}"
+    stage = f"{node.stage[:10].rstrip('-')}-" if node.stage else ""
+    digest = hashlib.sha256(f"{run.metadata.uid}/{node.node}/{key}".encode()).hexdigest()[:8]
+    return f"{owner}-{stage}{node.short}-{digest}-{attempt}"
 
 
 def inventory_child(
@@ -50,7 +43,7 @@ def inventory_child(
     """The child that pins a stage; its key stands for its whole question (see `Asked`)."""
     node = probe.nodes[0]
     task = Task(
-        name=node.name,
+        **node.fields_of_node(),
         config=node.config,
         pins=pins,
         attempt=attempt,
@@ -68,11 +61,11 @@ def step_child(
     keyed: Keyed,
     pins: dict[str, str],
     attempt: int,
-    judge: str | None = None,
+    server: str | None = None,
 ) -> Child:
-    """The child that makes a node's artifact; `judge` names the server that an annotation talks to."""
+    """The child that makes a node's artifact; `server` names the child that serves what it talks to."""
     task = Task(
-        name=keyed.node.name,
+        **keyed.node.fields_of_node(),
         config=keyed.node.config,
         key=keyed.key,
         preimage=keyed.preimage,
@@ -84,8 +77,9 @@ def step_child(
     )
     child = _tasks(run, runtime, stage, keyed.node, keyed.key, task)
     update: dict[str, object] = {}
-    if judge:
-        update["servers"] = {"JUDGE": judge}
+    serving = KINDS[keyed.node.kind].server
+    if server and serving:
+        update["servers"] = {serving.short.upper(): server}
     endpoint = run.spec.judge.endpoint if run.spec.judge else None
     if isinstance(keyed.node.config, AnnotateConfig) and keyed.node.config.judge and endpoint:
         update["env"] = {**child.env, "IXT_ENDPOINT_URL": endpoint.url}
@@ -99,46 +93,63 @@ def step_child(
     return child.model_copy(update=update)
 
 
-def judge_child(
-    run: IXTRun, runtime: IXTRuntime, stage: Stage, key: str, replicas: int, attempt: int
+def engine_of(run: IXTRun, node: Node) -> JudgeEngine | None:
+    """How the server is run that a node talks to; None for a node that talks to none."""
+    if KINDS[node.kind].server is None:
+        return None
+    if isinstance(node.config, AnnotateConfig):
+        judge = run.spec.judge
+        return judge.engine if judge and node.config.judge and not judge.endpoint else None
+    return JudgeEngine()
+
+
+def server_key(run: IXTRun, runtime: IXTRuntime, keyed: Keyed, pins: Mapping[str, str]) -> str:
+    """Key of the server that a node talks to: changes with whatever needs another server, and not with the
+    number of replicas."""
+    engine = engine_of(run, keyed.node) or JudgeEngine()
+    served: dict[str, object] = {"inputs": keyed.inputs}
+    if isinstance(keyed.node.config, AnnotateConfig) and run.spec.judge:
+        judge = run.spec.judge
+        served = {"pin": pins.get("judge", ""), "source": judge.model, "parser": judge.reasoning_parser}
+    args = [*runtime.spec.engine_args, *engine.args]
+    return key_of({**served, "args": args, "tensorParallelSize": engine.tensor_parallel_size})
+
+
+def server_child(
+    run: IXTRun, runtime: IXTRuntime, keyed: Keyed, pins: Mapping[str, str], replicas: int
 ) -> Child:
-    """The server that reads a stage's documents."""
-    spec, judge = run.spec.judge, judge_of(run)
-    if spec is None or judge is None:
-        raise ValueError("a run without a judge has no judge server")
-    node = judge_node(stage.name)
-    task = Task(
-        name=node,
-        config=AnnotateConfig(judge=judge),
-        attempt=attempt,
-        **_place(run),
-        indexes=replicas,
-    )
-    arguments = [*runtime.spec.engine_args, *spec.engine.args]
-    if spec.engine.tensor_parallel_size > 1:
-        arguments += ["--tensor-parallel-size", str(spec.engine.tensor_parallel_size)]
+    """The server that a node talks to."""
+    node = keyed.node
+    engine, serving = engine_of(run, node), KINDS[node.kind].server
+    if engine is None or serving is None:
+        raise ValueError(f"{node.name} talks to no server")
+    of_server, key = OfNode(**node.serving()), server_key(run, runtime, keyed, pins)
+    config = node.config
+    if isinstance(config, AnnotateConfig):
+        config = AnnotateConfig(judge=config.judge)  # for all parts of the stage
+    task = Task(**node.serving(), config=config, attempt=0, **_place(run), indexes=replicas)
+    arguments = [*runtime.spec.engine_args, *engine.args]
+    if engine.tensor_parallel_size > 1:
+        arguments += ["--tensor-parallel-size", str(engine.tensor_parallel_size)]
+    module = f"ixt_workloads.steps.{KINDS[node.kind].short}"
     return Child(
-        name=child_name(run, node, "judge", key, attempt),
-        kind=ChildKind.SERVER,
-        role=Role.JUDGE,
-        node=node,
+        **node.serving(),
+        name=child_name(run, of_server, key, 0),
+        role=serving.role,
         key=key,
-        attempt=attempt,
-        argv=_command(runtime, Role.JUDGE, "ixt_workloads.steps.annotate.server"),
+        attempt=0,
+        argv=_command(runtime, serving.role, f"{module}.server"),
         task=task,
         indexes=replicas,
         ports={"http": HTTP_PORT},
         ready_path="/health",
-        ready_seconds=JUDGE_READY_SECONDS,
-        drain=(
-            *_command(runtime, Role.JUDGE, "ixt_workloads.steps.annotate.drain"),
-            str(JUDGE_DRAIN_SECONDS),
-        ),
+        ready_seconds=SERVER_READY_SECONDS,
+        drain=(*_command(runtime, serving.role, f"{module}.drain"), str(SERVER_DRAIN_SECONDS)),
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
         secrets=_secrets(run),
         claims=claims(run),
-        grace_seconds=JUDGE_DRAIN_SECONDS + JUDGE_STOP_SECONDS,
-        overrides=_overrides(run, Role.JUDGE),
+        grace_seconds=SERVER_DRAIN_SECONDS + SERVER_STOP_SECONDS,
+        overrides=_overrides(run, serving.role),
     )
 
 
@@ -146,9 +157,8 @@ def tool_child(run: IXTRun, name: str, command: tuple[str, ...]) -> Child:
     """A child that is no step: a command beside the run's storage, with the run's credentials."""
     return Child(
         name=name,
-        kind=ChildKind.TASKS,
+        kind="Tool",
         role=Role.WORKER,
-        node="tool",
         key="",
         attempt=0,
         argv=command,
@@ -181,16 +191,14 @@ def _place(run: IXTRun) -> dict[str, str]:
 
 
 def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str, task: Task) -> Child:
-    step = node.kind.lower()
-    role = ROLES[node.kind]
+    role = KINDS[node.kind].role
     return Child(
-        name=child_name(run, node.name, step, key, task.attempt),
-        kind=ChildKind.TASKS,
+        **node.fields_of_node(),
+        name=child_name(run, node, key, task.attempt),
         role=role,
-        node=node.name,
         key=key,
         attempt=task.attempt,
-        argv=_command(runtime, role, f"ixt_workloads.steps.{step}"),
+        argv=_command(runtime, role, f"ixt_workloads.steps.{node.short}"),
         task=task,
         indexes=task.indexes,
         ports={"progress": PROGRESS_PORT},

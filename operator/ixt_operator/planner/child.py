@@ -14,39 +14,26 @@ Every process of a child finds these in its environment, whatever runs it:
 Arguments may name variables as $(NAME), as in a pod's command.
 """
 
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
-from ixt_operator.api.runtime import Role
-from ixt_workloads.contract.base import Model
-from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.graph import OfNode, Task
+from ixt_workloads.contract.kinds import Role
 
 
-class ChildKind(StrEnum):
-    """How a child's processes live."""
-
-    SERVER = "Server"
-    """Runs until deleted; restarted when it ends (a Deployment with a headless Service)."""
-    TASKS = "Tasks"
-    """Indexes that each run to their end, once (an Indexed Job with backoffLimit 0)."""
-
-
-class Child(Model):
-    """A group of equal processes."""
+class Child(OfNode):
+    """A group of equal processes. Those of a server run until it is deleted and start anew when they end: a
+    Deployment with a headless Service. Others run to their end, once: an Indexed Job with backoffLimit 0."""
 
     name: str = Field(max_length=52)
-    kind: ChildKind
     role: Role
-    node: str
-    """Name of the node of the step graph; of a judge: `<stage>/judge`."""
     key: str
     attempt: int
     argv: tuple[str, ...]
     task: Task | None = None
     indexes: int = 1
-    """Processes: replicas of a Server, completions of Tasks."""
+    """Processes: replicas of a server, completions of a Job."""
     ports: dict[str, int] = {}
     """Named ports with the number they have in a pod; locally a free one is taken."""
     ready_path: str | None = None
@@ -57,7 +44,7 @@ class Child(Model):
     """Server: a command that a process is told to stop after, within grace_seconds. Locally none is: whoever
     stops a server there stops its clients as well."""
     servers: dict[str, str] = {}
-    """Variable name to the name of a Server child that this one talks to."""
+    """Variable name to the name of a server's child that this one talks to."""
     env: dict[str, str] = {}
     secret_env: dict[str, tuple[str, str]] = {}
     """Variable name to (secret, key); locally taken from the variable of the same name."""

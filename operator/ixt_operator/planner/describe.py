@@ -21,7 +21,6 @@ from ixt_operator.api.status import (
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.ending import Ending
 from ixt_operator.planner.entries import stage_entry
-from ixt_operator.planner.nodes import step_covers
 from ixt_operator.planner.observed import Observed, ProcessPhase
 from ixt_operator.planner.retry import TryAgain
 from ixt_operator.planner.summary import summarize
@@ -46,7 +45,7 @@ def describe(
     begun |= started
     conditions = tuple(_conditions(run, stages, observed, previous, ending, summary.message, now))
     done = ending is not None
-    entries = tuple(stage_entry(run, stage, begun, started, previous, done) for stage in stages)
+    entries = tuple(stage_entry(stage, begun, started, previous, done) for stage in stages)
     status = RunStatus(
         observed_generation=run.metadata.generation,
         phase=_phase(run, bool(observed.children or started), ending),
@@ -97,7 +96,7 @@ def held_up(
 ) -> RunStatus:
     """The status of a run of which children cannot be created: their attempts have not begun, so that
     the next look tries the same ones again."""
-    nodes = [child.node for child in unmade]
+    nodes = list(unmade)
     noted = {
         (stage.name, step.name): {"attempt": step.attempt, "state": step.state}
         for stage in (previous.stages if previous else ())
@@ -109,7 +108,7 @@ def held_up(
             update={
                 "steps": tuple(
                     step.model_copy(update=noted.get((stage.name, step.name), never))
-                    if any(step_covers(stage.name, step.name, node) for node in nodes)
+                    if any(node.told_by(stage.name, step.name) for node in nodes)
                     else step
                     for step in stage.steps
                 )

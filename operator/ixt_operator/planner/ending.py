@@ -1,14 +1,16 @@
 """Whether and how a run ends. Pure."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, unix
-from ixt_operator.planner.moves import Moves, Now, judge_key, stops
-from ixt_operator.planner.nodes import judge_node
+from ixt_operator.planner.building import engine_of, server_key
+from ixt_operator.planner.moves import Moves, Now, stops
 from ixt_operator.planner.retry import GiveUp
-from ixt_operator.planner.scale import judge_trouble
-from ixt_operator.planner.survey import StageView, View
+from ixt_operator.planner.scale import server_trouble
+from ixt_operator.planner.survey import NodeState, StageView, View
 from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.graph import OfNode
 
 
 class Ending(NamedTuple):
@@ -28,8 +30,7 @@ def ending_of(at: Now, stages: tuple[StageView, ...], moves: Moves) -> Ending | 
     for view in (view for stage in stages for view in stage.views.values()):
         if isinstance(view.decision, GiveUp):
             return _given_up(view, view.decision)
-    active = next(stage for stage in stages if not stage.complete)
-    if trouble := _judge_failed(at, active):
+    if trouble := next(_servers_failed(at, stages), None):
         return Ending(True, Reason.RESTARTS_EXHAUSTED, trouble)
     return _too_late(at, moves) or _blocked(at, moves)
 
@@ -48,16 +49,20 @@ def _given_up(view: View, decision: GiveUp) -> Ending:
     return Ending(True, reason, "\n".join(part for part in parts if part)[:1024])
 
 
-def _judge_failed(at: Now, stage: StageView) -> str | None:
-    """Why the judge that the stage needs now will never be ready."""
-    if stage.pins is None:
-        return None
-    key = judge_key(at.run, at.runtime, stage)
-    for judge in at.children.get(judge_node(stage.stage.name), ()):
-        trouble = judge_trouble(judge, at.run.spec.failure_policy.application)
-        if judge.key == key and not judge.deleting and trouble:
-            return f"judge of stage {stage.stage.name}: {trouble}"[:1024]
-    return None
+def _servers_failed(at: Now, stages: tuple[StageView, ...]) -> Iterator[str]:
+    """Why servers that nodes need will never be ready."""
+    servers = [child for child in at.observed.children.values() if child.server and not child.deleting]
+    for stage in stages if servers else ():
+        for view in stage.views.values():
+            if view.state is NodeState.COMPLETE or view.keyed is None or not engine_of(at.run, view.node):
+                continue
+            name = OfNode(**view.node.serving()).node
+            key = server_key(at.run, at.runtime, view.keyed, stage.pins or {})
+            for server in servers:
+                trouble = server_trouble(server, at.run.spec.failure_policy.application)
+                if server.node == name and server.key == key and trouble:
+                    where = f" of stage {server.stage}" if server.stage else ""
+                    yield f"{server.short}{where}: {trouble}"[:1024]
 
 
 def _too_late(at: Now, moves: Moves) -> Ending | None:

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Container, Mapping
 
-from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import (
     MAX_STEP_MESSAGE,
     RunStatus,
@@ -11,7 +10,6 @@ from ixt_operator.api.status import (
     StepState,
     StepStatus,
 )
-from ixt_operator.planner.nodes import lanes
 from ixt_operator.planner.retry import counts
 from ixt_operator.planner.survey import NodeState, StageView, View
 from ixt_workloads.contract.exits import Fault
@@ -21,7 +19,6 @@ MAX_COUNT = 10_000
 
 
 def stage_entry(
-    run: IXTRun,
     stage: StageView,
     begun: Mapping[str, int],
     started: Container[str],
@@ -30,14 +27,10 @@ def stage_entry(
 ) -> StageStatus:
     """A stage's entry. `begun` are numbers of attempts by node, `started` the nodes of which one starts with
     this look."""
-    arms = {lane.name: lane.arm.name for lane in lanes(run)}
     name = stage.stage.name
     grouped: dict[str, list[View]] = defaultdict(list)
-    for node, view in stage.views.items():
-        short = node.removeprefix(name + "/")
-        step, _, last = short.partition("/")
-        arm = arms.get(last, "") if view.node.kind in ("Train", "Evaluate") else ""
-        grouped[f"{step}/{arm}" if arm else short].append(view)
+    for view in stage.views.values():
+        grouped[view.node.step].append(view)
     earlier = next((entry for entry in (previous.stages if previous else ()) if entry.name == name), None)
     before = {step.name: step for step in earlier.steps} if earlier else {}
     own = {}
@@ -47,7 +40,7 @@ def stage_entry(
         name=name,
         pins=own,
         steps=tuple(
-            _step(short, views, begun, started, before.get(short), ended) for short, views in grouped.items()
+            _step(step, views, begun, started, before.get(step), ended) for step, views in grouped.items()
         ),
     )
 
@@ -77,7 +70,7 @@ def _step(
     return StepStatus(
         name=name,
         kind=kind,
-        arm=name.partition("/")[2] if kind in ("Prepare", "Train", "Evaluate") else "",
+        arm=views[0].node.arm,
         state=_state(views, started, ended),
         done=round(done),
         total=None if total is None else round(total),

@@ -1,6 +1,6 @@
 """What a change of a status means to people. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ixt_operator.api.status import (
@@ -11,8 +11,8 @@ from ixt_operator.api.status import (
     StepStatus,
 )
 from ixt_operator.planner.entries import failed_attempts
-from ixt_operator.planner.nodes import step_covers
 from ixt_operator.planner.retry import Cause
+from ixt_workloads.contract.graph import OfNode
 
 
 class Event(NamedTuple):
@@ -23,7 +23,9 @@ class Event(NamedTuple):
     message: str
 
 
-def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause]) -> tuple[Event, ...]:
+def events(
+    old: RunStatus | None, new: RunStatus, failures: Iterable[tuple[OfNode, Cause]]
+) -> tuple[Event, ...]:
     """What changed between two statuses, in words. `failures` are the causes of nodes' last failed attempts:
     when the status comes to be written, the next attempt may be running already."""
     before = {(stage.name, step.name): step for stage in (old.stages if old else ()) for step in stage.steps}
@@ -32,7 +34,7 @@ def events(old: RunStatus | None, new: RunStatus, failures: Mapping[str, Cause])
         for step in stage.steps:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
             name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
-            causes = [cause for node, cause in failures.items() if step_covers(stage.name, step.name, node)]
+            causes = [cause for node, cause in failures if node.told_by(stage.name, step.name)]
             if causes and failed_attempts(step) > failed_attempts(was):
                 cause = max(causes, key=lambda cause: cause.ended_at)
                 found.append(Event(True, "AttemptFailed", f"{name}: {cause.message}"))

@@ -7,8 +7,6 @@ from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed
-from ixt_operator.planner.survey import StageView
-from ixt_workloads.contract.keys import KEY_LENGTH, key_of
 
 
 class Now(NamedTuple):
@@ -36,18 +34,3 @@ class Moves(NamedTuple):
 def stops(child: ChildState) -> bool:
     """Whether a child is to be stopped when nothing may run: it lives, and is not on its way out."""
     return child.live and not child.deleting
-
-
-def judge_key(run: IXTRun, runtime: IXTRuntime, stage: StageView) -> str:
-    """Key of a stage's judge: changes with whatever needs another server; not with the number of replicas."""
-    judge = run.spec.judge
-    pins = stage.pins or {}
-    return key_of(
-        {
-            "pin": pins.get("judge", ""),
-            "source": judge.model if judge else None,
-            "parser": judge.reasoning_parser if judge else None,
-            "args": [*runtime.spec.engine_args, *(judge.engine.args if judge else ())],
-            "tensorParallelSize": judge.engine.tensor_parallel_size if judge else 1,
-        }
-    )[:KEY_LENGTH]

@@ -1,13 +1,13 @@
 """The spec of a run as a graph of steps: which steps there are, with which configs and inputs. Pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
-from ixt_operator.planner.observed import JUDGE
 from ixt_operator.planner.spec import judge_of, scaled_train
 from ixt_workloads.contract.configs import (
     AnnotateConfig,
+    Config,
     EvaluateConfig,
     InventoryConfig,
     PrepareConfig,
@@ -15,13 +15,16 @@ from ixt_workloads.contract.configs import (
     ReportLane,
     TrainConfig,
 )
-from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
+from ixt_workloads.contract.graph import PIN, Keyed, Node, OfNode, resolve
 from ixt_workloads.contract.settings import Judge, Method, ModelSource
 
 ANNEAL_PERCENT = 10
 """The Annealed arm trains the last tenth of its tokens on the top level (method: honest baselines)."""
 
 REPORT = "report"
+
+HOLDOUT = "holdout"
+"""The part of a stage's documents that is never trained on."""
 
 
 class Lane(NamedTuple):
@@ -31,24 +34,14 @@ class Lane(NamedTuple):
     seed: int
 
     @property
-    def name(self) -> str:
-        """Name of the lane, as node names end in it."""
-        return f"{self.arm.name}-s{self.seed}"
+    def own(self) -> dict[str, Any]:
+        """What tells of the lane in its nodes."""
+        return {"arm": self.arm.name, "seed": self.seed}
 
 
 def lanes(run: IXTRun) -> tuple[Lane, ...]:
     """All lanes, arm by arm."""
     return tuple(Lane(arm, seed) for arm in run.spec.arms for seed in arm.seeds)
-
-
-def step_covers(stage: str, step: str, node: str) -> bool:
-    """Whether a status entry (`train/conditioned`) stands for a node (`pretrain/train/conditioned-s0`)."""
-    return node in (step, f"{stage}/{step}") or node.rpartition("-s")[0] == f"{stage}/{step}"
-
-
-def judge_node(stage: str) -> str:
-    """Name of the node of a stage's judge."""
-    return f"{stage}/{JUDGE}"
 
 
 def uses_feedback(arm: Arm) -> bool:
@@ -70,13 +63,15 @@ def bands(run: IXTRun, stage: Stage) -> tuple[tuple[int, int], ...]:
 
 
 def stage_nodes(run: IXTRun, position: int) -> tuple[Node, ...]:
-    """The nodes of a stage, inputs before their users; the last stage's end in the report."""
+    """The nodes of a stage in the order in which they are started, inputs before their users: what all arms
+    share, then arm by arm. The last stage's end in the report."""
     stage = run.spec.stages[position]
     judge = judge_of(run)
     found = [_inventory(run, stage, judge), *_annotations(run, stage, judge)]
-    found += [_prepare(run, stage, arm, judge) for arm in run.spec.arms]
-    for lane in lanes(run):
-        found += _lane(run, position, lane)
+    for arm in run.spec.arms:
+        found.append(_prepare(run, stage, arm, judge))
+        for seed in arm.seeds:
+            found += _lane(run, position, Lane(arm, seed))
     if position == len(run.spec.stages) - 1:
         found.append(_report(run))
     return tuple(found)
@@ -108,12 +103,12 @@ def _inventory(run: IXTRun, stage: Stage, judge: Judge | None) -> Node:
         judge=None if stage.annotate.existing or not bands(run, stage) else judge,
         model=run.spec.model if first else None,
     )
-    return Node(name=f"{stage.name}/inventory", config=config, inputs={"datasets": PIN + "datasets"})
+    return _node(config, {"datasets": PIN + "datasets"}, stage)
 
 
 def _annotations(run: IXTRun, stage: Stage, judge: Judge | None) -> Iterator[Node]:
     existing = stage.annotate.existing is not None
-    inputs = {"inventory": f"{stage.name}/inventory"} | ({} if existing else {"judge": PIN + "judge"})
+    inputs = {"inventory": _name("Inventory", stage)} | ({} if existing else {"judge": PIN + "judge"})
     for start, end in bands(run, stage):
         config = AnnotateConfig(
             judge=None if existing else judge,
@@ -121,26 +116,25 @@ def _annotations(run: IXTRun, stage: Stage, judge: Judge | None) -> Iterator[Nod
             from_percent=start,
             to_percent=end,
         )
-        yield Node(name=_band(stage, start, end), config=config, inputs=inputs)
+        yield _node(config, inputs, stage, part=_band(start, end))
     if bands(run, stage) and stage.evaluate.holdout_documents:
         config = AnnotateConfig(judge=None if existing else judge, gates=stage.annotate.gates, holdout=True)
-        yield Node(name=f"{stage.name}/annotate/holdout", config=config, inputs=inputs)
+        yield _node(config, inputs, stage, part=HOLDOUT)
 
 
-def _band(stage: Stage, start: int, end: int) -> str:
-    return f"{stage.name}/annotate/{start}-{end}"
+def _band(start: int, end: int) -> str:
+    return f"{start}-{end}"
 
 
 def _paid(run: IXTRun, stage: Stage, arm: Arm) -> tuple[str, ...]:
-    if not uses_feedback(arm):
-        return ()
-    limit = sample_percent_of(arm, stage)
-    return tuple(_band(stage, start, end) for start, end in bands(run, stage) if end <= limit)
+    """The bands that an arm reads, and pays for."""
+    limit = sample_percent_of(arm, stage) if uses_feedback(arm) else 0
+    return tuple(_band(start, end) for start, end in bands(run, stage) if end <= limit)
 
 
 def _holdout(run: IXTRun, stage: Stage) -> str | None:
     wanted = bands(run, stage) and stage.evaluate.holdout_documents
-    return f"{stage.name}/annotate/holdout" if wanted else None
+    return _name("Annotate", stage, part=HOLDOUT) if wanted else None
 
 
 def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
@@ -157,40 +151,34 @@ def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
             source=model.source, revision=model.revision, config=model.config, tokenizer=model.tokenizer
         ),
     )
-    inputs = {"inventory": f"{stage.name}/inventory", "tokenizer": PIN + "tokenizer"}
-    for band in _paid(run, stage, arm):
-        inputs["feedback/" + band.rsplit("/", 1)[1]] = band
+    inputs = {"inventory": _name("Inventory", stage), "tokenizer": PIN + "tokenizer"}
+    inputs |= {f"feedback/{band}": _name("Annotate", stage, part=band) for band in _paid(run, stage, arm)}
     if holdout := _holdout(run, stage):
         inputs["holdout"] = holdout
-    return Node(name=f"{stage.name}/prepare/{arm.name}", config=config, inputs=inputs)
+    return _node(config, inputs, stage, arm=arm.name)
 
 
 def _lane(run: IXTRun, position: int, lane: Lane) -> Iterator[Node]:
     stage = run.spec.stages[position]
-    prepare, train = f"{stage.name}/prepare/{lane.arm.name}", f"{stage.name}/train/{lane.name}"
+    prepare, own = _name("Prepare", stage, arm=lane.arm.name), lane.own
     tasks = {"tasks": PIN + "tasks"} if stage.evaluate.tasks else {}
     first = position == 0
-    start = (
-        {"model": PIN + "model"}
-        if first
-        else {"parent": f"{run.spec.stages[position - 1].name}/train/{lane.name}"}
+    before = run.spec.stages[position - 1]
+    start = {"model": PIN + "model"} if first else {"parent": _name("Train", before, **own)}
+    config = TrainConfig(
+        stage_type=stage.type,
+        train=scaled_train(stage, lane.arm),
+        seed=lane.seed,
+        anneal_percent=ANNEAL_PERCENT if lane.arm.method is Method.ANNEALED else 0,
+        evaluate=stage.evaluate,
+        model=run.spec.model if first else None,
     )
-    yield Node(
-        name=train,
-        config=TrainConfig(
-            stage_type=stage.type,
-            train=scaled_train(stage, lane.arm),
-            seed=lane.seed,
-            anneal_percent=ANNEAL_PERCENT if lane.arm.method is Method.ANNEALED else 0,
-            evaluate=stage.evaluate,
-            model=run.spec.model if first else None,
-        ),
-        inputs={"prepare": prepare, **start, **tasks},
-    )
-    yield Node(
-        name=f"{stage.name}/evaluate/{lane.name}",
-        config=EvaluateConfig(stage_type=stage.type, evaluate=stage.evaluate, seed=lane.seed),
-        inputs={"train": train, "prepare": prepare, **tasks},
+    yield _node(config, {"prepare": prepare, **start, **tasks}, stage, **own)
+    yield _node(
+        EvaluateConfig(stage_type=stage.type, evaluate=stage.evaluate, seed=lane.seed),
+        {"train": _name("Train", stage, **own), "prepare": prepare, **tasks},
+        stage,
+        **own,
     )
 
 
@@ -202,23 +190,26 @@ def _report(run: IXTRun) -> Node:
             arm=lane.arm.name,
             method=lane.arm.method,
             seed=lane.seed,
-            inventory=f"{stage.name}/inventory",
-            annotate=_paid(run, stage, lane.arm),
+            inventory=_name("Inventory", stage),
+            annotate=tuple(_name("Annotate", stage, part=band) for band in _paid(run, stage, lane.arm)),
             holdout=_holdout(run, stage),
-            prepare=f"{stage.name}/prepare/{lane.arm.name}",
-            train=f"{stage.name}/train/{lane.name}",
-            evaluate=f"{stage.name}/evaluate/{lane.name}",
+            prepare=_name("Prepare", stage, arm=lane.arm.name),
+            train=_name("Train", stage, **lane.own),
+            evaluate=_name("Evaluate", stage, **lane.own),
         )
         for stage in run.spec.stages
         for lane in lanes(run)
     )
-    names = {
-        name
-        for lane in reported
-        for name in (lane.inventory, *lane.annotate, lane.prepare, lane.train, lane.evaluate)
-    } | {lane.holdout for lane in reported if lane.holdout}
-    return Node(
-        name=REPORT,
-        config=ReportConfig(title=run.metadata.name, lanes=reported),
-        inputs={name: name for name in sorted(names)},
+    names = {name for lane in reported for name in lane.nodes}
+    return _node(
+        ReportConfig(title=run.metadata.name, lanes=reported), {name: name for name in sorted(names)}
     )
+
+
+def _node(config: Config, inputs: dict[str, str], stage: Stage | None = None, **own: Any) -> Node:
+    return Node(kind=config.kind, stage=stage.name if stage else "", config=config, inputs=inputs, **own)
+
+
+def _name(kind: str, stage: Stage, **own: Any) -> str:
+    """Name of a node, for those that have it as an input."""
+    return OfNode(kind=kind, stage=stage.name, **own).node

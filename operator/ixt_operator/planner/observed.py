@@ -3,13 +3,9 @@
 from enum import StrEnum
 
 from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.graph import OfNode
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Progress, Result
-
-JUDGE = "judge"
-"""Step of the node `<stage>/judge`, which is a server."""
-
-SHARED_STEPS = ("annotate", "prepare")
-"""Their processes share the work, and each reports on its own part of it."""
 
 
 class ProcessPhase(StrEnum):
@@ -53,11 +49,10 @@ class ProcessState(Model):
     a Secret, a quota), in Unix seconds; `reason` says what."""
 
 
-class ChildState(Model):
+class ChildState(OfNode):
     """One child and its processes."""
 
     name: str
-    node: str
     key: str
     attempt: int
     created_at: float
@@ -66,15 +61,10 @@ class ChildState(Model):
     processes: tuple[ProcessState, ...] = ()
 
     @property
-    def step(self) -> str:
-        """Its step: inventory, annotate, prepare, train, evaluate, report; or judge."""
-        return self.node.split("/")[1] if "/" in self.node else self.node
-
-    @property
     def live(self) -> bool:
         """It has processes, or will have: one that is being deleted holds what it held, and a server that
         ended is started again."""
-        return self.deleting or self.step == JUDGE or not self.ended
+        return self.deleting or self.server or not self.ended
 
     @property
     def ended(self) -> bool:
@@ -96,7 +86,8 @@ class ChildState(Model):
         if not found:
             return None
         best = max(found, key=lambda progress: progress.done)
-        if self.step not in SHARED_STEPS:
+        row = KINDS.get(self.kind)
+        if row is None or not row.shares_work:
             return best
         done = sum(progress.done for progress in found)
         total = max((progress.total for progress in found if progress.total is not None), default=None)

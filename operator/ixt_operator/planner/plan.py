@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime, Role
+from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import RunStatus, unix
 from ixt_operator.planner.advance import advance
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.describe import describe
 from ixt_operator.planner.ending import ending_of
 from ixt_operator.planner.moves import Moves, Now, stops
-from ixt_operator.planner.nodes import judge_node
 from ixt_operator.planner.observed import Observed
 from ixt_operator.planner.retry import Cause, bad_hosts, failures, spent
 from ixt_operator.planner.survey import NodeState, StageView, survey
-from ixt_workloads.contract.graph import Keyed
+from ixt_workloads.contract.configs import InventoryConfig
+from ixt_workloads.contract.graph import Keyed, OfNode
+from ixt_workloads.contract.kinds import KINDS
 
 
 class Plan(NamedTuple):
@@ -36,7 +37,7 @@ class Plan(NamedTuple):
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
     """Keys of all nodes whose keys are known."""
-    failures: dict[str, Cause]
+    failures: tuple[tuple[OfNode, Cause], ...]
     """Why the last failed attempt of each node failed."""
     ends: bool
     """The run completes or fails with this look; one that had ended before does not."""
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
         """Whether something is planned that must not rest on an outdated look: a further attempt, what takes
         devices, any delete, the end of the run."""
         return bool(self.delete or self.scale or self.ends) or any(
-            child.attempt or child.role is not Role.WORKER for child in self.create
+            child.attempt or child.server or KINDS[child.kind].holds_devices for child in self.create
         )
 
     @property
@@ -63,7 +64,7 @@ def plan(
     moves = Moves([], [], [], [])
     if previous and previous.ended:
         if previous.settled(run.metadata.generation):
-            return Plan(stop, (), (), previous, None, {}, {}, ends=False)
+            return Plan(stop, (), (), previous, None, {}, (), ends=False)
         moves.delete.extend(_forgotten(observed))
         going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
         observed = Observed(children={**observed.children, **going})
@@ -86,12 +87,12 @@ def plan(
         status=status,
         requeue_after=min(due) if due else None,
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
-        failures={
-            name: causes[-1]
+        failures=tuple(
+            (view.node, causes[-1])
             for stage in stages
-            for name, view in stage.views.items()
+            for view in stage.views.values()
             if (causes := failures(view.attempts))
-        },
+        ),
         ends=ending is not None,
     )
 
@@ -106,7 +107,7 @@ def _forgotten(observed: Observed) -> Iterator[str]:
     """Children that count for nothing when a run is taken up again after its end: what failed gets a new
     start, and Inventory looks again, since what was missing may be there by now. Finished work stays."""
     for name, child in observed.children.items():
-        if child.ended and not child.deleting and (child.failed or child.node.endswith("/inventory")):
+        if child.ended and not child.deleting and (child.failed or child.kind == "Inventory"):
             yield name
 
 
@@ -123,14 +124,15 @@ def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str
     for stage in stages:
         for name, view in stage.views.items():
             yield from spent(view.attempts)
-            if view.node.kind == "Inventory":
+            if isinstance(view.node.config, InventoryConfig):
                 current |= {name: stage.asked.question} if stage.asked else {}
             elif view.keyed:
                 current[name] = view.keyed.key
             if view.state is NodeState.COMPLETE:
                 complete.add(name)
-    nodes = {name for stage in stages for name in (*stage.views, judge_node(stage.stage.name))}
+    nodes = {name for stage in stages for name in stage.views}
     for name, child in observed.children.items():
         other_key = child.node in current and child.key != current[child.node]
-        if stops(child) and (other_key or child.node not in nodes or child.node in complete):
+        over = other_key or child.node not in nodes or child.node in complete
+        if stops(child) and over and not child.server:  # servers: see advance
             yield name

@@ -1,4 +1,4 @@
-"""How many judges, and when one is given up. Pure."""
+"""How many replicas a server has, and when it is given up. Pure."""
 
 import math
 
@@ -6,33 +6,37 @@ from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.planner.observed import ChildState, ProcessPhase
 from ixt_operator.planner.retry import fault, how_ended
 from ixt_workloads.contract.exits import Fault
-from ixt_workloads.contract.settings import Annotate
 
 
 def replicas(
-    engine: JudgeEngine, annotate: Annotate, worker: ChildState | None, judge: ChildState | None, now: float
+    engine: JudgeEngine,
+    deadline_seconds: int | None,
+    worker: ChildState | None,
+    server: ChildState | None,
+    now: float,
 ) -> int:
-    """Judges that the backlog needs at the measured rate to keep the deadline, between min and max.
+    """Replicas of a server that the backlog needs at the measured rate to keep the deadline, between min and
+    max.
 
     Without a deadline: all that are allowed. Until a rate is known: what is there. Never fewer than now while
-    documents are outstanding, since a judge that is started again reads its weights again.
+    work is outstanding, since a replica that is started again reads its weights again.
     """
-    if annotate.deadline_seconds is None:
+    if deadline_seconds is None:
         return engine.max_replicas
-    present = max(len(judge.processes), engine.min_replicas) if judge else engine.min_replicas
+    present = max(len(server.processes), engine.min_replicas) if server else engine.min_replicas
     progress = worker.progress if worker else None
-    ready = sum(process.phase is ProcessPhase.READY for process in judge.processes) if judge else 0
+    ready = sum(process.phase is ProcessPhase.READY for process in server.processes) if server else 0
     if not worker or not progress or not progress.per_second or not ready:
         return min(present, engine.max_replicas)
     backlog = max(0.0, (progress.total or 0.0) - progress.done)
-    left = max(worker.created_at + annotate.deadline_seconds - now, 1.0)
+    left = max(worker.created_at + deadline_seconds - now, 1.0)
     needed = math.ceil(backlog / (progress.per_second / ready) / left)
     return max(engine.min_replicas, min(max(needed, present), engine.max_replicas))
 
 
-def judge_trouble(judge: ChildState, restarts: int) -> str | None:
-    """Why a judge will never be ready, with what to do; None while there is hope."""
-    for process in judge.processes:
+def server_trouble(server: ChildState, restarts: int) -> str | None:
+    """Why a server will never be ready, with what to do; None while there is hope."""
+    for process in server.processes:
         if process.phase is ProcessPhase.READY:
             continue
         ended = process.exit_code is not None or process.result is not None

@@ -7,13 +7,10 @@ from ixt_operator.api.status import (
     Summary,
 )
 from ixt_operator.planner.ending import Ending
-from ixt_operator.planner.nodes import judge_node
 from ixt_operator.planner.observed import Observed, ProcessPhase
 from ixt_operator.planner.retry import TryAgain
 from ixt_operator.planner.survey import NodeState, StageView, View, ready
-
-WEIGHTS = {"Inventory": 1, "Annotate": 20, "Prepare": 3, "Train": 50, "Evaluate": 4, "Report": 1}
-"""Rough shares of the kinds of steps in a run's cost, for its progress."""
+from ixt_workloads.contract.kinds import KINDS
 
 ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
 """Which of a stage's nodes the summary is about."""
@@ -43,17 +40,17 @@ def summarize(
     rests = run.spec.suspend and view.state is not NodeState.RUNNING
     return Summary(
         stage=active.stage.name,
-        step="" if rests else view.node.name.removeprefix(active.stage.name + "/")[:48],
+        step="" if rests else view.node.in_stage[:48],
         progress_percent=percent,
         eta_seconds=eta,
-        message=_waiting_for(active, view, observed)[:MAX_MESSAGE],
+        message=_waiting_for(view, observed)[:MAX_MESSAGE],
     )
 
 
 def _percent(stages: tuple[StageView, ...]) -> int:
     total = done = 0.0
     for view in (view for stage in stages for view in stage.views.values()):
-        weight = WEIGHTS[view.node.kind]
+        weight = KINDS[view.node.kind].weight
         total += weight
         if view.state is NodeState.COMPLETE:
             done += weight
@@ -70,7 +67,7 @@ def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
     return previous.summary.progress_percent if same else 0
 
 
-def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
+def _waiting_for(view: View, observed: Observed) -> str:
     if isinstance(view.decision, TryAgain):
         return view.decision.told(view.node.name)
     current = view.current
@@ -78,10 +75,10 @@ def _waiting_for(stage: StageView, view: View, observed: Observed) -> str:
     if current and not current.ended and any(process.reason for process in pending):
         process = next(process for process in pending if process.reason)
         return f"{process.where or view.node.name} cannot start yet: {process.reason}"
-    judge = next((c for c in observed.children.values() if c.node == judge_node(stage.stage.name)), None)
-    if judge and not judge.deleting and not ready(judge):
-        first = judge.processes[0] if judge.processes else None
+    starting = (c for c in observed.children.values() if c.server and not c.deleting and not ready(c))
+    if server := next(starting, None):
+        first = server.processes[0] if server.processes else None
         reason = f" ({first.reason})" if first and first.reason else ""
         where = f", log: {first.log}" if first and first.log else ""
-        return f"the judge is starting{reason}{where}"
+        return f"the {server.short} is starting{reason}{where}"
     return view.progress.message if view.progress else ""

@@ -8,7 +8,7 @@ from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
 from ixt_operator.planner.keying import Asked, Graph, Pins
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.planner.retry import GiveUp, TryAgain, decide, result_lost
-from ixt_workloads.contract.configs import InventoryConfig, StepConfig
+from ixt_workloads.contract.configs import Config, InventoryConfig
 from ixt_workloads.contract.graph import Keyed, Node
 from ixt_workloads.contract.results import Outcome, Progress, Result
 
@@ -113,7 +113,7 @@ def _inventory(asked: Asked, children: Mapping[str, list[ChildState]], policy: F
     return _view(node, None, attempts, policy, since=0.0)
 
 
-def _pinned(config: StepConfig) -> set[str]:
+def _pinned(config: Config) -> set[str]:
     """Names of the pins that an Inventory answers with."""
     assert isinstance(config, InventoryConfig)
     found = {"datasets"}

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ixt_operator.api.meta import ObjectMeta
-from ixt_operator.api.runtime import MAIN, IXTRuntime, Role, RuntimeRole, RuntimeSpec
+from ixt_operator.api.runtime import MAIN, IXTRuntime, RuntimeRole, RuntimeSpec
+from ixt_workloads.contract.kinds import Role
 
 SECURITY: dict[str, Any] = {
     "allowPrivilegeEscalation": False,

@@ -1,6 +1,7 @@
 """Names, labels and places that the manifests of a child share. Pure."""
 
-import re
+from collections.abc import Mapping
+from typing import Any
 
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
@@ -14,8 +15,11 @@ MANAGER = "ixt-operator"
 PLACE_SECONDS = 60
 """What a server's pods have to be placed in, before their time to become ready."""
 RUN, RUN_UID = "ixt.dev/run", "ixt.dev/run-uid"
-CHILD, NODE, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/node", "ixt.dev/key", "ixt.dev/attempt"
-"""Labels of all that belongs to a child. NODE is an annotation as well."""
+CHILD, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/key", "ixt.dev/attempt"
+OF_NODE = {name: f"ixt.dev/{name}" for name in ("kind", "stage", "arm", "seed", "part", "server")}
+"""Labels of all that belongs to a child, the last ones by the field of its node that they tell."""
+NODE = "ixt.dev/node"
+"""Annotation of the same, for people: the node's name, which as a label would lose its slashes."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label of what Kueue admits: its LocalQueue."""
@@ -30,14 +34,25 @@ def labels(run: IXTRun, child: Child) -> dict[str, str]:
         RUN: run.metadata.name,
         **({RUN_UID: run.metadata.uid} if run.metadata.uid else {}),
         CHILD: child.name,
-        NODE: _label_value(child.node),
         KEY: child.key,
         ATTEMPT: str(child.attempt),
+        **{
+            OF_NODE[name]: str(value)
+            for name, value in child.fields_of_node().items()
+            if value not in ("", None) and value is not False
+        },
     }
 
 
+def fields_of_node(labels: Mapping[str, str]) -> dict[str, Any]:
+    """The node's fields that labels tell. They are a person's to edit: what says nothing is left empty."""
+    found: dict[str, Any] = {name: labels.get(label, "") for name, label in OF_NODE.items()}
+    seed = found["seed"]
+    return found | {"seed": int(seed) if seed.isdecimal() else None, "server": bool(found["server"])}
+
+
 def annotations(child: Child) -> dict[str, str]:
-    """The node's name in full: as a label it would lose its slashes."""
+    """The node's name in full."""
     return {NODE: child.node}
 
 
@@ -71,8 +86,3 @@ def url(run: IXTRun, server: str) -> str:
     """Base URL of a server's headless Service; its name resolves to one address for each ready replica."""
     namespace = run.metadata.namespace
     return f"http://{server}{f'.{namespace}.svc' if namespace else ''}:{HTTP_PORT}"
-
-
-def _label_value(text: str) -> str:
-    """A node's name as a label value: at most 63 of letters, digits, -, _ and `.`."""
-    return re.sub(r"[^A-Za-z0-9_.-]", ".", text)[:63].strip("-_.")

@@ -6,11 +6,10 @@ from typing import Any
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.planner.building import inventory_child, judge_child, step_child
+from ixt_operator.planner.building import engine_of, inventory_child, server_child, step_child
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.nodes import resolve_run, stage_nodes
 from ixt_operator.render.render import render
-from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Probe
 from ixt_workloads.contract.rubrics import BUILTIN
 
@@ -31,14 +30,15 @@ def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
     for position, stage in enumerate(run.spec.stages):
         nodes = stage_nodes(run, position)
         yield inventory_child(run, runtime, stage, Probe(nodes=nodes), {}, 0)
-        judge = None
+        servers = set[str]()
         for node in nodes[1:]:
-            own_judge = isinstance(node.config, AnnotateConfig) and node.config.judge
-            if own_judge and judge is None and run.spec.judge and not run.spec.judge.endpoint:
-                replicas = run.spec.judge.engine.max_replicas
-                judge = judge_child(run, runtime, stage, EXAMPLE_PIN[:32], replicas, 0)
-                yield judge
-            name = judge.name if own_judge and judge else None
+            engine, name = engine_of(run, node), None
+            if engine:
+                server = server_child(run, runtime, keyed[node.name], pins, engine.max_replicas)
+                name = server.name
+                if name not in servers:
+                    servers.add(name)
+                    yield server
             yield step_child(run, runtime, stage, keyed[node.name], pins, 0, name)
 
 

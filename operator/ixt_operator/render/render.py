@@ -6,7 +6,7 @@ from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
 from ixt_operator.render.names import PLACE_SECONDS, QUEUE, TASK_FILE, labels, metadata, selector
 from ixt_operator.render.template import pod_template
 
@@ -20,9 +20,9 @@ def render(run: IXTRun, runtime: IXTRuntime, child: Child) -> tuple[Manifest, ..
     """The objects of a child in the order in which they are created: what its pods need comes first."""
     template = pod_template(run, runtime, child)
     objects = [_config(run, child)]
-    if child.kind is ChildKind.SERVER or "rendezvous" in child.ports:
+    if child.server or "rendezvous" in child.ports:
         objects.append(_service(run, child))
-    workload = _deployment if child.kind is ChildKind.SERVER else _job
+    workload = _deployment if child.server else _job
     return (*objects, workload(run, child, template))
 
 
@@ -52,7 +52,7 @@ def _service(run: IXTRun, child: Child) -> Manifest:
         "metadata": metadata(run, child),
         "spec": {
             "clusterIP": "None",
-            "publishNotReadyAddresses": child.kind is ChildKind.TASKS,
+            "publishNotReadyAddresses": not child.server,
             "selector": selector(child),
             "ports": [{"name": name, "port": port} for name, port in child.ports.items()],
         },

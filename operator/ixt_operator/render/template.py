@@ -6,7 +6,7 @@ from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import MAIN, IXTRuntime
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
 from ixt_operator.render.names import CONFIG_FOLDER, TASK_FILE, VOLUMES_FOLDER, annotations, labels, url
 
 Manifest = dict[str, Any]
@@ -61,11 +61,10 @@ def _override(spec: Manifest, main: Manifest, overrides: Mapping[str, Any]) -> N
 
 
 def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
-    server = child.kind is ChildKind.SERVER
     spec["automountServiceAccountToken"] = False
     spec["enableServiceLinks"] = False
     spec["terminationGracePeriodSeconds"] = child.grace_seconds
-    spec["restartPolicy"] = "Always" if server else "Never"
+    spec["restartPolicy"] = "Always" if child.server else "Never"
     spec["tolerations"] = [
         *spec.get("tolerations", []),
         *(
@@ -94,7 +93,7 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
     main["terminationMessagePolicy"] = "FallbackToLogsOnError"
     if child.resources:
         main["resources"] = child.resources
-    if server and child.ready_path:
+    if child.server and child.ready_path:
         _probe(main, child)
     if child.drain:
         # A pod leaves its Service when it is deleted, and gets SIGTERM when this command has ended.
@@ -143,7 +142,7 @@ def _environment(run: IXTRun, child: Child) -> list[Manifest]:
     values |= {f"IXT_{name}_URLS": url(run, server) for name, server in child.servers.items()}
     values |= child.env
     found: list[Manifest] = [{"name": name, "value": value} for name, value in values.items()]
-    if child.kind is ChildKind.TASKS:
+    if not child.server:
         index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
         found.append({"name": "IXT_INDEX", "valueFrom": {"fieldRef": {"fieldPath": index}}})
     for name, (secret, key) in child.secret_env.items():

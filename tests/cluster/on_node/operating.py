@@ -18,8 +18,8 @@ from make import cli, processes, runs
 from make.chart import NAMESPACE
 
 from ixt_operator.api.meta import API_VERSION
-from ixt_operator.api.runtime import Role
 from ixt_operator.render.builtin_runtimes import cpu
+from ixt_workloads.contract.kinds import Role
 
 CLAIM = "ixt-quickstart"
 """The one that the quickstart's manifest names."""
@@ -107,8 +107,9 @@ class Site:
 
     def pods(self, node: str, attempt: int | None = None) -> list[dict[str, Any]]:
         """The pods of a node of the graph."""
-        label = node.replace("/", ".") + (f",ixt.dev/attempt={attempt}" if attempt is not None else "")
-        return list(self.kubectl.json("get", "pods", "-l", f"ixt.dev/node={label}")["items"])
+        labels = "ixt.dev/run" + (f",ixt.dev/attempt={attempt}" if attempt is not None else "")
+        pods = self.kubectl.json("get", "pods", "-l", labels)["items"]
+        return [pod for pod in pods if pod["metadata"]["annotations"]["ixt.dev/node"] == node]
 
     def children(self) -> list[str]:
         """All that a run's steps have in the cluster, with their uids."""

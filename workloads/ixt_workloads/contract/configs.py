@@ -1,5 +1,5 @@
 """The config of each kind of step: what its task carries and its key is hashed from. Fields are marked as in
-steps.py."""
+settings.py."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,14 @@ from ixt_workloads.contract.settings import (
 )
 
 
-class InventoryConfig(Model):
+class Config(Model):
+    """The config of a step; each kind has its own."""
+
+    kind: Annotated[str, InKey]
+    """Name of the kind, as in kinds.py."""
+
+
+class InventoryConfig(Config):
     """Pins everything that a stage reads and lays its documents out in shards."""
 
     kind: Annotated[Literal["Inventory"], InKey] = "Inventory"
@@ -38,7 +45,7 @@ class InventoryConfig(Model):
     """Pinned, not read: see the pins `model` and `tokenizer`."""
 
 
-class AnnotateConfig(Model):
+class AnnotateConfig(Config):
     """Feedback on one band of a stage's documents, or on its held-out ones."""
 
     kind: Annotated[Literal["Annotate"], InKey] = "Annotate"
@@ -52,7 +59,7 @@ class AnnotateConfig(Model):
     """True: the held-out documents, all of them, and no others."""
 
 
-class PrepareConfig(Model):
+class PrepareConfig(Config):
     """Documents and feedback to packed training sequences for one arm."""
 
     kind: Annotated[Literal["Prepare"], InKey] = "Prepare"
@@ -67,7 +74,7 @@ class PrepareConfig(Model):
     """Where the tokenizer lies; its content is the pin `tokenizer`."""
 
 
-class TrainConfig(Model):
+class TrainConfig(Config):
     """One training job of one arm and seed."""
 
     kind: Annotated[Literal["Train"], InKey] = "Train"
@@ -83,7 +90,7 @@ class TrainConfig(Model):
     """Where the first stage starts from (the pin `model`); later ones have the input `parent`."""
 
 
-class EvaluateConfig(Model):
+class EvaluateConfig(Config):
     """Evaluation of one trained model."""
 
     kind: Annotated[Literal["Evaluate"], InKey] = "Evaluate"
@@ -109,16 +116,16 @@ class ReportLane(Model):
     train: Annotated[str, InKey]
     evaluate: Annotated[str, InKey]
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of all of its nodes."""
+        of_stage = (self.inventory, *self.annotate, *([self.holdout] if self.holdout else []))
+        return (*of_stage, self.prepare, self.train, self.evaluate)
 
-class ReportConfig(Model):
+
+class ReportConfig(Config):
     """One HTML page over all lanes of a run."""
 
     kind: Annotated[Literal["Report"], InKey] = "Report"
     title: Annotated[str, NotInKey] = ""
     lanes: Annotated[tuple[ReportLane, ...], InKey]
-
-
-StepConfig = Annotated[
-    InventoryConfig | AnnotateConfig | PrepareConfig | TrainConfig | EvaluateConfig | ReportConfig,
-    Field(discriminator="kind"),
-]

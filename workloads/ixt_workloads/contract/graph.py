@@ -1,32 +1,93 @@
 """The steps of a stage as a graph, and how pins turn it into keys. Operator and Inventory share this."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
 
 from ixt_workloads.contract.base import Model
-from ixt_workloads.contract.configs import StepConfig
 from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.kinds import KINDS, StepConfig
 
 PIN = "pin:"
 """Prefix of an input that is no node but a pin: the content hash of something that is only read."""
 
 
-class Node(Model):
-    """One step: its config, and for each role of an input the node or the pin that fills it.
+class OfNode(Model):
+    """What tells of which node of a run something is: fields, and the names made of them. No name is ever
+    taken apart."""
 
-    Names: `<stage>/inventory`, `<stage>/annotate/<from>-<to>`, `<stage>/annotate/holdout`,
-    `<stage>/prepare/<arm>`, `<stage>/train/<arm>-s<seed>`, `<stage>/evaluate/<arm>-s<seed>`, `report`.
-    """
+    kind: str
+    """Kind of the step."""
+    stage: str = ""
+    """Empty for what belongs to the whole run."""
+    arm: str = ""
+    """Empty for what all arms share."""
+    seed: int | None = None
+    """Unset for what all seeds share."""
+    part: str = ""
+    """Part of the stage's documents, such as 0-15 or holdout; empty for all."""
+    server: bool = False
+    """It is the server that the node talks to."""
 
-    name: str
+    @cached_property
+    def node(self) -> str:
+        """Name of the node: `<stage>/annotate/0-15`, `<stage>/prepare/<arm>`, `<stage>/train/<arm>-s<seed>`,
+        `report`; of a server, `<stage>/judge`."""
+        return "/".join(filter(None, (self.stage, self.in_stage)))
+
+    @property
+    def in_stage(self) -> str:
+        """Name of the node in its stage."""
+        return "/".join(filter(None, (self.short, self.part or self.lane)))
+
+    @property
+    def step(self) -> str:
+        """Name in its stage of the status entry that tells of it, together with the arm's other seeds."""
+        return "/".join(filter(None, (self.short, self.part or self.arm)))
+
+    @property
+    def lane(self) -> str:
+        """Name of the lane, or of the arm for what its seeds share."""
+        return self.arm if self.seed is None else f"{self.arm}-s{self.seed}"
+
+    @property
+    def short(self) -> str:
+        """The word for what it is; of a kind that another version knows, the kind's name."""
+        row = KINDS.get(self.kind)
+        if self.server and row and row.server:
+            return row.server.short
+        return row.short if row else self.kind.lower()
+
+    def told_by(self, stage: str, step: str) -> bool:
+        """Whether the status entry of this name in this stage tells of it."""
+        return self.step == step and self.stage in ("", stage)
+
+    def called(self, name: str, stage: str) -> bool:
+        """Whether people who speak of a stage's node may mean this one: by its name or that of its status
+        entry, with or without the stage."""
+        return name in (self.node, self.in_stage, self.step, f"{stage}/{self.step}")
+
+    def serving(self) -> dict[str, Any]:
+        """Fields of the server that the node talks to: there is one for each owner of the kind."""
+        return self.fields_of_node() | {"part": "", "server": True}
+
+    def fields_of_node(self) -> dict[str, Any]:
+        """The fields that tell of the node, for something else of it."""
+        return {name: getattr(self, name) for name in OfNode.model_fields}
+
+
+class Node(OfNode):
+    """One step: its config, and for each role of an input the node or the pin that fills it."""
+
     config: StepConfig
     inputs: dict[str, str] = {}
 
     @property
-    def kind(self) -> str:
-        return self.config.kind
+    def name(self) -> str:
+        """Name of the node."""
+        return self.node
 
 
 class Keyed(Model):
@@ -68,14 +129,12 @@ class Probe(Model):
     """Keys of earlier stages' nodes by name."""
 
 
-class Task(Model):
+class Task(OfNode):
     """What a step's process is told: one JSON document, the same on every adapter.
 
     The process finds it at $IXT_TASK; its index among `indexes` is $IXT_INDEX.
     """
 
-    name: str
-    """The node's name."""
     config: StepConfig
     key: str = ""
     """Empty for Inventory, which finds its own key from what it pins, and for a judge, which makes none."""

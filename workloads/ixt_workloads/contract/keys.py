@@ -17,17 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ixt_workloads.contract.base import DecimalMark, Mark
-from ixt_workloads.contract.configs import StepConfig
-
-VERSIONS: dict[str, int] = {
-    "Inventory": 1,
-    "Annotate": 1,
-    "Prepare": 1,
-    "Train": 1,
-    "Evaluate": 1,
-    "Report": 1,
-}
-"""Bumped by hand when a kind of step gives another artifact for the same config and inputs."""
+from ixt_workloads.contract.configs import Config
+from ixt_workloads.contract.kinds import KINDS
 
 KEY_LENGTH = 32
 
@@ -78,11 +69,11 @@ def _normal(text: str) -> str:
     return "0" if number == 0 else f"{number:f}" if -9 < number.adjusted() < 18 else str(number)
 
 
-def preimage(config: StepConfig, inputs: Mapping[str, str]) -> dict[str, Any]:
+def preimage(config: Config, inputs: Mapping[str, str]) -> dict[str, Any]:
     """What a key is hashed from. `inputs` names each input's role and its key or pin."""
     return {
         "kind": config.kind,
-        "version": VERSIONS[config.kind],
+        "version": KINDS[config.kind].version,
         "config": canonical(config),
         "inputs": dict(sorted(inputs.items())),
     }

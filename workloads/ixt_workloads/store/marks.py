@@ -13,5 +13,4 @@ def mark(store: Store, task: Task, keys: Collection[str]) -> None:
     Written by Inventory before it looks for artifacts, so that none is swept between look and use. A file for
     each stage: what later stages named stays needed when the run goes no further this time.
     """
-    stage = task.name.partition("/")[0]
-    store.put(f"runs/{task.run_uid}/{stage}.json", json.dumps({"keys": sorted(keys)}).encode())
+    store.put(f"runs/{task.run_uid}/{task.stage}.json", json.dumps({"keys": sorted(keys)}).encode())

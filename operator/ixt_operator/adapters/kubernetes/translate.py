@@ -17,7 +17,7 @@ from ixt_operator.adapters.kubernetes.pod import (
 )
 from ixt_operator.api.status import unix
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.render.names import ATTEMPT, CHILD, KEY, NODE, PLACE_SECONDS
+from ixt_operator.render.names import ATTEMPT, CHILD, KEY, PLACE_SECONDS, fields_of_node
 from ixt_workloads.contract.results import Progress
 
 STUCK_SECONDS = 30.0
@@ -164,8 +164,8 @@ def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> Chi
     """Labels are a person's to edit: one that says nothing any more makes a child that is not current."""
     metadata, attempt = owner["metadata"], label_of(owner, ATTEMPT)
     return ChildState(
+        **fields_of_node(metadata.get("labels", {})),
         name=name,
-        node=metadata.get("annotations", {}).get(NODE, ""),
         key=label_of(owner, KEY),
         attempt=int(attempt) if attempt.isdecimal() else 0,
         created_at=unix(metadata["creationTimestamp"]),

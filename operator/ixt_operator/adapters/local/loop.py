@@ -118,7 +118,7 @@ async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunSta
     when an earlier `ixt run` died. Numbers of attempts stay in the status, finished work in the storage."""
     observed = await platform.observe()
     for name, child in observed.children.items():
-        if child.node.endswith("/inventory") or child.failed or child.live:
+        if child.kind == "Inventory" or child.failed or child.live:
             await platform.delete(name)
     status = status_in(workdir)
     if status:

@@ -23,7 +23,7 @@ from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of
-from ixt_operator.planner.child import Child, ChildKind
+from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, fault_of
 
@@ -158,11 +158,11 @@ class LocalPlatform:
 
     async def close(self) -> None:
         """End all processes in good order, servers last, since others still talk to them."""
-        for kind in (ChildKind.TASKS, ChildKind.SERVER):
+        for servers in (False, True):
             processes = [
                 process
                 for group in self._groups.values()
-                if group.child.kind is kind
+                if group.child.server is servers
                 for process in group.processes
             ]
             await self._stop(processes)
@@ -198,13 +198,13 @@ class LocalPlatform:
             ports = [peer.ports["http"] for peer in found.processes] if found else []
             env[f"IXT_{name}_URLS"] = ",".join(f"http://127.0.0.1:{port}" for port in ports)
         process.start(child, env, self._mark(group, process))
-        self._watch(process, child.kind)
+        self._watch(process, server=child.server)
 
-    def _watch(self, process: Process, kind: ChildKind) -> None:
+    def _watch(self, process: Process, *, server: bool) -> None:
         """Wake `wait_changed` when the process ends. A server keeps its ports, for its next start."""
 
         def ended() -> None:
-            if kind is ChildKind.TASKS:
+            if not server:
                 process.release()
             self._changed.set()
 
@@ -232,7 +232,7 @@ class LocalPlatform:
             if process.lost:
                 kill_left(self._mark(group, process), [process.log])
                 process.cleared = True
-        if group.child.kind is ChildKind.TASKS:
+        if not group.child.server:
             if any(_failed(process) for process in group.processes):
                 for process in group.processes:
                     process.stop()
@@ -256,8 +256,8 @@ class LocalPlatform:
         processes = await asyncio.gather(*(self._state(group, process) for process in group.processes))
         child = group.child
         return ChildState(
+            **child.fields_of_node(),
             name=child.name,
-            node=child.node,
             key=child.key,
             attempt=child.attempt,
             created_at=group.created_at,
@@ -279,7 +279,7 @@ class LocalPlatform:
         # Without an exit the supervisor itself was killed, or the machine went down.
         code, at, why = ended or (None, process.started_at, "Lost")
         reason, result = process.reason or why, process.result()
-        if code == 0 and group.child.kind is ChildKind.TASKS:
+        if code == 0 and not group.child.server:
             if result:
                 succeeded = ProcessPhase.SUCCEEDED
                 return ProcessState(**common, phase=succeeded, exit_code=0, ended_at=at, result=result)
@@ -295,7 +295,7 @@ class LocalPlatform:
         )
 
     async def _live_state(self, child: Child, process: Process, common: dict[str, Any]) -> ProcessState:
-        if child.kind is ChildKind.SERVER:
+        if child.server:
             process.ready = child.ready_path is None or await ask.ready(
                 self._http, process.ports["http"], child.ready_path
             )

@@ -31,7 +31,7 @@ def run(step: Step) -> NoReturn:
     config: AnnotateConfig = step.config
     judge = config.judge
     if judge is None or judge.source is None:
-        raise StepError(Exit.USAGE, f"{step.task.name} has no judge with weights of its own to serve")
+        raise StepError(Exit.USAGE, f"{step.task.node} has no judge with weights of its own to serve")
     extra = engine_arguments(os.environ.get("IXT_ENGINE_ARGS", "[]"))
     folder = local_folder(judge.source, judge.revision)
     check_judge(folder, judge, setting(extra, "--max-model-len"))

@@ -8,6 +8,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
+from ixt_workloads.contract.configs import ReportLane
 from ixt_workloads.contract.keys import differences
 from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.annotation import (
@@ -44,7 +45,7 @@ def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifa
         "headline": about + main["verdict"]["headline"],
         "verdictOf": main["name"],
         "stages": stages,
-        "lineage": _lineage(nodes),
+        "lineage": _lineage(nodes, [lane.spec for lane in lanes]),
     }
 
 
@@ -287,13 +288,14 @@ def _camel_case(name: str) -> str:
 # --- lineage ---
 
 
-def _lineage(nodes: Mapping[str, Artifact]) -> list[Json]:
-    """Every node with what made it; a node's differences are those to its first sibling."""
+def _lineage(nodes: Mapping[str, Artifact], lanes: Iterable[ReportLane]) -> list[Json]:
+    """Every node with what made it; a node's differences are those to its first sibling in its stage."""
+    stages = {name: lane.stage for lane in lanes for name in lane.nodes}
     siblings: dict[tuple[str, str], Artifact] = {}
     rows = []
     for name, artifact in nodes.items():
         manifest = artifact.manifest
-        sibling = siblings.setdefault((name.split("/")[0], manifest.kind), artifact)
+        sibling = siblings.setdefault((stages[name], manifest.kind), artifact)
         changed = differences(sibling.manifest.preimage, manifest.preimage)
         rows.append(
             {

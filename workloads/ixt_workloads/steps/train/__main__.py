@@ -83,7 +83,7 @@ def _launch(step: Step, processes: int, folder: Path) -> None:
     except (TimeoutError, ConnectionError, RuntimeError) as error:
         raise StepError(
             Exit.UNAVAILABLE,
-            f"the {step.task.indexes} pods of {step.task.name} did not meet: {error}",
+            f"the {step.task.indexes} pods of {step.task.node} did not meet: {error}",
             "see why the others did not start; a NetworkPolicy may forbid the rendezvous port",
         ) from None
 
@@ -105,7 +105,7 @@ def _leader(step: Step) -> str:
             if time.monotonic() > deadline:
                 raise StepError(
                     Exit.UNAVAILABLE,
-                    f"{host} (index 0 of {step.task.name}) does not resolve: {error}",
+                    f"{host} (index 0 of {step.task.node}) does not resolve: {error}",
                     "see whether its pod runs and cluster DNS works",
                 ) from None
             time.sleep(1)

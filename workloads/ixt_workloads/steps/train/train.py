@@ -276,7 +276,7 @@ def _start(step: Step) -> tuple[Any, Any]:
             return models.load_model(folder), load_tokenizer(folder)
     source = config.model
     if source is None:
-        raise StepError(Exit.USAGE, f"{step.task.name} has neither a model nor the input parent")
+        raise StepError(Exit.USAGE, f"{step.task.node} has neither a model nor the input parent")
     if source.source:
         folder = local_folder(source.source, source.revision)
         return models.load_model(folder), load_tokenizer(folder)

@@ -1,0 +1,100 @@
+"""The kinds of steps: one row a kind, which planner, operator and steps all read.
+
+A new kind needs a row here with its config (configs.py), its nodes (planner/nodes.py), and the step itself
+(steps/<short>/__main__.py); what its processes get beyond the usual is in planner/building.py.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from ixt_workloads.contract.configs import (
+    AnnotateConfig,
+    Config,
+    EvaluateConfig,
+    InventoryConfig,
+    PrepareConfig,
+    ReportConfig,
+    TrainConfig,
+)
+
+LONGEST_SHORT = 9
+"""Characters of a short name: with more, the names of children would not fit into a DNS label."""
+
+
+class Role(StrEnum):
+    """What the pods of a run do."""
+
+    JUDGE = "Judge"
+    """Serve the judge."""
+    WORKER = "Worker"
+    """Inventory, Annotate, Prepare and Report."""
+    TRAINER = "Trainer"
+    EVALUATOR = "Evaluator"
+
+
+class Owner(StrEnum):
+    """What a node of a kind is made for: there is one for each."""
+
+    STAGE = "Stage"
+    """For all arms together; of a kind one at a time."""
+    ARM = "Arm"
+    """For all seeds of an arm."""
+    LANE = "Lane"
+    """For one arm with one seed."""
+    RUN = "Run"
+
+
+class Server(NamedTuple):
+    """A server that the steps of a kind talk to, and that is there for them alone."""
+
+    short: str
+    role: Role
+
+
+class Kind(NamedTuple):
+    """What is known of a kind of step."""
+
+    short: str
+    """Its word in names: of nodes, of children, of its module in steps/. At most LONGEST_SHORT letters."""
+    config: type[Config]
+    owner: Owner
+    role: Role
+    weight: int
+    """Rough share in a run's cost, for its progress."""
+    version: int = 1
+    """Part of keys. Bumped by hand when the kind makes another artifact of the same config and inputs."""
+    server: Server | None = None
+    """What its steps talk to, where the run serves that itself."""
+    holds_devices: bool = False
+    """Its processes may hold the devices that servers need."""
+    shares_work: bool = False
+    """Its processes share the documents, and each reports on its own part of them."""
+
+
+KINDS: dict[str, Kind] = {
+    "Inventory": Kind("inventory", InventoryConfig, Owner.STAGE, Role.WORKER, weight=1),
+    "Annotate": Kind(
+        "annotate", AnnotateConfig, Owner.STAGE, Role.WORKER, weight=20,
+        server=Server("judge", Role.JUDGE), shares_work=True,
+    ),
+    "Prepare": Kind("prepare", PrepareConfig, Owner.ARM, Role.WORKER, weight=3, shares_work=True),
+    "Train": Kind("train", TrainConfig, Owner.LANE, Role.TRAINER, weight=50, holds_devices=True),
+    "Evaluate": Kind("evaluate", EvaluateConfig, Owner.LANE, Role.EVALUATOR, weight=4, holds_devices=True),
+    "Report": Kind("report", ReportConfig, Owner.RUN, Role.WORKER, weight=1),
+}  # fmt: skip
+
+
+def _read(value: Any) -> Any:
+    """A config by the row of its kind. Raises ValueError for a kind that has none."""
+    if not isinstance(value, dict):
+        return value
+    kind = KINDS.get(value.get("kind", ""))
+    if kind is None:
+        raise ValueError(f"there is no kind of step called {value.get('kind')!r} here")
+    return kind.config.model_validate(value)
+
+
+StepConfig = Annotated[SerializeAsAny[Config], BeforeValidator(_read)]
+"""The config of a step of any kind."""
