@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch.nn import functional
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.settings import EvalPrefix, FeedbackFormat
+from ixt_workloads.contract.settings import EvalPrefix
 from ixt_workloads.data.questions import Question
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import conditioned
@@ -225,7 +225,7 @@ class Evaluation:
 
     @staticmethod
     def _true(contract: Prefixes, level: int, critique: str | None) -> str | None:
-        if not level or (critique is None and contract.format is not FeedbackFormat.TOKEN):
+        if not level or (critique is None and contract.format.needs_critique):
             return None
         return rendered(contract.format, level, contract.levels, critique or "")
 

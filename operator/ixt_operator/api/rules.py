@@ -4,8 +4,9 @@ A model names its rules in `rules`. The CRD carries their CEL and message, the m
 their predicate, so both sides refuse the same objects with the same words.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, model_validator
@@ -14,6 +15,11 @@ from ixt_workloads.contract.base import Model
 
 Path = tuple[str | int, ...]
 """Camel-case names and list indexes that lead to a field."""
+
+
+def words(members: Iterable[StrEnum]) -> str:
+    """Members of an enum as a list in CEL, for `in`."""
+    return str([str(member) for member in members])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 from ixt_operator.api.judge import JudgeSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta, ObjectName
 from ixt_operator.api.overrides import Pods, Resources
-from ixt_operator.api.rules import Checked, Rule, Spec, Transition
+from ixt_operator.api.rules import Checked, Rule, Spec, Transition, words
 from ixt_operator.api.status import RunStatus
 from ixt_workloads.contract import settings
 from ixt_workloads.contract.base import Model, Name, NotInKey, StorageUri
@@ -33,6 +33,9 @@ MAX_TOKENS = 10**15
 """Tokens that an arm trains on in a stage."""
 
 YEAR = 31_536_000
+
+PLAIN_METHODS = words(method for method in Method if not method.uses_feedback)
+PLAIN_FORMATS = words(form for form in FeedbackFormat if not form.needs_critique)
 
 ShortName = Annotated[Name, Field(max_length=24)]
 """Name of a stage or an arm: a DNS label that becomes part of the names of Jobs and pods."""
@@ -132,9 +135,9 @@ class Arm(Checked):
 
     rules = (
         Rule(
-            "!has(self.samplePercent) || !has(self.method) || self.method != 'NextToken'",
+            f"!has(self.samplePercent) || !has(self.method) || !(self.method in {PLAIN_METHODS})",
             "a NextToken arm uses no feedback: leave samplePercent out",
-            lambda self: self.sample_percent is None or self.method is not Method.NEXT_TOKEN,
+            lambda self: self.sample_percent is None or self.method.uses_feedback,
             "samplePercent",
         ),
     )
@@ -206,8 +209,7 @@ class Stage(Checked):
             "self.type != 'SFT' || self.datasets.all(dataset, has(dataset.messagesField))",
             "an SFT stage trains on conversations: set messagesField in each of its datasets",
             lambda self: (
-                self.type is not StageType.SFT
-                or all(dataset.messages_field is not None for dataset in self.datasets)
+                not self.type.is_chat or all(dataset.messages_field is not None for dataset in self.datasets)
             ),
             "datasets",
         ),
@@ -237,7 +239,7 @@ class FailurePolicy(Model):
 
 
 def _needs_judge(spec: "RunSpec") -> bool:
-    return any(arm.method is not Method.NEXT_TOKEN for arm in spec.arms) and any(
+    return any(arm.method.uses_feedback for arm in spec.arms) and any(
         stage.annotate.existing is None for stage in spec.stages
     )
 
@@ -245,7 +247,7 @@ def _needs_judge(spec: "RunSpec") -> bool:
 def _critiques_come(spec: "RunSpec") -> bool:
     """No stage asks for critiques of existing feedback that has none."""
     return all(
-        conditioning_of(spec, stage).format is FeedbackFormat.TOKEN
+        not conditioning_of(spec, stage).format.needs_critique
         for stage in spec.stages
         if stage.annotate.existing is not None and stage.annotate.existing.critique_field is None
     )
@@ -291,7 +293,7 @@ class RunSpec(Spec):
 
     rules = (
         Rule(
-            "has(self.judge) || self.arms.all(arm, has(arm.method) && arm.method == 'NextToken')"
+            f"has(self.judge) || self.arms.all(arm, has(arm.method) && arm.method in {PLAIN_METHODS})"
             " || self.stages.all(stage, has(stage.annotate) && has(stage.annotate.from))",
             "a judge is needed: set judge, or annotate.from in every stage, or only NextToken arms",
             lambda self: self.judge is not None or not _needs_judge(self),
@@ -301,7 +303,7 @@ class RunSpec(Spec):
             "self.stages.all(stage, !has(stage.annotate) || !has(stage.annotate.from)"
             " || has(stage.annotate.from.critiqueField)"
             " || (has(stage.conditioning) && has(stage.conditioning.format)"
-            " ? stage.conditioning.format : self.conditioning.format) == 'Token')",
+            f" ? stage.conditioning.format : self.conditioning.format) in {PLAIN_FORMATS})",
             "existing feedback has no critiques without annotate.from.critiqueField: set it, or format Token",
             _critiques_come,
             "stages",
@@ -333,8 +335,7 @@ def conditioning_of(spec: RunSpec, stage: Stage) -> Conditioning:
         merged = merged.model_copy(update=stage.conditioning.model_dump(exclude_none=True, by_alias=False))
     if merged.loss_on_feedback:
         return merged
-    masked = stage.type in (StageType.SFT, StageType.ROLLOUT)
-    loss = LossOnFeedback.MASK if masked else LossOnFeedback.INCLUDE
+    loss = LossOnFeedback.MASK if stage.type.is_chat else LossOnFeedback.INCLUDE
     return merged.model_copy(update={"loss_on_feedback": loss})
 
 

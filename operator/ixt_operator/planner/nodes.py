@@ -44,11 +44,6 @@ def lanes(run: IXTRun) -> tuple[Lane, ...]:
     return tuple(Lane(arm, seed) for arm in run.spec.arms for seed in arm.seeds)
 
 
-def uses_feedback(arm: Arm) -> bool:
-    """Whether an arm needs feedback on its documents, and pays for it."""
-    return arm.method is not Method.NEXT_TOKEN
-
-
 def sample_percent_of(arm: Arm, stage: Stage) -> int:
     """Percent of a stage's documents that an arm has annotated; feedback that exists already is free."""
     if stage.annotate.existing:
@@ -58,7 +53,7 @@ def sample_percent_of(arm: Arm, stage: Stage) -> int:
 
 def bands(run: IXTRun, stage: Stage) -> tuple[tuple[int, int], ...]:
     """The sample cut at every arm's percentage, so that arms share what they have in common."""
-    ends = sorted({sample_percent_of(arm, stage) for arm in run.spec.arms if uses_feedback(arm)})
+    ends = sorted({sample_percent_of(arm, stage) for arm in run.spec.arms if arm.method.uses_feedback})
     return tuple(zip([0, *ends], ends, strict=False))
 
 
@@ -128,7 +123,7 @@ def _band(start: int, end: int) -> str:
 
 def _paid(run: IXTRun, stage: Stage, arm: Arm) -> tuple[str, ...]:
     """The bands that an arm reads, and pays for."""
-    limit = sample_percent_of(arm, stage) if uses_feedback(arm) else 0
+    limit = sample_percent_of(arm, stage) if arm.method.uses_feedback else 0
     return tuple(_band(start, end) for start, end in bands(run, stage) if end <= limit)
 
 

@@ -22,15 +22,31 @@ class StageType(StrEnum):
     SFT = "SFT"
     ROLLOUT = "Rollout"
 
+    @property
+    def is_chat(self) -> bool:
+        """It trains on conversations: the feedback stands in the system text, and is not in the loss unless
+        the run says so."""
+        return self in (StageType.SFT, StageType.ROLLOUT)
+
 
 class Method(StrEnum):
-    """How an arm uses the feedback (see docs: arms)."""
+    """How an arm uses the feedback: what each does, `spec.arms[].method` in docs/api.md tells."""
 
     CONDITIONED = "Conditioned"
     NEXT_TOKEN = "NextToken"
     FILTERED = "Filtered"
     ANNEALED = "Annealed"
     SHUFFLED = "Shuffled"
+
+    @property
+    def uses_feedback(self) -> bool:
+        """It needs feedback on its documents, and pays for it."""
+        return self is not Method.NEXT_TOKEN
+
+    @property
+    def conditions(self) -> bool:
+        """Feedback stands before its documents."""
+        return self in (Method.CONDITIONED, Method.SHUFFLED)
 
 
 class DataFormat(StrEnum):
@@ -132,6 +148,16 @@ class FeedbackFormat(StrEnum):
     TOKEN = "Token"
     CRITIQUE = "Critique"
     TOKEN_AND_CRITIQUE = "TokenAndCritique"
+
+    @property
+    def shows_level(self) -> bool:
+        """The prefix names a quality level."""
+        return self is not FeedbackFormat.CRITIQUE
+
+    @property
+    def needs_critique(self) -> bool:
+        """The prefix holds a critique: without one a document has no prefix."""
+        return self is not FeedbackFormat.TOKEN
 
 
 class Calibration(StrEnum):

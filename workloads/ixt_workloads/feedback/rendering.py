@@ -22,9 +22,9 @@ def clean(critique: str) -> str:
 def prefix(form: FeedbackFormat, level: int, levels: int, critique: str) -> str:
     """The text that stands before a document: the level's line, the critique's line, a blank line."""
     lines = []
-    if form is not FeedbackFormat.CRITIQUE:
+    if form.shows_level:
         lines.append(f"Quality: {level}/{levels}")
-    if form is not FeedbackFormat.TOKEN:
+    if form.needs_critique:
         lines.append(f"Critique: {clean(critique)}")
     return "\n".join(lines) + SEPARATOR
 

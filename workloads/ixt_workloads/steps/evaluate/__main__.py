@@ -10,7 +10,7 @@ import torch
 from ixt_workloads import models
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.results import Outcome, Result
-from ixt_workloads.contract.settings import EvalPrefix, Prepare, StageType
+from ixt_workloads.contract.settings import EvalPrefix, Prepare
 from ixt_workloads.data.locate import local_file
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
@@ -45,7 +45,7 @@ def run(step: Step) -> Result:
         holdout,
         tasks,
         config.evaluate.prefixes,
-        chat=config.stage_type in (StageType.SFT, StageType.ROLLOUT),
+        chat=config.stage_type.is_chat,
         max_length=length,
         seed=config.seed,
     )

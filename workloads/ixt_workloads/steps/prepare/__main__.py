@@ -19,10 +19,8 @@ from ixt_workloads.data.locate import local_folder
 from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.prepare.blocks import Counts, packed_file
 from ixt_workloads.steps.prepare.joined import (
-    CONDITIONED,
     Bands,
     contract_of,
-    is_chat,
     open_bands,
     prefixes_of,
 )
@@ -120,7 +118,7 @@ def _tokenizing(config: PrepareConfig) -> Tokenizing:
     source = config.tokenizer
     folder = local_folder(source.source or source.tokenizer or "", source.revision)
     tokenizer = load_tokenizer(folder)
-    if is_chat(config) and not tokenizer.chat_template:
+    if config.stage_type.is_chat and not tokenizer.chat_template:
         raise StepError(
             Exit.CONFIG, f"the tokenizer in {folder} has no chat template", "an SFT stage needs one: add it"
         )
@@ -148,7 +146,7 @@ def _block(recipe: BlockRecipe, name: str) -> dict[str, bytes]:
 
 def _texts(recipe: BlockRecipe, docs: pq.ParquetFile, places: Set[int]) -> Iterator[str]:
     """The documents or conversations at these places, in order. They are never all in memory."""
-    column = "messages" if is_chat(recipe.config) else "text"
+    column = "messages" if recipe.config.stage_type.is_chat else "text"
     batches = docs.iter_batches(ROWS_READ, columns=[column])
     texts = (text for batch in batches for text in batch.column(0).to_pylist())
     return (text for place, text in enumerate(texts) if place in places)
@@ -162,7 +160,7 @@ def _packed(
     levels: Counter[str],
 ) -> bytes:
     """The file of those of a block's documents that stand at `places`, where `texts` are."""
-    config, chat = recipe.config, is_chat(recipe.config)
+    config, chat = recipe.config, recipe.config.stage_type.is_chat
     loss = config.conditioning.loss_on_feedback or LossOnFeedback.INCLUDE
     length = config.prepare.sequence_length
     make = recipe.tokenizing.conversations if chat else recipe.tokenizing.documents
@@ -180,7 +178,7 @@ def _packed(
             "lower conditioning.maxFeedbackTokens or raise prepare.sequenceLength",
         )
     # Levels say which feedback stands before a text: none does for the other methods.
-    shown = config.method in CONDITIONED
+    shown = config.method.conditions
     return packed_file(
         documents,
         [(place, levelled[place][0] if shown else 0) for place in places],

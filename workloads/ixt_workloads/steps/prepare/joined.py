@@ -11,18 +11,14 @@ import pyarrow.parquet as pq
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import (
-    FeedbackFormat,
     LossOnFeedback,
     Method,
-    StageType,
 )
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
 from ixt_workloads.store import Artifact
 
-CONDITIONED = (Method.CONDITIONED, Method.SHUFFLED)
-"""Methods that put feedback in front of documents."""
 COUNTED_CRITIQUES = 20_000
 """The most frequent critique of a level is looked for among this many."""
 
@@ -95,14 +91,14 @@ def open_bands(
 
 def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> Prefixes | None:
     """The conditioning contract of the arm; None for a method that puts nothing in front of documents."""
-    if config.method not in CONDITIONED:
+    if not config.method.conditions:
         return None
     settings, rubric = config.conditioning, config.rubric
     best, worst = settings.inference_feedback, None
     if rubric:
         best, worst = best or rubric.ideal_critique, rubric.worst_critique
     known: dict[int, str] = dict.fromkeys(range(1, settings.levels + 1), "")
-    if settings.format is not FeedbackFormat.TOKEN:
+    if settings.format.needs_critique:
         known = _typical(bands, blocks)
         if known:
             best, worst = best or known[max(known)], worst or known[min(known)]
@@ -117,7 +113,7 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
     def text(level: int, critique: str | None) -> str:
         found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
         # In a conversation it is the system text, and what follows is the template's business.
-        return found.removesuffix(SEPARATOR) if is_chat(config) else found
+        return found.removesuffix(SEPARATOR) if config.stage_type.is_chat else found
 
     return Prefixes(
         format=settings.format,
@@ -126,14 +122,9 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
         by_level={level: text(level, critique) for level, critique in sorted(known.items())},
         best=text(settings.levels, best),
         worst=text(1, worst),
-        chat=is_chat(config),
+        chat=config.stage_type.is_chat,
         loss_on_feedback=settings.loss_on_feedback or LossOnFeedback.INCLUDE,
     )
-
-
-def is_chat(config: PrepareConfig) -> bool:
-    """Whether the stage trains on conversations."""
-    return config.stage_type in (StageType.SFT, StageType.ROLLOUT)
 
 
 def prefixes_of(
@@ -144,10 +135,10 @@ def prefixes_of(
     A format with a critique has nothing to say about a document without one.
     """
     ids = [base_id(row["id"]) for row in rows]
-    if config.method not in CONDITIONED:
+    if not config.method.conditions:
         return [(feedback[name].level if name in feedback else 0, "") for name in ids]
     settings = config.conditioning
-    critical = settings.format is not FeedbackFormat.TOKEN
+    critical = settings.format.needs_critique
     given = {name: entry for name, entry in feedback.items() if entry.critique or not critical}
     if config.method is Method.SHUFFLED:
         given = shuffled(given)

@@ -26,7 +26,6 @@ from ixt_workloads.steps.report.read import Json, LaneArtifacts
 from ixt_workloads.steps.report.verdict import Contender, Measure, judge
 from ixt_workloads.store import Artifact
 
-CONDITIONED = {Method.CONDITIONED, Method.SHUFFLED}
 """Methods whose models know feedback, and are asked for the best."""
 
 
@@ -94,7 +93,7 @@ def _account(
 def _stage(name: str, runs: Sequence[_Run]) -> Json:
     by_arm = {arm: list(group) for arm, group in groupby(runs, key=lambda run: run.lane.spec.arm)}
     arms = [_arm(group) for group in by_arm.values()]
-    reference = next((run for run in runs if run.lane.annotate and run.lane.spec.method in CONDITIONED), None)
+    reference = next((run for run in runs if run.lane.annotate and run.lane.spec.method.conditions), None)
     reference = reference or next((run for run in runs if run.lane.annotate), None)
     inventory = runs[0].lane.inventory
     annotations = _unique(artifact for run in runs for artifact in run.lane.annotate)
@@ -126,7 +125,7 @@ def _unique(artifacts: Iterable[Artifact]) -> list[Artifact]:
 def _arm(runs: Sequence[_Run]) -> Json:
     first = runs[0]
     method = first.lane.spec.method
-    prefix = "Best" if method in CONDITIONED else "None"
+    prefix = "Best" if method.conditions else "None"
     return {
         "name": first.lane.spec.arm,
         "method": method.value,

@@ -23,7 +23,7 @@ from ixt_workloads import models
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.contract.settings import Precision, StageType
+from ixt_workloads.contract.settings import Precision
 from ixt_workloads.data.locate import local_file, local_folder
 from ixt_workloads.data.packed import PackedData
 from ixt_workloads.data.questions import read_questions
@@ -311,7 +311,7 @@ def _evaluation(step: Step, tokenizer: Any, length: int) -> Evaluation:
         read_holdout(prepared.file("holdout.parquet")),
         {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks},
         config.evaluate.prefixes,
-        chat=config.stage_type in (StageType.SFT, StageType.ROLLOUT),
+        chat=config.stage_type.is_chat,
         max_length=length,
         seed=config.seed,
     )
