@@ -209,7 +209,8 @@ class Stage(Checked):
             "self.type != 'SFT' || self.datasets.all(dataset, has(dataset.messagesField))",
             "an SFT stage trains on conversations: set messagesField in each of its datasets",
             lambda self: (
-                not self.type.is_chat or all(dataset.messages_field is not None for dataset in self.datasets)
+                self.type is not StageType.SFT
+                or all(dataset.messages_field is not None for dataset in self.datasets)
             ),
             "datasets",
         ),
