@@ -13,18 +13,30 @@ export HF_HUB_OFFLINE := 1
 
 .PHONY: help
 help:  ## Say what there is.
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+	@awk -F ':.*## ' '/^## /{print "\n" substr($$0, 4)} /^[a-z0-9-]+( [a-z0-9-]+)*:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install
-install: $(VENV)/.installed  ## Install ixt, engines and tools into .venv, pinned with hashes.
+## Set up
+.PHONY: install dev
+install: $(VENV)/.installed  ## Install ixt, engines and tools into .venv, pinned with hashes: 6 GB.
+dev: $(VENV)/.light  ## The same without engines, for all that needs none: under 1 GB.
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; }
 	@echo "installing into $(VENV): about 6 GB, two minutes on a fast network"
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt requirements/uv.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(call SYNC,requirements/dev.txt)
+	@touch $@ $(VENV)/.light
+
+# What is installed with the engines has all of this too.
+$(VENV)/.light: requirements/light.txt pyproject.toml
+	@test -f $(VENV)/.installed || { $(call SYNC,requirements/light.txt); }
 	@touch $@
+
+# An environment that holds what one file of requirements says, and nothing else but uv.
+define SYNC
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")' && \
+{ test -x $(BIN)/uv || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; }; } && \
+$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes $(1) requirements/uv.txt && \
+$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+endef
 
 # Without the address of an index: files are found by their hashes, wherever they come from.
 PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
@@ -33,10 +45,12 @@ PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
 requirements: install  ## Pin the dependencies anew (pyproject.toml -> requirements/*.txt).
 	printf 'uv==%s\n' $(UV_VERSION) | $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate -q -o requirements/uv.txt
 	$(PIN) --extra dev -o requirements/dev.txt
+	$(PIN) --extra light -c requirements/dev.txt -o requirements/light.txt
 	$(PIN) --extra operator -c requirements/dev.txt -o requirements/operator.txt
 	$(PIN) --extra cpu -c requirements/dev.txt -o requirements/workloads-cpu.txt
 	$(PIN) --extra gpu -o requirements/workloads-gpu.txt
 
+## Examples
 $(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
 	@mkdir -p $(VOLUME)
 	@$(BIN)/python $(QUICKSTART)/make_data.py $(VOLUME)
@@ -63,16 +77,24 @@ judge: install  ## Train the quickstart's judge again.
 judge-agreement: install  ## Serve the judge and measure how far it agrees with the truth.
 	$(BIN)/python benchmarks/judge.py
 
+## Check
 .PHONY: lint
-lint: install  ## ruff, mypy --strict, import contracts.
+lint: dev  ## ruff, mypy --strict, import contracts. Without engines mypy leaves out what is made of them.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy $(if $(wildcard $(VENV)/.installed),,-p ixt_operator -p ixt_workloads.contract -p ixt_workloads.store -p ixt_workloads.feedback)
 	$(BIN)/lint-imports
+
+# What imports neither torch nor an engine, and starts no step but the stub.
+PURE := tests/api tests/chart tests/contract tests/controller tests/feedback tests/planner tests/render
+
+.PHONY: test-pure
+test-pure: lint  ## Those checks, and the tests that need no engine.
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PURE)
 
 .PHONY: test
 test: export CUDA_VISIBLE_DEVICES :=
-test: lint  ## All checks and tests that need neither root nor Go nor a GPU.
+test: install lint  ## All checks and tests that need neither root nor Go nor a GPU.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: test-gpu
@@ -120,8 +142,9 @@ cluster-load: install  ## Bring images onto it: IMAGE=archive.tar, as docker sav
 cluster-down: install  ## End it; nothing is left.
 	@$(CLUSTER) down
 
+## Make
 .PHONY: crds
-crds: install  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes from the models.
+crds: dev  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes from the models.
 	$(BIN)/python -m ixt_operator.generate.crd crds
 	$(BIN)/python -m ixt_operator.generate.chart charts/ixt-operator
 	$(BIN)/python -m ixt_operator.generate.reference docs/api.md
