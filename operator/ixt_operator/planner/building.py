@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 
-from ixt_operator.api.run import IXTRun, Stage
+from ixt_operator.api.run import IXTRun, RunSpec, Stage
 from ixt_operator.api.runtime import IXTRuntime, Role
 from ixt_operator.planner.child import Child, ChildKind
 from ixt_operator.planner.keying import question_of
 from ixt_operator.planner.nodes import judge_node
 from ixt_operator.planner.spec import judge_of, storage_uri
-from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig, TrainConfig
+from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig, StepConfig, TrainConfig
+from ixt_workloads.contract.credentials import secrets_of
 from ixt_workloads.contract.graph import Keyed, Node, Probe, Task
 
 PROGRESS_PORT = 8080
@@ -89,8 +90,8 @@ def step_child(
     endpoint = run.spec.judge.endpoint if run.spec.judge else None
     if isinstance(keyed.node.config, AnnotateConfig) and keyed.node.config.judge and endpoint:
         update["env"] = {**child.env, "IXT_ENDPOINT_URL": endpoint.url}
-        if endpoint.api_key_secret_name:
-            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (endpoint.api_key_secret_name, "apiKey")}
+        if reference := endpoint.api_key_secret_ref:
+            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (reference.name, reference.key)}
     if isinstance(keyed.node.config, TrainConfig):
         update["ports"] = {**child.ports, "rendezvous": RENDEZVOUS_PORT}
         update["grace_seconds"] = 120
@@ -136,6 +137,7 @@ def judge_child(
         ),
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
         secrets=_secrets(run),
+        credentials=credentials(run, task.config),
         claims=claims(run),
         grace_seconds=JUDGE_DRAIN_SECONDS + JUDGE_STOP_SECONDS,
         overrides=_overrides(run, Role.JUDGE),
@@ -195,6 +197,7 @@ def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str,
         indexes=task.indexes,
         ports={"progress": PROGRESS_PORT},
         secrets=_secrets(run),
+        credentials=credentials(run, task.config),
         claims=claims(run),
         overrides=_overrides(run, role),
     )
@@ -219,8 +222,13 @@ def _command(runtime: IXTRuntime, role: Role, module: str) -> tuple[str, ...]:
 
 
 def _secrets(run: IXTRun) -> tuple[str, ...]:
-    name = run.spec.storage.credentials_secret_name
-    return (name,) if name else ()
+    reference = run.spec.storage.credentials_secret_ref
+    return (reference.name,) if reference else ()
+
+
+def credentials(run: IXTRun, places: StepConfig | RunSpec) -> tuple[str, ...]:
+    """Secrets of the places that are read, without the storage's, which every child has anyway."""
+    return tuple(sorted(secrets_of(places) - {*_secrets(run)}))
 
 
 def _overrides(run: IXTRun, role: Role) -> dict[str, object]:

@@ -8,6 +8,7 @@ from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed
 from ixt_operator.planner.survey import StageView
+from ixt_workloads.contract.credentials import secrets_of
 from ixt_workloads.contract.keys import KEY_LENGTH, key_of
 
 
@@ -46,6 +47,7 @@ def judge_key(run: IXTRun, runtime: IXTRuntime, stage: StageView) -> str:
         {
             "pin": pins.get("judge", ""),
             "source": judge.model if judge else None,
+            "credentials": sorted(secrets_of(judge)),
             "parser": judge.reasoning_parser if judge else None,
             "args": [*runtime.spec.engine_args, *(judge.engine.args if judge else ())],
             "tensorParallelSize": judge.engine.tensor_parallel_size if judge else 1,
