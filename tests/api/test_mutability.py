@@ -2,7 +2,8 @@
 
 import pytest
 from make import runs
-from make.changes import CHANGES, ROWS, STORAGE, changed
+from make.changes import BEFORE, CHANGES, ROWS, changed
+from make.schemas import RUN, schemas
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.generate.crd import openapi
@@ -26,21 +27,21 @@ def test_every_row_is_tried() -> None:
 
 @pytest.mark.parametrize("field", [field for field, may in ROWS.items() if may == "any time"])
 def test_what_may_change_at_any_time_is_in_no_key(field: str) -> None:
-    old, new = runs.run(storage=STORAGE), edited(field)
+    old, new = runs.run(**BEFORE), edited(field)
     assert old != new
     assert keys(old, PINS) == keys(new, PINS)
 
 
 @pytest.mark.parametrize("field", [field for field, may in ROWS.items() if may == "with re-keying"])
 def test_what_changes_the_meaning_changes_keys(field: str) -> None:
-    old, new = runs.run(storage=STORAGE), edited(field)
+    old, new = runs.run(**BEFORE), edited(field)
     # New weights show in the pin that Inventory finds, not in the spec.
     pins = PINS | {"judge": "judge-2"} if field == "judge.model" else PINS
     assert keys(old, PINS) != keys(new, pins)
 
 
 def test_new_conditioning_annotates_nothing_again() -> None:
-    old, new = keys(runs.run(storage=STORAGE), PINS), keys(edited("conditioning"), PINS)
+    old, new = keys(runs.run(**BEFORE), PINS), keys(edited("conditioning"), PINS)
     same = {name for name in old if old[name] == new.get(name)}
     assert same == {name for name in old if "/inventory" in name or "/annotate/" in name}
 
@@ -57,4 +58,7 @@ def test_every_field_of_the_spec_is_in_the_table() -> None:
     ):
         fields = fields - {parent} | {f"{parent}.{name}" for name in schema["properties"]}
     judge = {f"judge.{name}" for name in ("engine", "rubric", "sampling", "reasoningParser", "model")}
-    assert fields - {"judge"} | judge == set(ROWS)
+    credentials = {
+        path.removeprefix("spec.") for path, _ in schemas(RUN) if path.endswith(".credentialsSecretRef")
+    }
+    assert fields - {"judge"} | judge | credentials == set(ROWS)

@@ -2,8 +2,8 @@
 
 from ixt_operator.cli import view
 from ixt_operator.cli.main import main
-from ixt_operator.planner import children
+from ixt_operator.planner import building
 
-children.JUDGE_READY_SECONDS = 2
+building.SERVER_READY_SECONDS = 2
 view.PLAIN_SECONDS = 0.1
 main()

@@ -13,6 +13,8 @@ from make import cli, runs
 from make.cli import Desk, Done
 from make.processes import until
 
+from ixt_workloads.contract.credentials import prefix_of
+
 HERE = Path(__file__).parent
 GO_ON = "once that is mended, go on with: ixt run run.yaml --runtime stubs.yaml"
 TRAIN = "pretrain/train/plain-s0"
@@ -129,7 +131,7 @@ def test_an_artifact_that_was_changed(desk: Desk) -> None:
 
 
 def test_a_secret_that_is_not_set(judged: Desk) -> None:
-    endpoint = {"url": "http://127.0.0.1:1/v1", "model": "m", "apiKeySecretName": "judge-key"}
+    endpoint = {"url": "http://127.0.0.1:1/v1", "model": "m", "apiKeySecretRef": {"name": "judge-key"}}
     judged.write(judge={"endpoint": endpoint})
     done = judged.run()
     assert done.code == 2
@@ -138,6 +140,18 @@ def test_a_secret_that_is_not_set(judged: Desk) -> None:
         "stands for key apiKey of Secret judge-key; `export IXT_ENDPOINT_API_KEY=…`, then run again\n"
     )
     assert judged.run(IXT_ENDPOINT_API_KEY="k").code == 0
+
+
+def test_credentials_of_a_place_that_are_not_set(desk: Desk) -> None:
+    """That is found before anything starts, wherever in the run the place is."""
+    private = runs.dataset(uri="hf://owner/gated", credentialsSecretRef={"name": "hub.keys"})
+    desk.write(**cli.PLAIN, stages=[cli.stage(), cli.stage("late", datasets=[private])])
+    done = desk.run()
+    assert done.code == 2
+    (variable,) = re.findall(r"for hf:// (\S+), then run again\n$", done.err)
+    assert done.err.startswith("nothing of Secret hub.keys is set in the environment: `export` its entries")
+    assert (variable, desk.logs.exists()) == (f"{prefix_of('hub.keys')}HF_TOKEN", False)
+    assert desk.run(**{variable: "token"}).code == 0
 
 
 def test_a_command_that_does_not_exist(desk: Desk) -> None:

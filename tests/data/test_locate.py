@@ -7,6 +7,7 @@ import pytest
 from make.corpora import artifact, dataset, inventory_task, jsonl, read, rows
 from make.tasks import run_here
 
+from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.data import locate
 from ixt_workloads.store.posix import PosixStore
@@ -16,7 +17,7 @@ from ixt_workloads.store.posix import PosixStore
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What s3://bucket/ holds."""
 
-    def opened(uri: str) -> PosixStore:
+    def opened(uri: str, _: SecretRef | None = None) -> PosixStore:
         parts = urlsplit(uri)
         return PosixStore(uri, tmp_path / parts.netloc / parts.path.strip("/"))
 

@@ -1,6 +1,7 @@
 """Changes of a run, one for each row of docs/mutability.md."""
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ CHANGES: dict[str, Any] = {
     "activeDeadlineSeconds": 60,
     "schedulingTimeoutSeconds": 60,
     "ttlSecondsAfterFinished": 60,
-    "storage.credentialsSecretName": "others",
+    "storage.credentialsSecretRef": {"name": "others"},
+    "model.credentialsSecretRef": {"name": "others"},
+    "judge.credentialsSecretRef": {"name": "others"},
+    "stages[].datasets[].credentialsSecretRef": {"name": "others"},
+    "stages[].evaluate.tasks[].credentialsSecretRef": {"name": "others"},
     "judge.engine": {"maxReplicas": 4, "tensorParallelSize": 2, "args": ["--max-num-seqs=8"]},
     "stages[].annotate.workers": 4,
     "stages[].annotate.deadlineSeconds": 60,
@@ -62,10 +67,21 @@ CHANGES: dict[str, Any] = {
 }
 """A change of every row of the table."""
 
-STORAGE = {"uri": "s3://bucket/runs", "credentialsSecretName": "keys"}
+BEFORE: dict[str, Any] = {
+    "storage": {"uri": "s3://bucket/runs", "credentialsSecretRef": {"name": "keys"}},
+    "model": {"config": "s3://bucket/model", "tokenizer": "s3://bucket/model"},
+    "judge": {"model": "s3://bucket/judge"},
+    "stages": [
+        runs.stage(
+            datasets=[runs.dataset(uri="s3://bucket/documents")],
+            evaluate={"tasks": [{"name": "sums", "uri": "s3://bucket/sums.jsonl"}]},
+        )
+    ],
+}
+"""The spec's fields before a change."""
 
 
 def changed(field: str) -> dict[str, Any]:
-    """A run with one change, as a manifest; the other is `runs.manifest(storage=STORAGE)`."""
-    manifest = runs.manifest(storage=dict(STORAGE))
+    """A run with one change, as a manifest; the other is `runs.manifest(**BEFORE)`."""
+    manifest = runs.manifest(**deepcopy(BEFORE))
     return put(manifest, f"spec.{field}".replace("[]", "[0]"), CHANGES[field])

@@ -101,6 +101,16 @@ def uri(path: str, **more: Any) -> list[Limit]:
     ]
 
 
+def credentials(path: str, good: str, bad: str, *, field: str = "uri", **more: Any) -> list[Limit]:
+    """The credentials of a place that takes some, and of one that does not."""
+    schemes = "s3:// and gs://" if path == "spec.storage" else "s3://, gs:// and hf://"
+    words = f"credentialsSecretRef is for {schemes} only: leave it out"
+    reference = f"{path}.credentialsSecretRef"
+    base = put(runs.manifest(), path, {**more, field: good})["spec"]
+    values = ({**more, field: place, "credentialsSecretRef": {"name": "keys"}} for place in (good, bad))
+    return [Limit(path, *values, words, at=reference), *name(f"{reference}.name", 253, base=base)]
+
+
 def decimal(path: str, **more: Any) -> list[Limit]:
     """A number as a string."""
     return [
@@ -128,14 +138,8 @@ LIMITS: list[Limit] = [
     *name("spec.runtimeRef.name", 253),
     Limit("spec.storage.uri", "pvc://claim/path", "hf://owner/name", URI),
     *one_of("spec.storage.shared", "Disabled", "Enabled or Disabled"),
-    *name("spec.storage.credentialsSecretName", 253, base={"storage": {"uri": "s3://bucket/x"}}),
-    Limit(
-        "spec.storage",
-        {"uri": "gs://bucket/x", "credentialsSecretName": "keys"},
-        {"uri": "file:///x", "credentialsSecretName": "keys"},
-        "credentialsSecretName is for s3:// and gs:// only: leave it out",
-        at="spec.storage.credentialsSecretName",
-    ),
+    *credentials("spec.storage", "s3://bucket/x", "file:///x"),
+    *credentials("spec.storage", "gs://bucket/x", "pvc://claim/x"),
     # model
     *uri("spec.model.source", base={"model": {}}),
     *uri("spec.model.config"),
@@ -163,6 +167,9 @@ LIMITS: list[Limit] = [
             {"source": "hf://a/b", "tokenizer": "file:///a"},
         )
     ),
+    *credentials("spec.model", "hf://a/b", "file:///a", field="source"),
+    *credentials("spec.model", "s3://a/b", "pvc://a/b", field="config", tokenizer="file:///a"),
+    *credentials("spec.model", "gs://a/b", "pvc://a/b", field="tokenizer", config="file:///a"),
     # judge
     *uri("spec.judge.model"),
     *text("spec.judge.revision", 128, base={"judge": {"model": "hf://a/b"}}),
@@ -191,7 +198,23 @@ LIMITS: list[Limit] = [
         base=ENDPOINT,
     ),
     *text("spec.judge.endpoint.model", 256, base=ENDPOINT),
-    *name("spec.judge.endpoint.apiKeySecretName", 253, base=ENDPOINT),
+    *credentials("spec.judge", "gs://a/b", "pvc://a/b", field="model"),
+    Limit(
+        "spec.judge.credentialsSecretRef",
+        None,
+        {"name": "keys"},
+        "credentialsSecretRef is for s3://, gs:// and hf:// only: leave it out",
+        base=ENDPOINT,
+    ),
+    *name("spec.judge.endpoint.apiKeySecretRef.name", 253, base=ENDPOINT),
+    Limit(
+        "spec.judge.endpoint.apiKeySecretRef",
+        {"name": "a", "key": "token.txt"},
+        {"name": "a", "key": "t/x"},
+        "must match",
+        base=ENDPOINT,
+    ),
+    Limit("spec.judge.endpoint.apiKeySecretRef", {"name": "a"}, {"key": "a"}, "is required", base=ENDPOINT),
     *whole("spec.judge.endpoint.activeParameters", 1, 10**15, base=ENDPOINT),
     Limit("spec.judge.reasoningParser", "deepseek_r1", "deep-seek", "must match ^[a-z0-9_]+$"),
     Limit("spec.judge.reasoningParser", "a" * 40, "a" * 41, "must have at most 40 characters"),
@@ -346,6 +369,7 @@ LIMITS: list[Limit] = [
     *items("spec.stages[0].datasets", lambda index: runs.dataset(f"d{index}"), 32, 1),
     *name("spec.stages[0].datasets[0].name", 40),
     *uri("spec.stages[0].datasets[0].uri"),
+    *credentials("spec.stages[0].datasets[0]", "hf://a/b", "file:///a", name="a"),
     *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet or Text"),
     *text("spec.stages[0].datasets[0].textField", 128),
     *text("spec.stages[0].datasets[0].messagesField", 128),
@@ -413,6 +437,7 @@ LIMITS: list[Limit] = [
         "must be an amount",
     ),
     # evaluate
+    *credentials("spec.stages[0].evaluate.tasks[0]", "s3://a/b", "pvc://a/b", name="a"),
     *items("spec.stages[0].evaluate.tasks", lambda index: {"name": f"t{index}", "uri": "s3://b/t"}, 32),
     Limit(
         "spec.stages[0].evaluate.tasks",

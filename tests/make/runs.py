@@ -10,6 +10,8 @@ from ixt_operator.render.builtin_runtimes import cpu, nvidia
 RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
 """The chart's runtimes."""
 
+SECRET = {"name": "s" * 253}
+
 
 def dataset(name: str = "documents", **fields: Any) -> dict[str, Any]:
     """A dataset of a manifest."""
@@ -85,11 +87,12 @@ def maximal() -> dict[str, Any]:
     return applied(
         name="m" * 63,
         runtimeRef={"name": "r" * 253},
-        storage={"uri": "s3://bucket/prefix", "credentialsSecretName": "s" * 253, "shared": "Disabled"},
-        model={"source": "hf://owner/model", "revision": "r" * 128},
+        storage={"uri": "s3://bucket/prefix", "credentialsSecretRef": SECRET, "shared": "Disabled"},
+        model={"source": "hf://owner/model", "revision": "r" * 128, "credentialsSecretRef": SECRET},
         judge={
             "model": "hf://owner/judge",
             "revision": "r" * 128,
+            "credentialsSecretRef": SECRET,
             "reasoningParser": "p" * 40,
             "rubric": {
                 "inline": {
@@ -143,12 +146,13 @@ def _arm(name: str, method: str) -> dict[str, Any]:
 
 def _maximal_stage(name: str) -> dict[str, Any]:
     fields = {"format": "Parquet", "textField": "t" * 128, "messagesField": "m" * 128, "weight": 1000}
+    places = {"uri": "s3://bucket/data", "credentialsSecretRef": SECRET}
     resources = {"requests": _amounts(), "limits": _amounts()}
     decimals = ("learningRate", "weightDecay", "beta1", "beta2", "epsilon", "maxGradNorm")
     return {
         "name": name,
         "type": "SFT",
-        "datasets": [dataset(f"d{index}".ljust(40, "x"), **fields) for index in range(32)],
+        "datasets": [dataset(f"d{index}".ljust(40, "x"), **places, **fields) for index in range(32)],
         "annotate": {
             "samplePercent": 100,
             "workers": 256,
@@ -180,8 +184,7 @@ def _maximal_stage(name: str) -> dict[str, Any]:
         },
         "evaluate": {
             "tasks": [
-                {"name": f"t{index}".ljust(40, "x"), "uri": f"hf://tasks/{index}", "maxItems": 100_000}
-                for index in range(32)
+                {"name": f"t{index}".ljust(40, "x"), **places, "maxItems": 100_000} for index in range(32)
             ],
             "prefixes": ["Best", "None", "Worst", "Random"],
             "holdoutDocuments": 100_000,

@@ -27,6 +27,7 @@ from ixt_operator.manifests.documents import dump, yaml_documents
 from ixt_operator.planner.child import Child
 from ixt_operator.render.preview import preview
 from ixt_operator.render.render import Manifest, render
+from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.kinds import Role
 
@@ -47,7 +48,28 @@ OVERRIDES = {
     "priorityClassName": "high",
     "imagePullSecrets": [{"name": "registry"}],
 }
-STORAGE = {"uri": "s3://bucket/ixt", "credentialsSecretName": "bucket-keys"}
+STORAGE = {"uri": "s3://bucket/ixt", "credentialsSecretRef": {"name": "bucket-keys"}}
+OWN = {
+    "storage": STORAGE,
+    "model": {"source": "hf://owner/gated", "credentialsSecretRef": {"name": "hub.tokens"}},
+    "judge": {"model": "gs://judges/large", "credentialsSecretRef": {"name": "judge-keys"}},
+    "stages": [
+        runs.stage(
+            datasets=[
+                {"name": "one", "uri": "s3://data/one", "credentialsSecretRef": {"name": "data-one"}},
+                {"name": "two", "uri": "s3://data/two", "credentialsSecretRef": {"name": "data-two"}},
+                {"name": "ours", "uri": "s3://bucket/x", "credentialsSecretRef": {"name": "bucket-keys"}},
+                {"name": "open", "uri": "hf://owner/open"},
+            ],
+            evaluate={
+                "tasks": [
+                    {"name": "sums", "uri": "s3://t/a.jsonl", "credentialsSecretRef": {"name": "task-keys"}}
+                ]
+            },
+        )
+    ],
+}
+"""Places with credentials of their own."""
 CLAIMS = {"storage": {"uri": "pvc://my.claim/ixt"}, "judge": {"model": "pvc://models/judge"}}
 
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -57,7 +79,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "annotate-endpoint": (
         {
             "judge": {
-                "endpoint": {"url": "https://judge.example/v1", "model": "m", "apiKeySecretName": "judge-key"}
+                "endpoint": {
+                    "url": "https://judge.example/v1",
+                    "model": "m",
+                    "apiKeySecretRef": {"name": "judge-key"},
+                }
             }
         },
         "cpu",
@@ -77,6 +103,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "prepare-claims": (CLAIMS, "cpu", "pretrain/prepare/conditioned"),
     "evaluate": ({}, "nvidia", "pretrain/evaluate/conditioned-s0"),
     "report": ({}, "cpu", "report"),
+    "inventory-credentials": (OWN, "cpu", "pretrain/inventory"),
+    "judge-credentials": (OWN, "cpu", "pretrain/judge"),
 }
 
 
@@ -132,6 +160,26 @@ def test_every_manifest_of_a_run_keeps_the_rules(runtime: str) -> None:
     assert [found for manifest in manifests for found in problems(manifest)] == []
     identities = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
     assert len(set(identities)) == len(identities)
+
+
+@pytest.mark.parametrize(
+    ("node", "secrets"),
+    [
+        ("pretrain/inventory", ["data-one", "data-two", "hub.tokens", "judge-keys", "task-keys"]),
+        ("pretrain/judge", ["judge-keys"]),
+        ("pretrain/annotate/0-15", ["judge-keys"]),
+        ("pretrain/prepare/conditioned", ["hub.tokens"]),
+        ("pretrain/train/conditioned-s0", ["hub.tokens", "task-keys"]),
+        ("pretrain/evaluate/conditioned-s0", ["task-keys"]),
+        ("report", []),
+    ],
+)
+def test_a_pod_gets_the_secrets_of_what_it_reads(node: str, secrets: list[str]) -> None:
+    found = main_container(rendered(OWN, "cpu", node)[-1])["envFrom"]
+    assert found == [
+        {"secretRef": {"name": "bucket-keys"}},
+        *({"prefix": prefix_of(secret), "secretRef": {"name": secret}} for secret in secrets),
+    ]
 
 
 def test_ranks_find_each_other() -> None:

@@ -22,6 +22,7 @@ from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
 from make.tasks import run_step, task
 
 from ixt_workloads.contract.configs import AnnotateConfig
+from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
@@ -352,7 +353,7 @@ def test_a_refused_key_names_the_secret_and_is_not_retried(
     double.mode = "Forbidden"
     ran = run_step(annotate(storage, endpoint()), tmp_path / "run", env=at(double))
     assert ran.code == Exit.NO_PERMISSION
-    assert "apiKeySecretName" in ran.result.hint and "s3cret-key" not in ran.log
+    assert "apiKeySecretRef" in ran.result.hint and "s3cret-key" not in ran.log
 
 
 @pytest.mark.parametrize("answered", [TRIALS, 30, 55])
@@ -623,6 +624,7 @@ def test_the_engine_sees_no_credentials() -> None:
         "AWS_SECRET_ACCESS_KEY": "x",
         "HF_TOKEN": "x",
         "GOOGLE_APPLICATION_CREDENTIALS": "x",
+        f"{prefix_of('keys')}AWS_SECRET_ACCESS_KEY": "x",
         "PATH": "/bin",
     }
     assert environment(base).keys() & base.keys() == {"PATH"}

@@ -154,7 +154,7 @@ def test_a_bad_line_of_a_task_is_named(tmp_path: Path, line: str, message: str) 
     path = tmp_path / "t.jsonl"
     path.write_text('{"prompt": "1+2=", "answer": "3"}\n' + line + "\n")
     with pytest.raises(StepError, match=message) as caught:
-        read_questions(EvalTask(name="t", uri=f"file://{path}"), path)
+        read_questions(EvalTask(name="t", uri=f"file://{path}"))
     assert caught.value.code == Exit.DATA
 
 

@@ -1,5 +1,6 @@
 """Every test with `store` runs against a folder and against a real S3 server (docs/test-cluster.md)."""
 
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from ixt_workloads.store import Store, open_store
 
 BUCKET = "ixt-test"
 ACCESS, SECRET = "ixt-access", "ixt-secret-of-tests"
+SHARED = "ixt-shared"
+"""A bucket in which each of `ACCOUNTS` may read the folder of its name and no other."""
+ACCOUNTS = {"one": "secret-of-one", "two": "secret-of-two"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,14 @@ def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if program is None:
         pytest.skip("no S3 server: `make s3server` builds it (needs Go)")
     folder = tmp_path_factory.mktemp("s3")
+    accounts = tmp_path_factory.mktemp("accounts")
     (folder / BUCKET).mkdir()
+    _share(folder / SHARED, accounts)
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
     with loopback.part() as part, (folder.parent / "s3.log").open("w") as output:
         port = loopback.port(part)
-        command = [str(program), "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
+        options = ["--quiet", "--iam-dir", str(accounts), "--port", f"127.0.0.1:{port}"]
+        command = [str(program), *options, "posix", str(folder)]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
             _wait(process, port)
@@ -44,6 +51,24 @@ def s3server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         finally:
             process.kill()
             process.wait()
+
+
+def _share(bucket: Path, accounts: Path) -> None:
+    """A bucket's policy and the accounts that it speaks of, as the server keeps them."""
+    bucket.mkdir()
+    users = {
+        name: {"access": name, "secret": secret, "role": "user", "userID": 0, "groupID": 0, "projectID": 0}
+        for name, secret in ACCOUNTS.items()
+    }
+    (accounts / "users.json").write_text(json.dumps({"accessAccounts": users}))
+    arn = f"arn:aws:s3:::{SHARED}"
+    allowed = [
+        {"Effect": "Allow", "Principal": {"AWS": [name]}, "Action": [action], "Resource": [resource]}
+        for name in ACCOUNTS
+        for action, resource in (("s3:ListBucket", arn), ("s3:GetObject", f"{arn}/{name}/*"))
+    ]
+    policy = {"Version": "2012-10-17", "Statement": allowed}
+    os.setxattr(bucket, "user.policy", json.dumps(policy).encode())
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ixt_operator.api.meta import ObjectName
-from ixt_operator.api.rules import Checked, Rule
+from ixt_operator.api.overrides import DataKey, KeyRef
+from ixt_operator.api.rules import Checked, Rule, credentials_rule
 from ixt_workloads.contract.base import DataUri, Model
+from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 from ixt_workloads.contract.settings import Sampling
 
@@ -54,12 +55,10 @@ ENGINE_ARGUMENT_PATTERN = rf"^--({'|'.join(ENGINE_ARGUMENTS)})(=.+)?$"
 EngineArgument = Annotated[str, Field(pattern=ENGINE_ARGUMENT_PATTERN, min_length=3, max_length=1024)]
 
 
-class ConfigMapKeyRef(Model):
+class ConfigMapKeyRef(KeyRef):
     """A key of a ConfigMap in the run's namespace."""
 
-    name: ObjectName
-    """Name of the ConfigMap."""
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)] = "rubric.yaml"
+    key: DataKey = "rubric.yaml"
     """Key whose text is a rubric in YAML or JSON, with the fields of inline."""
 
 
@@ -118,6 +117,13 @@ class JudgeEngine(Checked):
     )
 
 
+class ApiKeyRef(KeyRef):
+    """A key of a Secret in the run's namespace."""
+
+    key: DataKey = "apiKey"
+    """Key whose value is sent."""
+
+
 class Endpoint(Model):
     """A judge that somebody else serves with OpenAI's chat completions API."""
 
@@ -125,8 +131,8 @@ class Endpoint(Model):
     """Base URL, up to and without /chat/completions."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Name that the endpoint knows the judge by."""
-    api_key_secret_name: ObjectName | None = None
-    """Secret in the run's namespace whose key apiKey is sent as bearer token."""
+    api_key_secret_ref: ApiKeyRef | None = None
+    """Key of a Secret in the run's namespace that is sent as bearer token."""
     active_parameters: Annotated[int | None, Field(ge=1, le=10**15)] = None
     """Active matmul parameters of the judge, for the cost account. Unset: annotation counts as unknown."""
 
@@ -138,6 +144,8 @@ class JudgeSpec(Checked):
     """Folder or hub repository with the judge's weights, which the run serves itself."""
     revision: Annotated[str | None, Field(min_length=1, max_length=128)] = None
     """Branch, tag or commit of a hub repository."""
+    credentials_secret_ref: SecretRef | None = None
+    """Secret that model is read with, as for a dataset."""
     endpoint: Endpoint | None = None
     """A judge that is served elsewhere; instead of model."""
     reasoning_parser: Annotated[str | None, Field(pattern=r"^[a-z0-9_]+$", min_length=1, max_length=40)] = (
@@ -163,4 +171,5 @@ class JudgeSpec(Checked):
             lambda self: self.revision is None or bool(self.model and self.model.startswith("hf://")),
             "revision",
         ),
+        credentials_rule("model"),
     )

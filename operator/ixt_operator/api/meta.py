@@ -4,18 +4,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.base import Model, ObjectName
 
 GROUP: Final = "ixt.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = "ixt.dev/v1alpha1"
-
-ObjectName = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
-    Field(min_length=1, max_length=253),
-]
-"""Name of a Kubernetes object: a DNS subdomain."""
 
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]

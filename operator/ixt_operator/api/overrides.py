@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ixt_operator.api.meta import LabelKey, LabelValue, ObjectName
+from ixt_operator.api.meta import LabelKey, LabelValue
 from ixt_operator.api.rules import Checked, Rule
-from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.base import Model, ObjectName
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][0-9]{1,2}|[kMGTPEmun]|[KMGTPE]i)?$"
 
@@ -41,12 +41,15 @@ class Resources(Model):
     """Amounts that the container cannot exceed; devices such as nvidia.com/gpu go here."""
 
 
+DataKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+
+
 class KeyRef(Model):
     """A key of a Secret or ConfigMap in the run's namespace."""
 
     name: ObjectName
     """Name of the object."""
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+    key: DataKey
     """Key in the object's data."""
 
 

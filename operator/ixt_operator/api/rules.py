@@ -36,6 +36,25 @@ class Rule:
     """Camel-case name of the field of the object that the message is about; empty for the object itself."""
 
 
+def credentials_rule(*places: str, hub: bool = True) -> Rule:
+    """Only places in buckets and on the hub are read with credentials; `places` are the fields with URIs."""
+    schemes = ("s3://", "gs://", *(["hf://"] if hub else []))
+    takes = (
+        f"(has(self.{place}) && self.{place}.startsWith('{scheme}'))"
+        for place in places
+        for scheme in schemes
+    )
+    return Rule(
+        " || ".join(["!has(self.credentialsSecretRef)", *takes]),
+        f"credentialsSecretRef is for {', '.join(schemes[:-1])} and {schemes[-1]} only: leave it out",
+        lambda self: (
+            self.credentials_secret_ref is None
+            or any((getattr(self, place) or "").startswith(schemes) for place in places)
+        ),
+        "credentialsSecretRef",
+    )
+
+
 @dataclass(frozen=True)
 class Transition:
     """What an update may not change. Only the API server knows the old object, so only it checks."""

@@ -6,18 +6,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ixt_operator.api.judge import JudgeSpec
-from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta, ObjectName
+from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta
 from ixt_operator.api.overrides import Pods, Resources
-from ixt_operator.api.rules import Checked, Rule, Spec, Transition, words
+from ixt_operator.api.rules import Checked, Rule, Spec, Transition, credentials_rule, words
 from ixt_operator.api.status import RunStatus
 from ixt_workloads.contract import settings
-from ixt_workloads.contract.base import Model, Name, NotInKey, StorageUri
+from ixt_workloads.contract.base import InKey, Model, Name, NotInKey, ObjectName, StorageUri
+from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.settings import (
     Annotate,
     Calibration,
     Conditioning,
-    Dataset,
-    Evaluate,
     FeedbackFormat,
     LossOnFeedback,
     Method,
@@ -60,21 +59,14 @@ class Storage(Checked):
 
     uri: StorageUri
     """Bucket and prefix (s3://, gs://), volume claim and folder (pvc://claim/path) or folder (file:///path)."""
-    credentials_secret_name: ObjectName | None = None
-    """Secret in the run's namespace whose keys become environment variables of the pods, for example
+    credentials_secret_ref: SecretRef | None = None
+    """Secret in the run's namespace whose keys become environment variables of all pods, for example
     AWS_ACCESS_KEY_ID. Unset: the identity of the pods' service account."""
     shared: Sharing = Sharing.ENABLED
     """Enabled: runs with the same storage reuse each other's artifacts. Disabled: this run makes all of its
     own, in a folder of its own, private/<uid>."""
 
-    rules = (
-        Rule(
-            "!has(self.credentialsSecretName) || self.uri.startsWith('s3://') || self.uri.startsWith('gs://')",
-            "credentialsSecretName is for s3:// and gs:// only: leave it out",
-            lambda self: self.credentials_secret_name is None or self.uri.startswith(("s3://", "gs://")),
-            "credentialsSecretName",
-        ),
-    )
+    rules = (credentials_rule("uri", hub=False),)
     transitions = (
         Transition(
             "self.uri == oldSelf.uri",
@@ -109,10 +101,37 @@ class ModelSpec(settings.ModelSource, Checked):
             lambda self: self.revision is None or bool(self.source and self.source.startswith("hf://")),
             "revision",
         ),
+        credentials_rule("source", "config", "tokenizer"),
     )
     transitions = (
-        Transition("self == oldSelf", "may not change, since every stage starts from it: make a new run"),
+        Transition(
+            " && ".join(
+                f"(has(self.{name}) ? self.{name} : '') == (has(oldSelf.{name}) ? oldSelf.{name} : '')"
+                for name in settings.ModelSource.model_fields
+                if name != "credentials_secret_ref"
+            ),
+            "may not change, since every stage starts from it: make a new run",
+        ),
     )
+
+
+class Dataset(settings.Dataset, Checked):
+    """One source of documents or conversations."""
+
+    rules = (credentials_rule("uri"),)
+
+
+class EvalTask(settings.EvalTask, Checked):
+    """Questions with one right answer: jsonl with the fields prompt and answer."""
+
+    rules = (credentials_rule("uri"),)
+
+
+class Evaluate(settings.Evaluate):
+    """How a trained model is judged."""
+
+    tasks: Annotated[tuple[EvalTask, ...], InKey, Field(max_length=32)] = ()
+    """Tasks with right answers. Without any, only the held-out documents' log-probability is measured."""
 
 
 class Arm(Checked):

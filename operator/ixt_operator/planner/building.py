@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ixt_operator.api.judge import JudgeEngine
-from ixt_operator.api.run import IXTRun, Stage
+from ixt_operator.api.run import IXTRun, RunSpec, Stage
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.keying import question_of
 from ixt_operator.planner.spec import storage_uri
-from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig, TrainConfig
+from ixt_workloads.contract.configs import AnnotateConfig, Config, PrepareConfig, TrainConfig
+from ixt_workloads.contract.credentials import secrets_of
 from ixt_workloads.contract.graph import Keyed, Node, OfNode, Probe, Task
 from ixt_workloads.contract.keys import key_of
 from ixt_workloads.contract.kinds import KINDS, Role
@@ -83,8 +84,8 @@ def step_child(
     endpoint = run.spec.judge.endpoint if run.spec.judge else None
     if isinstance(keyed.node.config, AnnotateConfig) and keyed.node.config.judge and endpoint:
         update["env"] = {**child.env, "IXT_ENDPOINT_URL": endpoint.url}
-        if endpoint.api_key_secret_name:
-            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (endpoint.api_key_secret_name, "apiKey")}
+        if reference := endpoint.api_key_secret_ref:
+            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (reference.name, reference.key)}
     if isinstance(keyed.node.config, TrainConfig):
         update["ports"] = {**child.ports, "rendezvous": RENDEZVOUS_PORT}
         update["grace_seconds"] = 120
@@ -110,7 +111,12 @@ def server_key(run: IXTRun, runtime: IXTRuntime, keyed: Keyed, pins: Mapping[str
     served: dict[str, object] = {"inputs": keyed.inputs}
     if isinstance(keyed.node.config, AnnotateConfig) and run.spec.judge:
         judge = run.spec.judge
-        served = {"pin": pins.get("judge", ""), "source": judge.model, "parser": judge.reasoning_parser}
+        served = {
+            "pin": pins.get("judge", ""),
+            "source": judge.model,
+            "credentials": sorted(secrets_of(judge)),
+            "parser": judge.reasoning_parser,
+        }
     args = [*runtime.spec.engine_args, *engine.args]
     return key_of({**served, "args": args, "tensorParallelSize": engine.tensor_parallel_size})
 
@@ -147,6 +153,7 @@ def server_child(
         drain=(*_command(runtime, serving.role, f"{module}.drain"), str(SERVER_DRAIN_SECONDS)),
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
         secrets=_secrets(run),
+        credentials=credentials(run, task.config),
         claims=claims(run),
         grace_seconds=SERVER_DRAIN_SECONDS + SERVER_STOP_SECONDS,
         overrides=_overrides(run, serving.role),
@@ -203,6 +210,7 @@ def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str,
         indexes=task.indexes,
         ports={"progress": PROGRESS_PORT},
         secrets=_secrets(run),
+        credentials=credentials(run, task.config),
         claims=claims(run),
         overrides=_overrides(run, role),
     )
@@ -227,8 +235,13 @@ def _command(runtime: IXTRuntime, role: Role, module: str) -> tuple[str, ...]:
 
 
 def _secrets(run: IXTRun) -> tuple[str, ...]:
-    name = run.spec.storage.credentials_secret_name
-    return (name,) if name else ()
+    reference = run.spec.storage.credentials_secret_ref
+    return (reference.name,) if reference else ()
+
+
+def credentials(run: IXTRun, places: Config | RunSpec) -> tuple[str, ...]:
+    """Secrets of the places that are read, without the storage's, which every child has anyway."""
+    return tuple(sorted(secrets_of(places) - {*_secrets(run)}))
 
 
 def _overrides(run: IXTRun, role: Role) -> dict[str, object]:

@@ -50,6 +50,9 @@ class Child(OfNode):
     """Variable name to (secret, key); locally taken from the variable of the same name."""
     secrets: tuple[str, ...] = ()
     """Secrets whose entries all become variables; locally they are expected in the environment."""
+    credentials: tuple[str, ...] = ()
+    """Secrets of single places: their entries become variables, with `prefix_of` the Secret before the names;
+    locally these are expected in the environment."""
     claims: tuple[str, ...] = ()
     """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>."""
     grace_seconds: int = 30

@@ -16,7 +16,7 @@ from ixt_workloads.contract.configs import (
     TrainConfig,
 )
 from ixt_workloads.contract.graph import PIN, Keyed, Node, OfNode, resolve
-from ixt_workloads.contract.settings import Judge, Method, ModelSource
+from ixt_workloads.contract.settings import Judge, Method
 
 ANNEAL_PERCENT = 10
 """The Annealed arm trains the last tenth of its tokens on the top level (method: honest baselines)."""
@@ -133,7 +133,6 @@ def _holdout(run: IXTRun, stage: Stage) -> str | None:
 
 
 def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
-    model = run.spec.model
     # Feedback that exists already has a scale of its own, whatever the judge of other stages is asked.
     rubric = judge.rubric if judge and not stage.annotate.existing else None
     config = PrepareConfig(
@@ -142,9 +141,7 @@ def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
         conditioning=conditioning_of(run.spec, stage),
         prepare=stage.prepare,
         rubric=rubric,
-        tokenizer=ModelSource(
-            source=model.source, revision=model.revision, config=model.config, tokenizer=model.tokenizer
-        ),
+        tokenizer=run.spec.model,
     )
     inputs = {"inventory": _name("Inventory", stage), "tokenizer": PIN + "tokenizer"}
     inputs |= {f"feedback/{band}": _name("Annotate", stage, part=band) for band in _paid(run, stage, arm)}

@@ -12,6 +12,7 @@ def judge_of(run: IXTRun) -> Judge | None:
     return Judge(
         source=spec.model,
         revision=spec.revision,
+        credentials_secret_ref=spec.credentials_secret_ref,
         model=spec.endpoint.model if spec.endpoint else None,
         active_parameters=spec.endpoint.active_parameters if spec.endpoint else None,
         rubric=spec.rubric.text(),

@@ -8,6 +8,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import MAIN, IXTRuntime
 from ixt_operator.planner.child import Child
 from ixt_operator.render.names import CONFIG_FOLDER, TASK_FILE, VOLUMES_FOLDER, annotations, labels, url
+from ixt_workloads.contract.credentials import prefix_of
 
 Manifest = dict[str, Any]
 
@@ -84,10 +85,11 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
     main["command"] = list(child.argv)
     main.pop("args", None)
     main["env"] = _merged_by_name(main.get("env", []), _environment(run, child))
-    if child.secrets:
+    if child.secrets or child.credentials:
         main["envFrom"] = [
             *main.get("envFrom", []),
             *({"secretRef": {"name": name}} for name in child.secrets),
+            *({"prefix": prefix_of(name), "secretRef": {"name": name}} for name in child.credentials),
         ]
     main["ports"] = [{"name": name, "containerPort": port} for name, port in child.ports.items()]
     main["terminationMessagePolicy"] = "FallbackToLogsOnError"

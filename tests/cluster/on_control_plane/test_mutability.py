@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from cluster.kubectl import Kubectl
 from make import runs
-from make.changes import ROWS, STORAGE, changed
+from make.changes import BEFORE, ROWS, changed
 
 
 def stored(kubectl: Kubectl, **spec: Any) -> None:
-    kubectl.apply(runs.applied(storage=STORAGE, **spec))
+    kubectl.apply(runs.applied(**{**BEFORE, **spec}))
 
 
 def replaced(kubectl: Kubectl, spec: Any) -> str:
@@ -47,7 +47,7 @@ def test_what_may_never_change_is_refused_by_name(kubectl: Kubectl, field: str) 
 def test_a_stage_that_has_not_started_may_be_renamed_moved_and_removed(kubectl: Kubectl) -> None:
     stored(kubectl, stages=[runs.stage("a"), runs.stage("b"), runs.stage("c")])
     begun(kubectl, "a")
-    moved = runs.manifest(storage=STORAGE, stages=[runs.stage("a"), runs.stage("c"), runs.stage("new")])
+    moved = runs.manifest(**{**BEFORE, "stages": [runs.stage("a"), runs.stage("c"), runs.stage("new")]})
     assert replaced(kubectl, moved["spec"]) == ""
 
 
@@ -55,7 +55,7 @@ def test_a_stage_that_has_not_started_may_be_renamed_moved_and_removed(kubectl: 
 def test_a_stage_that_has_started_keeps_its_name_and_place(kubectl: Kubectl, names: list[str]) -> None:
     stored(kubectl, stages=[runs.stage("a"), runs.stage("b"), runs.stage("c")])
     begun(kubectl, "a", "b")
-    spec = runs.manifest(storage=STORAGE, stages=[runs.stage(name) for name in names])["spec"]
+    spec = runs.manifest(**{**BEFORE, "stages": [runs.stage(name) for name in names]})["spec"]
     assert "a stage that has started keeps its name and place" in replaced(kubectl, spec)
-    spec = runs.manifest(storage=STORAGE, stages=[runs.stage(name) for name in ("a", "b", "c", "d")])["spec"]
+    spec = runs.manifest(**{**BEFORE, "stages": [runs.stage(name) for name in ("a", "b", "c", "d")]})["spec"]
     assert replaced(kubectl, spec) == ""

@@ -141,7 +141,7 @@ def test_an_image_that_cannot_be_pulled(site: Site) -> None:
 
 
 def test_a_secret_that_is_missing(site: Site) -> None:
-    site.apply(storage={"uri": "s3://bucket/runs", "credentialsSecretName": "keys"})
+    site.apply(storage={"uri": "s3://bucket/runs", "credentialsSecretRef": {"name": "keys"}})
     until(lambda: 'secret "keys" not found' in message(site))
 
 

@@ -100,7 +100,7 @@ def test_the_quickstart_in_pods(filled: Site, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_quickstart_on_an_object_store(filled: Site, bucket: str) -> None:
     status = carried(
-        filled, {**quickstart.spec(), "storage": {"uri": bucket, "credentialsSecretName": "storage"}}
+        filled, {**quickstart.spec(), "storage": {"uri": bucket, "credentialsSecretRef": {"name": "storage"}}}
     )
     committed = (filled.folder / "s3" / BUCKET / "runs" / "artifacts").glob("*/manifest.json")
     assert set(keys(status).values()) <= {path.parent.name for path in committed}

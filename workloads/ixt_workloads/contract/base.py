@@ -60,6 +60,13 @@ Decimal = Annotated[
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
 """A DNS label, as it becomes part of names and labels of children."""
 
+ObjectName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    Field(min_length=1, max_length=253),
+]
+"""Name of a Kubernetes object: a DNS subdomain."""
+
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 DataUri = Annotated[str, Field(pattern=r"^(s3|gs|pvc|hf|file)://[^\s]+$", min_length=6, max_length=1024)]

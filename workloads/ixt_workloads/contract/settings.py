@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ixt_workloads.contract.base import DataUri, Decimal, InKey, Model, Name, NotInKey, Percent
+from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.rubrics import RubricText
 
 
@@ -66,6 +67,9 @@ class Dataset(Model):
     uri: Annotated[DataUri, NotInKey]
     """File or folder with the data; a folder with all that lies below it. hf://owner/name is a dataset of the
     Hugging Face hub, hf://owner/name@revision/path a part of it."""
+    credentials_secret_ref: Annotated[SecretRef | None, NotInKey] = None
+    """Secret in the run's namespace whose entries (AWS_*, GOOGLE_*, HF_TOKEN) uri is read with, instead of
+    all such variables of the pods. Unset: it is read with those."""
     format: Annotated[DataFormat, InKey] = DataFormat.AUTO
     """Jsonl (also .gz and .zst), Parquet, or Text (one document a file). Auto goes by the file's ending and
     leaves out a README.md that describes the data."""
@@ -130,6 +134,8 @@ class Judge(Model):
     """Folder or hub repository with the judge's weights; none with an endpoint."""
     revision: Annotated[str | None, NotInKey, Field(min_length=1, max_length=128)] = None
     """Branch, tag or commit of a hub repository; resolved to a commit by Inventory."""
+    credentials_secret_ref: Annotated[SecretRef | None, NotInKey] = None
+    """Secret that source is read with, as for a dataset."""
     model: Annotated[str | None, InKey, Field(min_length=1, max_length=256)] = None
     """Name that an external endpoint knows the judge by; none with weights of our own."""
     active_parameters: Annotated[int | None, NotInKey, Field(ge=1)] = None
@@ -318,6 +324,8 @@ class EvalTask(Model):
     """Name of the task, unique in its stage."""
     uri: Annotated[DataUri, NotInKey]
     """The jsonl file."""
+    credentials_secret_ref: Annotated[SecretRef | None, NotInKey] = None
+    """Secret that uri is read with, as for a dataset."""
     max_items: Annotated[int, InKey, Field(ge=1, le=100_000)] = 1000
     """At most this many questions, from the start of the file."""
 
@@ -346,3 +354,5 @@ class ModelSource(Model):
     """Folder with a config.json: the model is initialised from scratch by each arm's seed."""
     tokenizer: Annotated[DataUri | None, NotInKey] = None
     """Folder with the tokenizer, for a model from scratch."""
+    credentials_secret_ref: Annotated[SecretRef | None, NotInKey] = None
+    """Secret that source, or config and tokenizer, are read with, as for a dataset."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from ixt_workloads.contract.credentials import SecretRef, entries_of
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.store import NotFound, Store, open_store
 
@@ -21,15 +22,18 @@ _HUB_NAME = re.compile(
 """As huggingface_hub writes it: hf://datasets/owner/name@revision/path, of which owner/name is enough."""
 
 
-def local_folder(uri: str, revision: str | None = None, *, what: str = "model") -> Path:
-    """The folder of a model: itself for file:// and pvc://, fetched for hf://, s3:// and gs://.
+def local_folder(
+    uri: str, revision: str | None = None, secret: SecretRef | None = None, *, what: str = "model"
+) -> Path:
+    """The folder of a model: itself for file:// and pvc://, fetched for hf://, s3:// and gs://, with the
+    credentials in `secret` if the model has its own.
 
     Raises StepError when there is nothing; `what` is the field that names it, such as judge.model.
     """
     if uri.startswith("hf://"):
-        path = _hub(uri, "model", revision)
+        path = _hub(uri, "model", revision, secret)
     elif uri.startswith(("s3://", "gs://")):
-        path = _fetched(uri)
+        path = _fetched(uri, secret)
     else:
         path = _path(uri)
     if path.is_file():
@@ -39,39 +43,39 @@ def local_folder(uri: str, revision: str | None = None, *, what: str = "model") 
     return path
 
 
-def local_data(uri: str) -> Path:
+def local_data(uri: str, secret: SecretRef | None = None) -> Path:
     """The file or folder of data at a URI other than of an object store. Raises StepError without one."""
-    path = _hub(uri, "dataset") if uri.startswith("hf://") else _path(uri)
+    path = _hub(uri, "dataset", None, secret) if uri.startswith("hf://") else _path(uri)
     if not path.exists():
         raise _missing(_place(uri, path))
     return path
 
 
-def local_file(uri: str) -> Path:
+def local_file(uri: str, secret: SecretRef | None = None) -> Path:
     """The one file of data at a URI, fetched where it lies elsewhere. Raises StepError when there is none."""
     if uri.startswith(("s3://", "gs://")):
         folder, _, name = uri.rpartition("/")
         try:
-            return open_store(folder).open_local(name)
+            return open_store(folder, secret).open_local(name)
         except NotFound:
             raise _missing(uri) from None
-    path = local_data(uri)
+    path = local_data(uri, secret)
     if not path.is_file():
         raise StepError(Exit.NO_INPUT, f"{_place(uri, path)} is a folder", "name the file in it")
     return path
 
 
-def remote(uri: str) -> tuple[Store, list[str]] | None:
+def remote(uri: str, secret: SecretRef | None = None) -> tuple[Store, list[str]] | None:
     """Store and names of the files in a folder of an object store, or of the one file that a URI names; None
     for what lies on this machine."""
     if not uri.startswith(("s3://", "gs://")):
         return None
-    store = open_store(uri)
+    store = open_store(uri, secret)
     names = [info.path for info in store.list("")]
     if names:
         return store, names
     folder, _, name = uri.rstrip("/").rpartition("/")
-    if folder.count("/") >= 2 and (store := open_store(folder)).exists(name):
+    if folder.count("/") >= 2 and (store := open_store(folder, secret)).exists(name):
         return store, [name]
     raise _missing(uri)
 
@@ -103,7 +107,7 @@ def _path(uri: str) -> Path:
     return Path(root) / unquote(rest)
 
 
-def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None = None) -> Path:
+def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None, secret: SecretRef | None) -> Path:
     """What a URI names in the snapshot of a repository of the Hugging Face hub.
 
     $HF_HUB_OFFLINE=1 takes what the hub's cache has.
@@ -117,8 +121,13 @@ def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None = Non
     name, path = match["name"], (match["path"] or "").rstrip("/")
     revision = revision or match["revision"]
     wanted = [path, f"{path}/*"] if path else list(_MODEL_FILES) if kind == "model" else None
+    own = entries_of(secret, os.environ)
+    # False: no token at all, not even that of the environment.
+    token = own.get("HF_TOKEN", False) if own else None
     try:
-        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=wanted)
+        snapshot = snapshot_download(
+            name, repo_type=kind, revision=revision, allow_patterns=wanted, token=token
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise _not_had(f"{kind} {name}{f'@{revision}' if revision else ''} of the hub", error) from None
     return Path(snapshot) / path
@@ -139,16 +148,17 @@ def _not_had(what: str, error: Exception) -> StepError:
     return StepError(
         Exit.NO_INPUT,
         f"{what} cannot be had: {type(error).__name__}",
-        "check name and revision; without network, put a snapshot into the hub's cache or give file://",
+        "check name and revision, and HF_TOKEN of what is private or gated; without network, put a snapshot "
+        "into the hub's cache or give file://",
     )
 
 
-def _fetched(uri: str) -> Path:
+def _fetched(uri: str, secret: SecretRef | None) -> Path:
     """A folder with the files of a folder in an object store.
 
     It is named by what it holds: files that come or go there make another folder here.
     """
-    store = open_store(uri)
+    store = open_store(uri, secret)
     infos = list(store.list(""))
     if not infos:
         raise _missing(uri)

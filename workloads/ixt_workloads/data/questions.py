@@ -6,7 +6,7 @@ from pathlib import Path
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import EvalTask
 from ixt_workloads.data.lines import parsed
-from ixt_workloads.data.locate import unreadable
+from ixt_workloads.data.locate import local_file, unreadable
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Question:
     answer: str
 
 
-def read_questions(task: EvalTask, path: Path) -> list[Question]:
+def read_questions(task: EvalTask) -> list[Question]:
     """Items of a task, at most maxItems. Raises StepError that names file and line."""
+    path = local_file(task.uri, task.credentials_secret_ref)
     questions: list[Question] = []
     try:
         with path.open("rb") as lines:

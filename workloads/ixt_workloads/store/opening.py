@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.store.base import Store, check_path
 from ixt_workloads.store.errors import NotFound, StoreError
 from ixt_workloads.store.posix import PosixStore
@@ -12,11 +13,12 @@ from ixt_workloads.store.posix import PosixStore
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, secret: SecretRef | None = None) -> Store:
     """The store at file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix.
 
     Claims are looked for in $IXT_PVC_ROOT/<claim>; buckets take endpoint and credentials from the usual
-    variables (AWS_*, GOOGLE_*). Reaches out to nothing: `Store.probe` does. Raises StoreError.
+    variables (AWS_*, GOOGLE_*), or from the entries of the place's own Secret. Reaches out to nothing:
+    `Store.probe` does. Raises StoreError.
     """
     parts = urlsplit(uri)
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -38,9 +40,9 @@ def open_store(uri: str) -> Store:
 
             bucket, prefix = parts.netloc, _prefix(folder)
             cache = Path(os.environ.get("IXT_CACHE") or Path.home() / ".cache/ixt/objects")
-            if parts.scheme == "s3":
-                return ObjectStore(uri, remote.open_s3(uri, bucket, prefix), cache)
-            return ObjectStore(uri, remote.open_gcs(uri, bucket, prefix), cache)
+            opened = remote.open_s3 if parts.scheme == "s3" else remote.open_gcs
+            with remote.variables_of(secret):
+                return ObjectStore(uri, opened(uri, bucket, prefix), cache)
     raise StoreError(
         f"storage URI {uri!r} is not understood",
         "use file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix",

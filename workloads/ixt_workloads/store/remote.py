@@ -5,7 +5,8 @@ Bodies of answers can hold access keys and strings to sign: only the status, cod
 
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import GCSStore, S3Store
 
+from ixt_workloads.contract.credentials import SecretRef, entries_of
 from ixt_workloads.store.errors import (
     NotFound,
     StoreError,
@@ -41,7 +43,33 @@ _TRY_AGAIN = {408, 409, 429}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _METADATA_SERVICE = "169.254.169.254"
+_OPENING = threading.Lock()
 _NO_AUTHORITIES = "No CA certificates were loaded"
+
+
+@contextmanager
+def variables_of(secret: SecretRef | None) -> Iterator[None]:
+    """While inside, the environment has the entries of a place's own Secret instead of all its variables of
+    buckets.
+
+    obstore reads the environment beneath whatever it is given: the keys of one account would be sent with the
+    session token or to the endpoint of another. It reads when it opens, and only then.
+    """
+    with _OPENING:
+        entries = entries_of(secret, os.environ)
+        own = _of_buckets(entries)
+        hidden = {name: os.environ.pop(name) for name in _of_buckets(os.environ) if entries}
+        os.environ.update(own)
+        try:
+            yield
+        finally:
+            for name in own:
+                del os.environ[name]
+            os.environ.update(hidden)
+
+
+def _of_buckets(found: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in found.items() if name.startswith(("AWS_", "GOOGLE_"))}
 
 
 def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
@@ -112,9 +140,10 @@ def _reason(text: str, status: int, code: str) -> str:
         words = " ".join(filter(None, (f"HTTP {status}", code, message)))
     else:
         words = text.partition("\n")[0].rpartition(" - ")[2][:300]
-    for name in _SECRETS:
+    for name in os.environ:
         secret = os.environ.get(name)
-        if secret:
+        # Names of entries of a place's own Secret begin with its prefix.
+        if secret and name.endswith(_SECRETS):
             words = words.replace(secret, f"<{name}>")
     return words
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
+from ixt_operator.adapters.local.process import check_credentials
 from ixt_operator.adapters.local.workdir import (
     identified,
     record_keys,
@@ -23,6 +24,7 @@ from ixt_operator.adapters.port import carry_out
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Phase, RunStatus
+from ixt_operator.planner.building import credentials
 from ixt_operator.planner.events import Event, events
 from ixt_operator.planner.observed import Observed
 from ixt_operator.planner.plan import Plan, plan
@@ -53,6 +55,7 @@ async def run_to_end(
     """
     if run.spec.suspend:
         raise LocalError(f"{run.metadata.name} is suspended: set spec.suspend to false to run it")
+    check_credentials(credentials(run, run.spec))
     signals = _Signals()
     with signals.heard():
         async with LocalPlatform.open(workdir) as platform:

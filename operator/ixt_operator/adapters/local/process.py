@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import MARK
 from ixt_operator.planner.child import Child
+from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.results import Result
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -188,6 +189,18 @@ def environment_of(child: Child) -> dict[str, str]:
                 f"of Secret {secret}; `export {name}=…`, then run again"
             )
     return found | {"IXT_HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+
+
+def check_credentials(secrets: Iterable[str]) -> None:
+    """Raise LocalError for a place's own Secret of which this program's environment has nothing."""
+    for secret in secrets:
+        prefix = prefix_of(secret)
+        if not any(name.startswith(prefix) for name in os.environ):
+            raise LocalError(
+                f"nothing of Secret {secret} is set in the environment: `export` its entries, for s3:// "
+                f"{prefix}AWS_ACCESS_KEY_ID and {prefix}AWS_SECRET_ACCESS_KEY, for gs:// "
+                f"{prefix}GOOGLE_SERVICE_ACCOUNT_KEY, for hf:// {prefix}HF_TOKEN, then run again"
+            )
 
 
 def _program(child: Child) -> tuple[str, ...]:

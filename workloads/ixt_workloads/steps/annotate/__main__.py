@@ -93,7 +93,7 @@ def _judges(judge: Judge) -> Judges:
 
 
 def _judge_folder(judge: Judge) -> Path | None:
-    return local_folder(judge.source, judge.revision) if judge.source else None
+    return local_folder(judge.source, judge.revision, judge.credentials_secret_ref) if judge.source else None
 
 
 def _shape(judge: Judge, folder: Path | None) -> ModelShape:

@@ -229,7 +229,7 @@ class Judges:
             return StepError(
                 Exit.NO_PERMISSION,
                 where,
-                "check the secret of judge.endpoint.apiKeySecretName (entry apiKey)",
+                "check judge.endpoint.apiKeySecretRef and the key in its Secret",
             )
         if status in (301, 302, 303, 307, 308, 404, 405):
             return StepError(Exit.CONFIG, where, "check judge.endpoint.url and judge.endpoint.model")

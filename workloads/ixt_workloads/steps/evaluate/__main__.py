@@ -11,7 +11,6 @@ from ixt_workloads import models
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.settings import EvalPrefix, Prepare
-from ixt_workloads.data.locate import local_file
 from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
 from ixt_workloads.feedback.prefixes import Prefixes
@@ -35,7 +34,7 @@ def run(step: Step) -> Result:
         # As it was saved: what is measured is what is served.
         model = models.load_model(folder, dtype=None).to(device).eval()
     contract = Prefixes.read(prepared)
-    tasks = {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks}
+    tasks = {task.name: read_questions(task) for task in config.evaluate.tasks}
     # A preimage leaves out what is as by default: the contract knows it.
     length = Prepare.model_validate(prepared.manifest.preimage["config"].get("prepare", {})).sequence_length
     holdout = read_holdout(prepared.file("holdout.parquet"))

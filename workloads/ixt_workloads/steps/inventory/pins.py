@@ -43,29 +43,29 @@ def pins_of(config: InventoryConfig, files: dict[str, list[SourceFile]]) -> dict
 
 
 def _task(task: EvalTask) -> list[str]:
-    path = local_file(task.uri)
     # Read here so that a bad line is found before anything is trained.
-    read_questions(task, path)
-    return [task.name, _content(path)]
+    read_questions(task)
+    return [task.name, _content(local_file(task.uri, task.credentials_secret_ref))]
 
 
 def _judge(judge: Judge) -> str:
     if judge.source is None:
         return f"endpoint:{judge.model}"
-    folder = local_folder(judge.source, judge.revision, what="judge.model")
+    folder = local_folder(judge.source, judge.revision, judge.credentials_secret_ref, what="judge.model")
     check_folder(folder, "judge.model", weights=True, tokenizer=True)
     return _folder(folder)
 
 
 def _model(model: ModelSource) -> dict[str, str]:
+    secret = model.credentials_secret_ref
     if model.source:
-        folder = local_folder(model.source, model.revision, what="model.source")
+        folder = local_folder(model.source, model.revision, secret, what="model.source")
         check_folder(folder, "model.source", weights=True, tokenizer=True)
         return {"model": _folder(folder), "tokenizer": _folder(folder, TOKENIZER)}
     if model.config is None or model.tokenizer is None:
         raise StepError(Exit.CONFIG, "model needs source, or config with tokenizer")
-    config = local_folder(model.config, what="model.config")
-    tokenizer = local_folder(model.tokenizer, what="model.tokenizer")
+    config = local_folder(model.config, secret=secret, what="model.config")
+    tokenizer = local_folder(model.tokenizer, secret=secret, what="model.tokenizer")
     check_folder(config, "model.config", weights=False, tokenizer=False)
     check_folder(tokenizer, "model.tokenizer", weights=False, tokenizer=True, config=False)
     return {"model": _folder(config, ("config.json",)), "tokenizer": _folder(tokenizer, TOKENIZER)}

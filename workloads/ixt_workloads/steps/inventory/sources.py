@@ -105,13 +105,13 @@ def documents(
 
 
 def _files(dataset: Dataset) -> Iterator[SourceFile]:
-    if there := remote(dataset.uri):
+    if there := remote(dataset.uri, dataset.credentials_secret_ref):
         store, names = there
         for name in names:
             if not name.startswith(".") and "/." not in name and (form := _format(dataset, name)):
                 yield SourceFile(name, store.open_local(name), form)
         return
-    root = local_data(dataset.uri)
+    root = local_data(dataset.uri, dataset.credentials_secret_ref)
     for path in _below(root) if root.is_dir() else [root]:
         name = path.relative_to(root).as_posix() if path != root else root.name
         if form := _format(dataset, name):

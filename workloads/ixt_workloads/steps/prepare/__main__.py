@@ -116,7 +116,8 @@ def _tokenizing(config: PrepareConfig) -> Tokenizing:
     from ixt_workloads.tokenizer import load_tokenizer, start_tokens
 
     source = config.tokenizer
-    folder = local_folder(source.source or source.tokenizer or "", source.revision)
+    place = source.source or source.tokenizer or ""
+    folder = local_folder(place, source.revision, source.credentials_secret_ref)
     tokenizer = load_tokenizer(folder)
     if config.stage_type.is_chat and not tokenizer.chat_template:
         raise StepError(

@@ -24,7 +24,7 @@ from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.results import Outcome, Progress, Result
 from ixt_workloads.contract.settings import Precision
-from ixt_workloads.data.locate import local_file, local_folder
+from ixt_workloads.data.locate import local_folder
 from ixt_workloads.data.packed import PackedData
 from ixt_workloads.data.questions import read_questions
 from ixt_workloads.evaluation import Evaluation, read_holdout
@@ -277,8 +277,9 @@ def _start(step: Step) -> tuple[Any, Any]:
     source = config.model
     if source is None:
         raise StepError(Exit.USAGE, f"{step.task.node} has neither a model nor the input parent")
+    secret = source.credentials_secret_ref
     if source.source:
-        folder = local_folder(source.source, source.revision)
+        folder = local_folder(source.source, source.revision, secret)
         return models.load_model(folder), load_tokenizer(folder)
     if not source.config or not source.tokenizer:
         raise StepError(
@@ -286,8 +287,8 @@ def _start(step: Step) -> tuple[Any, Any]:
             "model has no source, and not both of config and tokenizer",
             "set model.source, or both",
         )
-    tokenizer = load_tokenizer(local_folder(source.tokenizer, source.revision))
-    return models.new_model(local_folder(source.config, source.revision), config.seed), tokenizer
+    tokenizer = load_tokenizer(local_folder(source.tokenizer, source.revision, secret))
+    return models.new_model(local_folder(source.config, source.revision, secret), config.seed), tokenizer
 
 
 def _check_context(config: Any, length: int) -> None:
@@ -309,7 +310,7 @@ def _evaluation(step: Step, tokenizer: Any, length: int) -> Evaluation:
         tokenizer,
         Prefixes.read(prepared),
         read_holdout(prepared.file("holdout.parquet")),
-        {task.name: read_questions(task, local_file(task.uri)) for task in config.evaluate.tasks},
+        {task.name: read_questions(task) for task in config.evaluate.tasks},
         config.evaluate.prefixes,
         chat=config.stage_type.is_chat,
         max_length=length,
