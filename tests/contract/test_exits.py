@@ -9,12 +9,14 @@ import pytest
 from ixt_operator import adapters
 from ixt_operator.planner.observed import ChildState, ProcessPhase, ProcessState
 from ixt_operator.planner.retry import cause_of
+from ixt_workloads import frame
 from ixt_workloads.contract.exits import (
     ENDINGS,
     Exit,
     Fault,
     PlatformReason,
     StepError,
+    exit_of,
     in_words,
     meaning_of,
 )
@@ -134,3 +136,80 @@ def test_ranks_find_the_cause(
     found = exchange.read_cause(tmp_path)
     assert found is not None
     assert (found.code, found.message) == (cause, repr(cause))
+
+
+# --- Words of engines ---
+
+CUDA = """\
+CUDA error: {}
+Search for `cudaErrorX' in https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html.
+For debugging consider passing CUDA_LAUNCH_BLOCKING=1
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
+NCCL = """\
+NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:77, {}, NCCL version 2.28.9
+{}
+Last error:
+"""
+IN_CUDA = NCCL.format(
+    "unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
+    "ncclUnhandledCudaError: Call to CUDA function failed.",
+)
+IN_SYSTEM = NCCL.format(
+    "unhandled system error (run with NCCL_DEBUG=INFO for details)",
+    "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error. ",
+)
+ELSEWHERE = NCCL.format(
+    "remote process exited or there was a network error",
+    "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        CUDA.format("uncorrectable ECC error encountered"),
+        CUDA.format("uncorrectable NVLink error detected during the execution"),
+        CUDA.format("Invalid access of peer GPU memory over nvlink or a hardware error"),
+        CUDA.format("CUDA-capable device(s) is/are busy or unavailable"),
+        CUDA.format("system not yet initialized"),
+        "HIP error: uncorrectable ECC error encountered",
+        "NVRM: Xid (PCI:0000:41:00): 79, pid=1, GPU has fallen off the bus.",
+        f"{IN_CUDA}Cuda failure 214 'uncorrectable ECC error encountered'",
+        f"{IN_SYSTEM}Call to ibv_open_device failed",
+        "NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
+    ],
+)
+def test_words_of_engines_that_tell_of_a_sick_machine(said: str) -> None:
+    assert exit_of(said) is Exit.SICK_MACHINE
+    code, result = frame._failure(RuntimeError(said))
+    assert (code, result.fault, result.hint) == (Exit.SICK_MACHINE, Fault.INFRASTRUCTURE, "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{ELSEWHERE}socketProgress: Connection closed by remote peer node-2<45074>",
+        f"{IN_SYSTEM}socketStartConnect: Connect to 10.0.0.2<52822> failed : Connection refused",
+        f"{IN_SYSTEM}ncclOsSocketPollConnect: connect to 10.0.0.2<5> failed : Connection refused",
+        f"{IN_SYSTEM}Error while creating shared memory segment /dev/shm/nccl-F9ffgB (size 9637888)",
+    ],
+)
+def test_words_of_engines_that_tell_of_another_rank_or_of_the_pod(said: str) -> None:
+    assert exit_of(said) is Exit.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        CUDA.format("device-side assert triggered"),
+        CUDA.format("an illegal memory access was encountered"),
+        CUDA.format("unspecified launch failure"),
+        CUDA.format("out of memory"),
+        f"{IN_CUDA}Cuda failure 1 'invalid argument'",
+        "Cannot connect to host judge:8000",
+        "",
+    ],
+)
+def test_words_of_engines_that_tell_neither(said: str) -> None:
+    assert exit_of(said) is None

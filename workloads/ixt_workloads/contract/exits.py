@@ -191,6 +191,43 @@ def _plain(code: int | None) -> int:
     return 128 - code if 128 - code in _SIGNALS else code
 
 
+_SAID = (
+    (
+        Exit.SICK_MACHINE,
+        # CUDA (cudaGetErrorString), which torch quotes after "CUDA error:" and NCCL after "Cuda failure". Not
+        # what may be the program's: illegal accesses, device-side asserts, unspecified launch failures.
+        "uncorrectable ecc error",  # cudaErrorECCUncorrectable
+        "uncorrectable nvlink error",  # cudaErrorNvlinkUncorrectable
+        "over nvlink or a hardware error",  # cudaErrorContained
+        "device(s) is/are busy or unavailable",  # cudaErrorDevicesUnavailable
+        "system not yet initialized",  # cudaErrorSystemNotReady: no fabric manager
+        # NVIDIA's driver in the kernel's log, and NVML, for those who quote them.
+        "nvrm: xid",
+        "fallen off the bus",  # Xid 79
+        "gpu is lost",
+    ),
+    (
+        Exit.UNAVAILABLE,
+        # NCCL (ncclGetErrorString, torch's c10d/NCCLUtils.cpp): another rank died.
+        "ncclremoteerror",
+        "remote process exited or there was a network error",
+        # System errors to NCCL, but of a rank that takes no connection (socket.cc) or a small /dev/shm.
+        "socketstartconnect",
+        "socketpollconnect",
+        "dev/shm/nccl-",
+    ),
+    # NCCL's system calls and network cards (ibvwrap.cc) of this machine.
+    (Exit.SICK_MACHINE, "ncclsystemerror", "unhandled system error", "ibv_"),
+)
+"""Exit codes for words of engines, in lower case. The first that is found counts."""
+
+
+def exit_of(text: str) -> Exit | None:
+    """Exit code for an engine's error that tells of its machine or of another rank; None for any other."""
+    said = text.lower()
+    return next((code for code, *words in _SAID if any(word in said for word in words)), None)
+
+
 class StepError(Exception):
     """A failure that a person reads: `message` says what and where, `hint` what to do next."""
 
