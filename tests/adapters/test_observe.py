@@ -98,7 +98,10 @@ def failed(code: int, message: str = "", reason: str = "Error", **status: Any) -
         (failed(66, USER_FAULT), Fault.USER, "no such file"),
         (failed(1, "Traceback\nValueError: broken"), Fault.APPLICATION, "ended with exit code 1"),
         (failed(137, reason="OOMKilled"), Fault.OUT_OF_MEMORY, "OOMKilled"),
-        (failed(143), Fault.INFRASTRUCTURE, "ended with exit code 143"),
+        (failed(143), Fault.INFRASTRUCTURE, "killed by SIGTERM"),
+        (failed(137), Fault.APPLICATION, "killed by SIGKILL"),
+        (failed(139, reason="ContainerCannotRun"), Fault.APPLICATION, "ContainerCannotRun"),
+        (failed(75, COMMITTED), Fault.INFRASTRUCTURE, "ended with exit code 75: its machine is sick"),
         (failed(137, **disrupted("EvictionByEvictionAPI")), Fault.INFRASTRUCTURE, "Evicted"),
         (failed(137, **disrupted("PreemptionByScheduler")), Fault.INFRASTRUCTURE, "Preempted"),
         (pod(ONE, phase="Failed", reason="Evicted"), Fault.INFRASTRUCTURE, "Evicted"),
@@ -384,6 +387,10 @@ def test_a_pod_that_should_long_be_gone_is_marked_or_removed() -> None:
     job = workload(ONE)
     job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert lost(Seen((job,), (), (stuck(ONE, phase="Failed"),)), late) == ([], [stuck(ONE, phase="Failed")])
+
+
+def test_a_node_that_a_command_around_the_step_finds_sick_is_avoided_at_once() -> None:
+    assert bad_hosts([child_of(ONE, failed(75, "xid 79"))]) == ("node-1",)
 
 
 def test_a_node_that_fails_twice_is_avoided() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.graph import Task
@@ -152,8 +153,12 @@ def _train(task: Task, stop_after: int | None = None) -> Result | None:
             stop.set()
 
     step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
-    with world() as place:
-        return train(step, place, stop, report, lambda: None)
+    try:
+        with world() as place:
+            return train(step, place, stop, report, lambda: None)
+    finally:
+        if dist.is_initialized():  # by a step that failed
+            dist.destroy_process_group()
 
 
 def artifact(task: Task) -> Artifact:

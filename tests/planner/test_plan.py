@@ -464,20 +464,25 @@ def test_a_finished_run_whose_children_must_go_is_looked_at_with_certainty() -> 
 # --- Machines.
 
 
+NEVER = 9
+
+
 @pytest.mark.parametrize(
-    ("first", "barred"),
+    ("first", "barred_from"),
     [
-        ({"reason": "NodeLost"}, True),
-        ({"code": Exit.UNAVAILABLE}, False),
-        ({"reason": "Preempted"}, False),
-        ({"reason": "Evicted"}, False),
-        ({"code": 143}, False),
-        ({"code": 1}, False),
-        ({"reason": "NoResult"}, False),
+        ({"code": Exit.SICK_MACHINE}, 1),
+        ({"code": Exit.SICK_MACHINE, "message": "the step had not seen it", "fault": Fault.APPLICATION}, 1),
+        ({"reason": "NodeLost"}, 2),
+        ({"code": Exit.UNAVAILABLE}, NEVER),
+        ({"reason": "Preempted"}, NEVER),
+        ({"reason": "Evicted"}, NEVER),
+        ({"code": 143}, NEVER),
+        ({"code": 1}, NEVER),
+        ({"reason": "NoResult"}, NEVER),
     ],
 )
-def test_a_machine_is_avoided_after_two_attempts_that_failed_by_it(
-    first: dict[str, Any], barred: bool
+def test_a_machine_is_avoided_once_it_is_sick_or_two_attempts_failed_by_it(
+    first: dict[str, Any], barred_from: int
 ) -> None:
     """Both pods of an attempt are on it, and the second goes down with the first."""
     sim = platform(stages=[runs.stage(train={"numNodes": 2})])
@@ -485,7 +490,7 @@ def test_a_machine_is_avoided_after_two_attempts_that_failed_by_it(
         sim.until(TRAIN)
         assert sim.newest(TRAIN).child.attempt == attempt
         hosts = sim.newest(TRAIN).child.avoid_hosts
-        assert hosts == (("node-1",) if barred and attempt == 2 else ())
+        assert hosts == (("node-1",) if attempt >= barred_from else ())
         sim.fail(TRAIN, index=1, **first)
         sim.newest(TRAIN).become(host="node-1")
         sim.now += 10
@@ -515,6 +520,30 @@ def test_a_hint_to_a_machine_names_it(reason: str, host: str, hinted: bool) -> N
     sim.fail(TRAIN, None, reason)
     sim.newest(TRAIN).become(host=host)
     assert ("see what became of the machine node-1" in failure(sim.look())) is hinted
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"message": "CUDA error", "hint": "see its log", "fault": Fault.APPLICATION}]
+)
+def test_a_sick_machine_is_an_infrastructure_fault_that_says_what_to_check(told: dict[str, Any]) -> None:
+    """Also where a command around the step finds it out after the step has failed by something else."""
+    sim = platform(failurePolicy={"infrastructure": 0})
+    sim.until(TRAIN)
+    sim.fail(TRAIN, Exit.SICK_MACHINE, **told)
+    sim.newest(TRAIN).become(host="node-1")
+    message = failure(sim.look())
+    assert "(Infrastructure, 1 attempts)" in message
+    assert (told.get("message") or "ended with exit code 75: its machine is sick") in message
+    assert "the machine node-1 is avoided from now on: check its GPUs, links and network cards" in message
+
+
+def test_a_sick_machine_that_nobody_can_avoid_is_to_be_checked() -> None:
+    sim = platform(failurePolicy={"infrastructure": 0})
+    sim.until(TRAIN)
+    sim.fail(TRAIN, Exit.SICK_MACHINE)
+    message = failure(sim.look())
+    assert "\ncheck its GPUs" in message
+    assert "avoided" not in message
 
 
 # --- Answers and artifacts that get lost.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from make.models import config, config_folder, model_folder, tokenizer_folder
@@ -23,6 +24,7 @@ from make.training import (
     train_task,
     until_saved,
 )
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads import models
@@ -37,7 +39,8 @@ from ixt_workloads.contract.settings import (
     StageType,
 )
 from ixt_workloads.feedback.rendering import conditioned
-from ixt_workloads.steps.train import exchange, onednn
+from ixt_workloads.steps.train import __main__ as launcher
+from ixt_workloads.steps.train import onednn, worker
 from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Layout, make_batch
 from ixt_workloads.steps.train.schedule import Order, learning_rate
 from ixt_workloads.store import Artifact
@@ -334,13 +337,46 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, how: str, message: str, co
     assert caught.value.code == code
 
 
-def test_the_cause_is_the_failure_that_a_person_can_mend(tmp_path: Path) -> None:
-    exchange.write_error(tmp_path, 0, StepError(Exit.UNAVAILABLE, "lost another rank"))
-    exchange.write_error(tmp_path, 1, StepError(Exit.CRASHED, "earlier"))
-    exchange.write_error(tmp_path, 2, StepError(Exit.CONFIG, "vocabulary"))
-    cause = exchange.read_cause(tmp_path)
-    assert cause is not None
-    assert (cause.code, cause.message) == (Exit.CONFIG, "vocabulary")
+IN_CUDA = "CUDA error: uncorrectable ECC error encountered\nFor debugging consider CUDA_LAUNCH_BLOCKING=1"
+IN_NCCL = "NCCL error in: NCCLUtils.cpp:77, {}, NCCL version 2.28.9\n{}: {}\nLast error:\n{}"
+OWN = IN_NCCL.format("unhandled system error", "ncclSystemError", "a call failed", "ibv_open_device failed")
+OTHERS = IN_NCCL.format("remote process exited", "ncclRemoteError", "a call failed", "Connection closed")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (torch.AcceleratorError(IN_CUDA), Exit.SICK_MACHINE, "rank 3 is sick: CUDA error: uncorrectable ECC"),
+        (dist.DistBackendError(OWN), Exit.SICK_MACHINE, "Last error: ibv_open_device failed"),
+        (dist.DistBackendError(OTHERS), Exit.UNAVAILABLE, "rank 3 lost another rank"),
+        (
+            torch.AcceleratorError("CUDA error: unspecified launch failure"),
+            Exit.CRASHED,
+            "rank 3: Accelerator",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), Exit.OUT_OF_MEMORY, "rank 3 is out of memory"),
+    ],
+)
+def test_a_rank_tells_its_machines_fault_from_its_own(error: Exception, code: Exit, message: str) -> None:
+    told = worker._cause(error, 3)
+    assert told.code is code
+    assert message in told.message
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "code", "message"),
+    [
+        (-signal.SIGSEGV, Exit.CRASHED, "rank 1: killed by SIGSEGV"),
+        (3, Exit.CRASHED, "rank 1: ended with exit code 3"),
+        (Exit.UNAVAILABLE, Exit.UNAVAILABLE, "rank 1: ended with exit code 84: it gave up waiting"),
+    ],
+)
+def test_a_rank_that_left_no_word_is_told_in_ours(
+    tmp_path: Path, exit_code: int, code: Exit, message: str
+) -> None:
+    failure = ProcessFailure(local_rank=1, pid=1, exitcode=exit_code, error_file=str(tmp_path / "none"))
+    told = launcher._unexplained(ChildFailedError("ranks", {1: failure}), 0)
+    assert (told.code, told.message) == (code, message)
 
 
 # --- The export asks for the best ---

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from ixt_workloads.contract.exits import Exit, Fault, StepError, fault_of
+from ixt_workloads.contract.exits import Exit, StepError, exit_of, meaning_of
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import MAX_BYTES, Outcome, Result
 from ixt_workloads.progress import Reporter
@@ -189,8 +189,8 @@ def _failure(error: BaseException) -> tuple[int, Result]:
             code, message = Exit.INTERRUPTED, "stopped"
         case _:
             log.error("unforeseen error", exc_info=error)
-            code, message = Exit.CRASHED, f"{type(error).__name__}: {error}"
-    fault: Fault = fault_of(code)
+            code, message = exit_of(str(error)) or Exit.CRASHED, f"{type(error).__name__}: {error}"
+    fault = meaning_of(code).fault
     return code, Result(outcome=Outcome.FAILED, message=message[:1500], hint=hint[:500], fault=fault)
 
 

@@ -247,7 +247,7 @@ class FailurePolicy(Model):
     """How often a step is started again after each class of fault. User faults are never retried."""
 
     infrastructure: Annotated[int, Field(ge=0, le=1000)] = 16
-    """After an evicted or preempted pod, a lost node, unreachable storage."""
+    """After an evicted or preempted pod, a lost node, a sick machine, unreachable storage."""
     application: Annotated[int, Field(ge=0, le=1000)] = 3
     """After a crash."""
     out_of_memory: Annotated[int, Field(ge=0, le=1000)] = 1

@@ -28,7 +28,8 @@ class RuntimeRole(Model):
     """A Kubernetes PodTemplateSpec. The container named `main` runs the step; the run's overrides and then
     what the operator owns (command, config, probes, labels) are laid over it."""
     command: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=32)] = ()
-    """Put before the operator's command in the main container, for example a profiler. Usually empty."""
+    """Put before the operator's command in the main container, for example a profiler. Usually empty. When it
+    exits with 75, its machine is sick, and the run avoids it from then on."""
 
 
 class RuntimeSpec(Spec):

@@ -1,13 +1,13 @@
 """What a failed attempt means: its cause, and whether and when to try again. Pure."""
 
-import signal
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy
 from ixt_operator.planner.observed import ChildState, ProcessState
-from ixt_workloads.contract.exits import STOPPED, Exit, Fault, fault_of
+from ixt_workloads.contract.exits import Blame, Fault, Meaning, in_words, meaning_of, precedence
+from ixt_workloads.contract.results import Outcome
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
@@ -15,9 +15,6 @@ BUSY_DELAY_SECONDS = 15.0
 """A claim's holder is asked again after this long at first."""
 BUSY_ATTEMPTS = 8
 """Attempts that found another run's claim and are kept; waiting may take days."""
-
-RESULT_LOST = ("NoResult", "ResultLost")
-"""Reasons of a process that did its work, and whose result cannot be read."""
 
 
 class Cause(NamedTuple):
@@ -50,18 +47,15 @@ class TryAgain(NamedTuple):
 
 
 def cause_of(child: ChildState) -> Cause:
-    """The cause of a failed attempt. Processes of one attempt fail together: the cause is the one with a
-    user's fault, else one that ran out of memory, else the earliest."""
+    """The cause of a failed attempt: how the process ended that the others followed."""
     process = _culprit(child)
-    result = process.result
-    message = how_ended(process)
-    found = fault(process)
+    message, found = how_ended(process), meaning(process)
     # One that found another run's claim did not fail: not its pod is of interest, but who holds the claim.
-    named = bool(process.where) and found is not Fault.BUSY
+    named = bool(process.where) and found.fault is not Fault.BUSY
     return Cause(
-        found,
+        found.fault,
         f"{process.where}: {message}" if named else message,
-        (result.hint if result else "") or _hint(process),
+        _hint(process, found),
         process.last_log,
         process.ended_at or 0.0,
     )
@@ -69,78 +63,41 @@ def cause_of(child: ChildState) -> Cause:
 
 def result_lost(child: ChildState) -> bool:
     """Whether an attempt failed only in that results of its processes cannot be read."""
-    return bool(child.failed) and all(process.reason in RESULT_LOST for process in child.failed)
+    return bool(child.failed) and all(meaning(process).done for process in child.failed)
 
 
 def _culprit(child: ChildState) -> ProcessState:
-    order = {Fault.USER: 0, Fault.DIVERGED: 1, Fault.OUT_OF_MEMORY: 2}
     # Of those that ended in the same second, the one of which the platform says why did not just follow.
     return min(
         child.failed,
         key=lambda process: (
-            order.get(fault(process), 3),
-            process.ended_at or 0.0,
+            *precedence(meaning(process), process.ended_at or 0.0),
             not process.reason,
             process.index,
         ),
     )
 
 
-def _hint(process: ProcessState) -> str:
-    """What to do where the step itself says nothing."""
-    if fault(process) is Fault.OUT_OF_MEMORY:
-        return "give its role more memory, or train with smaller microBatchSequences"
-    return f"see what became of the machine {process.host}" if _blames_host(process) else ""
+def _hint(process: ProcessState, found: Meaning) -> str:
+    """What to do next: the step's own words, unless its machine is sick, which it may not have known."""
+    blame = found.blame if process.host else Blame.NEVER
+    if blame is Blame.AT_ONCE:
+        return f"the machine {process.host} is avoided from now on: {found.hint}"
+    if process.result and process.result.hint:
+        return process.result.hint
+    return f"see what became of the machine {process.host}" if blame else found.hint
 
 
-def _blames_host(process: ProcessState) -> bool:
-    """Whether it failed by a fault of the infrastructure that may be its machine's: not where the process
-    was told to make room or to stop, could not reach storage or a peer, or only its result went missing."""
-    elsewhere = process.reason in ("Preempted", "Evicted", "Stopped", *RESULT_LOST)
-    stopped = not process.reason and process.exit_code in (*STOPPED, Exit.UNAVAILABLE)
-    return bool(process.host) and fault(process) is Fault.INFRASTRUCTURE and not elsewhere and not stopped
-
-
-def fault(process: ProcessState) -> Fault:
-    """Class of the fault that ended a process. The platform's reason counts before the exit code."""
-    match process.reason:
-        case "OOMKilled":
-            return Fault.OUT_OF_MEMORY
-        case "Lost" | "Evicted" | "Preempted" | "NodeLost" | "Stopped" | "ResultLost":
-            return Fault.INFRASTRUCTURE
-    if process.result and process.result.fault:
-        return process.result.fault
-    return fault_of(process.exit_code if process.exit_code is not None else 1)
+def meaning(process: ProcessState) -> Meaning:
+    """What it means that a process ended as it did."""
+    return meaning_of(process.exit_code, process.reason, process.result.fault if process.result else None)
 
 
 def how_ended(process: ProcessState) -> str:
-    """How a process ended: in its own words, or in ours where it left none."""
-    if process.result and process.result.message:
+    """How a process ended: in its own words, or in ours where it left none or did not know of its failure."""
+    if process.result and process.result.message and process.result.outcome is Outcome.FAILED:
         return process.result.message
-    code = process.exit_code if process.exit_code is not None else 1
-    match process.reason:
-        case "Lost":
-            return "its process is lost: it was killed from outside, or the machine went down"
-        case "Stopped":
-            return "its pod was deleted before it ended"
-        case "ResultLost":
-            return "it succeeded, but its pod was deleted before its result was read or needed"
-        case "NodeLost":
-            return f"its node {process.host} was lost"
-        case "NoResult":
-            return f"ended with exit code {code}, but left no result that can be read"
-        case "":
-            return f"killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
-    return process.reason
-
-
-def _signal(number: int) -> str:
-    """Name of a signal, with what it usually means."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} (perhaps the machine ran out of memory)" if name == "SIGKILL" else name
+    return in_words(process.exit_code, process.reason, process.host)
 
 
 def failures(attempts: Iterable[ChildState]) -> list[Cause]:
@@ -166,11 +123,12 @@ def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAga
 
 
 def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
-    """Machines that two attempts of a run failed by: they are avoided. What else of an attempt went down with
-    the process that failed first says nothing of its machine."""
-    culprits = (_culprit(child) for child in children if child.failed)
-    faults = Counter(process.host for process in culprits if _blames_host(process))
-    return tuple(sorted(host for host, number in faults.items() if number >= 2))
+    """Machines that are avoided: sick ones, and those that two attempts of a run failed by. What else of an
+    attempt went down with the process that failed first says nothing of its machine."""
+    blamed = Counter[str]()
+    for process in (_culprit(child) for child in children if child.failed):
+        blamed[process.host] += meaning(process).blame
+    return tuple(sorted(host for host, blame in blamed.items() if host and blame >= Blame.AT_ONCE))
 
 
 def spent(attempts: Iterable[ChildState]) -> Iterable[str]:

@@ -4,8 +4,8 @@ import math
 
 from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.planner.observed import ChildState, ProcessPhase
-from ixt_operator.planner.retry import fault, how_ended
-from ixt_workloads.contract.exits import Fault
+from ixt_operator.planner.retry import how_ended
+from ixt_workloads.contract.exits import Fault, PlatformReason, in_words, meaning_of
 
 
 def replicas(
@@ -39,16 +39,18 @@ def server_trouble(server: ChildState, restarts: int) -> str | None:
     for process in server.processes:
         if process.phase is ProcessPhase.READY:
             continue
-        ended = process.exit_code is not None or process.result is not None
+        result = process.result
+        ended = process.exit_code is not None or result is not None
         said = how_ended(process) if ended else ""
-        hint = process.result.hint if process.result else ""
+        hint = result.hint if result else ""
+        fault = meaning_of(process.exit_code, told=result.fault if result else None).fault
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""
         # One that runs again is not given up for its last end: that may be mended by now.
-        if ended and process.phase is ProcessPhase.FAILED and fault(process) is Fault.USER:
+        if ended and process.phase is ProcessPhase.FAILED and fault is Fault.USER:
             return f"{said}: {hint}" if hint else f"{said}{log}"
-        if process.reason == "NeverReady":
-            return f"was not ready in time{log}"
+        if process.reason == PlatformReason.NEVER_READY:
+            return f"{in_words(None, process.reason)}{log}"
         if process.restarts > restarts:
             times = "once" if process.restarts == 1 else f"{process.restarts} times"
             why = f": {said}" if said else ""

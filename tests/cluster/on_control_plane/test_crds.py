@@ -72,12 +72,12 @@ def test_kubectl_explain_reads_as_documentation(kubectl: Kubectl) -> None:
 def test_kubectl_get_shows_where_a_run_is(kubectl: Kubectl) -> None:
     manifest = runs.applied(name="shown")
     kubectl.apply(manifest)
-    summary = {"stage": "pretrain", "step": "train/conditioned", "progressPercent": 42, "eta": "1h12m"}
+    summary = {"stage": "pretrain", "step": "train/conditioned", "progressPercent": 42, "etaSeconds": 4320}
     status = json.dumps({"status": {"phase": "Running", "summary": summary}})
     kubectl("patch", "ixtrun", "shown", "--subresource=status", "--type=merge", "-p", status)
     header, line = kubectl("get", "ixt").splitlines()
     assert header.split() == ["NAME", "PHASE", "STAGE", "STEP", "PROGRESS", "ETA", "SECONDS", "AGE"]
-    assert line.split()[:-1] == ["shown", "Running", "pretrain", "train/conditioned", "42", "1h12m"]
+    assert line.split()[:-1] == ["shown", "Running", "pretrain", "train/conditioned", "42", "4320"]
     assert re.fullmatch(r"\d+s", line.split()[-1])
 
 

@@ -63,7 +63,7 @@ async def test_progress_of_a_pod_reaches_the_status_with_its_eta(field: Field) -
     field.misbehave({TRAIN: {"*": {"seconds": 60}}})
     async with field.operator():
         name = field.apply(**cli.PLAIN)
-        status = await field.until(name, lambda status: bool(status.get("summary", {}).get("eta")))
+        status = await field.until(name, lambda status: bool(status.get("summary", {}).get("etaSeconds")))
         step = next(each for each in status["stages"][0]["steps"] if each["name"] == "train/plain")
         assert step["done"] > 0
         assert step["unit"] == "parts"

@@ -1,10 +1,12 @@
-"""Exit codes of a step and the classes of faults, which decide what is tried again.
+"""How a process can end, one description each: what is tried again and where, and what a person reads.
 
-64 to 78 are the codes of BSD's sysexits.h: a person must change something, so nothing is retried.
-Codes from 80 are ours. A process that a signal killed has no code of its own (128 + signal in a pod).
+64 to 78 are the codes of BSD's sysexits.h: a person must change something, so nothing is retried, unless the
+table says otherwise. Codes from 80 are ours. A process that a signal killed has no code of its own.
 """
 
+import signal
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 
 class Exit(IntEnum):
@@ -21,6 +23,8 @@ class Exit(IntEnum):
     """A dataset, model or file that is not there."""
     NOT_WRITABLE = 73
     """The storage cannot be written."""
+    SICK_MACHINE = 75
+    """A GPU, a link or a network card of its machine is broken; EX_TEMPFAIL of a command around a step."""
     NO_PERMISSION = 77
     CONFIG = 78
     """Settings that do not fit each other or what was found."""
@@ -38,6 +42,20 @@ class Exit(IntEnum):
     STORAGE_FULL = 86
 
 
+class PlatformReason(StrEnum):
+    """Why a process ended, as its platform knows it; others of Kubernetes are shown as they are."""
+
+    OOM_KILLED = "OOMKilled"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    LOST = "Lost"
+    STOPPED = "Stopped"
+    RESULT_LOST = "ResultLost"
+    NO_RESULT = "NoResult"
+    NEVER_READY = "NeverReady"
+
+
 class Fault(StrEnum):
     """Why an attempt failed; each class has a budget of its own."""
 
@@ -50,26 +68,164 @@ class Fault(StrEnum):
     BUSY = "Busy"
 
 
-STOPPED = (Exit.INTERRUPTED, 143, 130, -15, -2)
-"""Codes of a process that was told to stop. A negative code or one over 128 is a signal."""
+class Blame(IntEnum):
+    """When the machine of a failed process is avoided: once its blames add up to AT_ONCE."""
 
-_FAULTS: dict[int, Fault] = {
-    Exit.BUSY: Fault.BUSY,
-    Exit.DIVERGED: Fault.DIVERGED,
-    Exit.HUNG: Fault.HUNG,
-    Exit.UNAVAILABLE: Fault.INFRASTRUCTURE,
-    Exit.OUT_OF_MEMORY: Fault.OUT_OF_MEMORY,
-    Exit.STORAGE_FULL: Fault.USER,
+    NEVER = 0
+    AT_THE_SECOND_TIME = 1
+    AT_ONCE = 2
+
+
+class Meaning(NamedTuple):
+    """What it means that a process ended in one way."""
+
+    fault: Fault
+    message: str = ""
+    """How it ended, for people, where the step itself left no word; {code} and {host} are filled in."""
+    hint: str = ""
+    """What to do next, likewise."""
+    followed: bool = False
+    """It was stopped, or lost what it needed: another process that failed is the cause, if there is one."""
+    blame: Blame = Blame.NEVER
+    done: bool = False
+    """Its work is done, and only its result cannot be read."""
+
+
+_USER = Meaning(Fault.USER)
+_STOPPED = Meaning(Fault.INFRASTRUCTURE, followed=True)
+_MEMORY = "give its role more memory, or train with smaller microBatchSequences"
+_WAITED = "ended with exit code {code}: it gave up waiting"
+
+ENDINGS: dict[int | str, Meaning] = {
+    Exit.CRASHED: Meaning(Fault.APPLICATION),
+    Exit.USAGE: _USER,
+    Exit.DATA: _USER,
+    Exit.NO_INPUT: _USER,
+    Exit.NOT_WRITABLE: _USER,
+    Exit.SICK_MACHINE: Meaning(
+        Fault.INFRASTRUCTURE,
+        "ended with exit code {code}: its machine is sick",
+        "check its GPUs, links and network cards (nvidia-smi -q, Xid in the kernel's log)",
+        blame=Blame.AT_ONCE,
+    ),
+    Exit.NO_PERMISSION: _USER,
+    Exit.CONFIG: _USER,
+    Exit.BUSY: Meaning(Fault.BUSY),
+    Exit.DIVERGED: Meaning(Fault.DIVERGED),
+    Exit.HUNG: Meaning(Fault.HUNG, _WAITED),
+    Exit.INTERRUPTED: _STOPPED,
+    Exit.UNAVAILABLE: Meaning(Fault.INFRASTRUCTURE, _WAITED, followed=True),
+    Exit.OUT_OF_MEMORY: Meaning(Fault.OUT_OF_MEMORY, hint=_MEMORY),
+    Exit.STORAGE_FULL: _USER,
+    -signal.SIGINT: _STOPPED,
+    -signal.SIGTERM: _STOPPED,
+    # Mostly what was told to stop and did not in time.
+    -signal.SIGKILL: Meaning(
+        Fault.APPLICATION, "killed by SIGKILL (perhaps the machine ran out of memory)", followed=True
+    ),
+    PlatformReason.OOM_KILLED: Meaning(Fault.OUT_OF_MEMORY, hint=_MEMORY),
+    PlatformReason.EVICTED: Meaning(Fault.INFRASTRUCTURE),
+    PlatformReason.PREEMPTED: Meaning(Fault.INFRASTRUCTURE),
+    PlatformReason.NODE_LOST: Meaning(
+        Fault.INFRASTRUCTURE, "its node {host} was lost", blame=Blame.AT_THE_SECOND_TIME
+    ),
+    PlatformReason.LOST: Meaning(
+        Fault.INFRASTRUCTURE,
+        "its process is lost: it was killed from outside, or the machine went down",
+        blame=Blame.AT_THE_SECOND_TIME,
+    ),
+    PlatformReason.STOPPED: _STOPPED._replace(message="its pod was deleted before it ended"),
+    PlatformReason.RESULT_LOST: Meaning(
+        Fault.INFRASTRUCTURE,
+        "it succeeded, but its pod was deleted before its result was read or needed",
+        done=True,
+    ),
+    PlatformReason.NO_RESULT: Meaning(
+        Fault.APPLICATION, "ended with exit code {code}, but left no result that can be read", done=True
+    ),
+    PlatformReason.NEVER_READY: Meaning(Fault.APPLICATION, "was not ready in time"),
 }
+"""What each exit code, signal (negative) and reason of a platform means. Other codes from 64 to 78 mean what
+USAGE does, all others what CRASHED does."""
 
 
-def fault_of(code: int) -> Fault:
-    """Class of a non-zero exit code."""
-    if 64 <= code <= 78:
-        return Fault.USER
-    if code in STOPPED:
-        return Fault.INFRASTRUCTURE
-    return _FAULTS.get(code, Fault.APPLICATION)
+def meaning_of(code: int | None, reason: str = "", told: Fault | None = None) -> Meaning:
+    """What an ending means. The platform's reason counts before the class of fault that the step `told`, and
+    that before the exit code, unless this blames the machine: a command around a step has the last word."""
+    if reason in ENDINGS:
+        return ENDINGS[reason]
+    code = _plain(code)
+    found = ENDINGS.get(code) or ENDINGS[Exit.USAGE if 64 <= code <= 78 else Exit.CRASHED]
+    return Meaning(told) if told and told is not found.fault and not found.blame else found
+
+
+def precedence(ended: Meaning, at: float) -> tuple[int, float]:
+    """Order of the processes of an attempt, which fail together: the least is the cause. First what a person
+    must mend, then a sick machine, a loss that diverged, memory that was used up, then the earliest (`at`, in
+    Unix seconds), and last what only followed."""
+    if ended.followed:
+        return 5, at
+    if ended.blame is Blame.AT_ONCE:
+        return 1, at
+    return {Fault.USER: 0, Fault.DIVERGED: 2, Fault.OUT_OF_MEMORY: 3}.get(ended.fault, 4), at
+
+
+def in_words(code: int | None, reason: str = "", host: str = "") -> str:
+    """How a process ended of which nothing else is known, for people."""
+    code = _plain(code)
+    found = ENDINGS.get(reason or code)
+    if found and found.message:
+        return found.message.format(code=code, host=host)
+    killed = f"killed by {_SIGNALS.get(code, f'signal {-code}')}"
+    return reason or (killed if code < 0 else f"ended with exit code {code}")
+
+
+_SIGNALS = {-number: number.name for number in signal.Signals}
+
+
+def _plain(code: int | None) -> int:
+    """An exit code, negative for a signal: pods and shells tell its number plus 128. One that is not known is
+    that of a crash."""
+    if code is None:
+        return Exit.CRASHED
+    return 128 - code if 128 - code in _SIGNALS else code
+
+
+_SAID = (
+    (
+        Exit.SICK_MACHINE,
+        # CUDA (cudaGetErrorString), which torch quotes after "CUDA error:" and NCCL after "Cuda failure". Not
+        # what may be the program's: illegal accesses, device-side asserts, unspecified launch failures.
+        "uncorrectable ecc error",  # cudaErrorECCUncorrectable
+        "uncorrectable nvlink error",  # cudaErrorNvlinkUncorrectable
+        "over nvlink or a hardware error",  # cudaErrorContained
+        "device(s) is/are busy or unavailable",  # cudaErrorDevicesUnavailable
+        "system not yet initialized",  # cudaErrorSystemNotReady: no fabric manager
+        # NVIDIA's driver in the kernel's log, and NVML, for those who quote them.
+        "nvrm: xid",
+        "fallen off the bus",  # Xid 79
+        "gpu is lost",
+    ),
+    (
+        Exit.UNAVAILABLE,
+        # NCCL (ncclGetErrorString, torch's c10d/NCCLUtils.cpp): another rank died.
+        "ncclremoteerror",
+        "remote process exited or there was a network error",
+        # System errors to NCCL, but of a rank that takes no connection (socket.cc) or a small /dev/shm.
+        "socketstartconnect",
+        "socketpollconnect",
+        "dev/shm/nccl-",
+    ),
+    # NCCL's system calls and network cards (ibvwrap.cc) of this machine.
+    (Exit.SICK_MACHINE, "ncclsystemerror", "unhandled system error", "ibv_"),
+)
+"""Exit codes for words of engines, in lower case. The first that is found counts."""
+
+
+def exit_of(text: str) -> Exit | None:
+    """Exit code for an engine's error that tells of its machine or of another rank; None for any other."""
+    said = text.lower()
+    return next((code for code, *words in _SAID if any(word in said for word in words)), None)
 
 
 class StepError(Exception):

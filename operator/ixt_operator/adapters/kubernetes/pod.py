@@ -10,6 +10,7 @@ from ixt_operator.api.runtime import MAIN
 from ixt_operator.api.status import unix
 from ixt_operator.planner.observed import ProcessPhase, ProcessState
 from ixt_operator.render.names import QUEUE
+from ixt_workloads.contract.exits import PlatformReason
 from ixt_workloads.contract.results import Progress, Result
 
 Object = Mapping[str, Any]
@@ -29,13 +30,16 @@ _BLOCKED = {
 """Reasons of a waiting container that a person, not time, must end."""
 
 _LOST = {
-    "DeletionByTaintManager": "NodeLost",
-    "DeletionByPodGC": "NodeLost",
-    "PreemptionByScheduler": "Preempted",
-    "EvictionByEvictionAPI": "Evicted",
-    "TerminationByKubelet": "Evicted",
+    "DeletionByTaintManager": PlatformReason.NODE_LOST,
+    "DeletionByPodGC": PlatformReason.NODE_LOST,
+    "PreemptionByScheduler": PlatformReason.PREEMPTED,
+    "EvictionByEvictionAPI": PlatformReason.EVICTED,
+    "TerminationByKubelet": PlatformReason.EVICTED,
+    "Evicted": PlatformReason.EVICTED,
+    "NodeLost": PlatformReason.NODE_LOST,
+    "Preempting": PlatformReason.PREEMPTED,
 }
-"""Reasons of the pod condition DisruptionTarget (Kubernetes: Disruptions), as the planner knows them."""
+"""Reasons of the pod condition DisruptionTarget (Kubernetes: Disruptions) and of a pod's status, as ours."""
 
 
 def replica_of(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
@@ -74,7 +78,8 @@ def process_of(
         case "Succeeded":
             values = common | _ending(ended or {})
             if values["result"] is None:
-                return ProcessState(**values | {"reason": "NoResult"}, phase=ProcessPhase.FAILED)
+                values["reason"] = PlatformReason.NO_RESULT
+                return ProcessState(**values, phase=ProcessPhase.FAILED)
             return ProcessState(**values, phase=ProcessPhase.SUCCEEDED)
         case "Failed":
             values = common | _ending(ended or {})
@@ -151,9 +156,8 @@ def _disruption(pod: Object) -> str:
     """What ended a pod from outside, if anything did."""
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            return _LOST.get(condition.get("reason", ""), "Evicted")
-    reason = str(pod.get("status", {}).get("reason") or "")
-    return {"Evicted": "Evicted", "NodeLost": "NodeLost", "Preempting": "Preempted"}.get(reason, "")
+            return _LOST.get(condition.get("reason", ""), PlatformReason.EVICTED)
+    return _LOST.get(str(pod.get("status", {}).get("reason") or ""), "")
 
 
 def _container(pod: Object) -> Object:

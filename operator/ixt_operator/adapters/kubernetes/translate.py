@@ -18,6 +18,7 @@ from ixt_operator.adapters.kubernetes.pod import (
 from ixt_operator.api.status import unix
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.render.names import ATTEMPT, CHILD, KEY, PLACE_SECONDS, fields_of_node
+from ixt_workloads.contract.exits import PlatformReason
 from ixt_workloads.contract.results import Progress
 
 STUCK_SECONDS = 30.0
@@ -191,8 +192,8 @@ def _tasks(
             where = f"index {index}"
             phase = ProcessPhase.FAILED
             # Pods that are done go with their node as well.
-            reason = "ResultLost" if _true(job, "Complete") else "Stopped"
-            found.append(ProcessState(index=index, phase=phase, where=where, reason=reason, ended_at=ended))
+            gone = PlatformReason.RESULT_LOST if _true(job, "Complete") else PlatformReason.STOPPED
+            found.append(ProcessState(index=index, phase=phase, where=where, reason=gone, ended_at=ended))
         else:
             said = why.get(job["metadata"]["uid"], "")
             since = _wanted_since(job) if said else None
@@ -237,7 +238,8 @@ def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> t
         if process.phase is not ProcessPhase.READY and process.blocked_since is None:
             started = pod.get("status", {}).get("startTime")
             if started and unix(started) <= late_since:
-                process = process.model_copy(update={"phase": ProcessPhase.FAILED, "reason": "NeverReady"})
+                late = {"phase": ProcessPhase.FAILED, "reason": PlatformReason.NEVER_READY}
+                process = process.model_copy(update=late)
         found.append(process)
     failure = conditions.get("ReplicaFailure", {})
     since = unix(failure["lastTransitionTime"]) if failure.get("status") == "True" else None

@@ -25,7 +25,7 @@ from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_workloads.contract.exits import Fault, fault_of
+from ixt_workloads.contract.exits import Fault, PlatformReason, meaning_of
 
 LONGEST_BACKOFF_SECONDS = 30.0
 
@@ -243,11 +243,11 @@ class LocalPlatform:
             alive, ended = process.alive, process.exit()
             if alive:
                 if not process.ever_ready and now - process.first_started_at > group.child.ready_seconds:
-                    process.reason = "NeverReady"
+                    process.reason = PlatformReason.NEVER_READY
                     process.stop()
             elif process.popen is not None and not process.stopping:
                 wait = min(2.0**process.restarts, LONGEST_BACKOFF_SECONDS)
-                mendable = ended is None or fault_of(ended.code or 1) is not Fault.USER
+                mendable = ended is None or meaning_of(ended.code).fault is not Fault.USER
                 if mendable and now - (ended.at if ended else process.started_at) >= wait:
                     process.restarts += 1
                     self._start(group, process)
@@ -277,13 +277,13 @@ class LocalPlatform:
         if lives and not process.reason:
             return await self._live_state(group.child, process, common)
         # Without an exit the supervisor itself was killed, or the machine went down.
-        code, at, why = ended or (None, process.started_at, "Lost")
+        code, at, why = ended or (None, process.started_at, PlatformReason.LOST)
         reason, result = process.reason or why, process.result()
         if code == 0 and not group.child.server:
             if result:
                 succeeded = ProcessPhase.SUCCEEDED
                 return ProcessState(**common, phase=succeeded, exit_code=0, ended_at=at, result=result)
-            reason = "NoResult"
+            reason = PlatformReason.NO_RESULT
         return ProcessState(
             **common,
             phase=ProcessPhase.FAILED,

@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ixt_workloads.contract.configs import TrainConfig
-from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.exits import Exit, StepError, in_words
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.train import exchange
@@ -137,10 +137,8 @@ def _unexplained(error: ChildFailedError, killed_before: int) -> StepError:
             f"the kernel killed rank {rank}: the container's memory is used up",
             "give resourcesPerNode more memory, or set microBatchSequences lower",
         )
-    if failure.exitcode in (Exit.HUNG, Exit.UNAVAILABLE):
-        return StepError(Exit(failure.exitcode), f"rank {rank} gave up waiting", "see the log of the ranks")
-    how = f"by signal {-failure.exitcode}" if failure.exitcode < 0 else f"with code {failure.exitcode}"
-    return StepError(Exit.CRASHED, f"rank {rank} ended {how}", "see the last lines of its log")
+    code = Exit(failure.exitcode) if failure.exitcode in list(Exit) else Exit.CRASHED
+    return StepError(code, f"rank {rank}: {in_words(failure.exitcode)}", "see the last lines of its log")
 
 
 def _kills() -> int:

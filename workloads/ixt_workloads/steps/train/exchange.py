@@ -8,14 +8,11 @@ import os
 import time
 from pathlib import Path
 
-from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.exits import Exit, StepError, meaning_of, precedence
 from ixt_workloads.contract.results import Progress, Result
 
 FOLDER = "IXT_TRAIN_EXCHANGE"
 """Variable that names the folder."""
-
-_LAST = (Exit.INTERRUPTED, Exit.UNAVAILABLE)
-"""What ranks fall to when another one failed: never the cause if there is a better one."""
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
@@ -47,16 +44,11 @@ def write_error(folder: Path, rank: int, error: StepError) -> None:
 
 
 def read_cause(folder: Path) -> StepError | None:
-    """The failure that caused the others: a person's to mend, else out of memory, else the earliest."""
+    """The failure that caused the others (see `precedence`)."""
     found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("error-*.json"))]
     if not found:
         return None
-
-    def place(error: dict[str, float]) -> tuple[bool, bool, bool, float]:
-        code = error["code"]
-        return (code in _LAST, not 64 <= code <= 78, code != Exit.OUT_OF_MEMORY, error["time"])
-
-    cause = min(found, key=place)
+    cause = min(found, key=lambda error: precedence(meaning_of(error["code"]), error["time"]))
     return StepError(Exit(cause["code"]), cause["message"], cause["hint"])
 
 

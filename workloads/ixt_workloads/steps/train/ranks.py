@@ -49,12 +49,11 @@ def world() -> Iterator[World]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timeout)
     else:
         dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
-    try:
-        yield World(
-            number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"], number["LOCAL_WORLD_SIZE"], device
-        )
-    finally:
-        dist.destroy_process_group()
+    yield World(
+        number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"], number["LOCAL_WORLD_SIZE"], device
+    )
+    # Not after a failure: NCCL may hang or abort the process in it before that has said why it failed.
+    dist.destroy_process_group()
 
 
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.exits import Exit, StepError, exit_of
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.frame import Step
@@ -74,7 +74,8 @@ def _reporting(folder: Path, place: World) -> Callable[[Progress], None]:
 
 def _cause(error: Exception, rank: int) -> StepError:
     """What a rank's failure means to a person."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error)
+    text = said.splitlines()[0] if said else type(error).__name__
     match error:
         case StepError():
             return error
@@ -84,6 +85,10 @@ def _cause(error: Exception, rank: int) -> StepError:
             return _out_of_memory(rank, text)
         case RuntimeError() if "can't allocate memory" in text or "not enough memory" in text:
             return _out_of_memory(rank, text)
+        case _ if exit_of(said) is Exit.SICK_MACHINE:
+            return StepError(
+                Exit.SICK_MACHINE, f"the machine of rank {rank} is sick: {' '.join(said.split())}"
+            )
         case dist.DistError():
             return StepError(Exit.UNAVAILABLE, f"rank {rank} lost another rank: {text}")
         case RuntimeError() if "gloo" in text.lower() or "NCCL" in text or "Connection" in text:
