@@ -36,6 +36,8 @@ class Exit(IntEnum):
     """Storage, judge or another rank cannot be reached."""
     OUT_OF_MEMORY = 85
     STORAGE_FULL = 86
+    VERSION_SKEW = 87
+    """Operator and image are of versions that do not go together. Who runs them must act, not the user."""
 
 
 class Fault(StrEnum):
