@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig, PrepareConfig
-from ixt_workloads.contract.graph import Probe, Task
+from ixt_workloads.contract.graph import PIN, Node, Probe, Task
 from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
@@ -226,7 +226,10 @@ def _task(folder: Path, config: Any, inputs: dict[str, str], key: str) -> Task:
         "run_uid": "bench",
         "storage": f"file://{folder}/storage",
     }
-    probe = Probe(nodes=()) if kind == "inventory" else None
+    own = Node(
+        kind=config.kind, stage="bench", version=1, config=config, inputs={"datasets": PIN + "datasets"}
+    )
+    probe = Probe(nodes=(own,)) if kind == "inventory" else None
     return Task(config=config, key=key, inputs=inputs, attempt=0, indexes=1, probe=probe, **names)
 
 

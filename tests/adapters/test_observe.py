@@ -76,7 +76,7 @@ def test_success_has_a_result() -> None:
     assert ended.result.key == "k"
 
 
-@pytest.mark.parametrize("message", ["", "{", '{"outcome": "Well"}', "all is done"])
+@pytest.mark.parametrize("message", ["", "{", '{"message": "well"}', "all is done"])
 def test_success_without_a_result_that_can_be_read_is_none(message: str) -> None:
     ended = process(
         ONE, pod(ONE, phase="Succeeded", **container(terminated=terminated(0, message, "Completed")))

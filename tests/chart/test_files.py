@@ -12,6 +12,7 @@ import yaml
 from make.chart import CHART
 
 from ixt_operator.generate.chart import templates
+from ixt_workloads import __version__
 
 ROOT = CHART.parents[1]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -39,7 +40,7 @@ def test_nothing_generated_would_be_read_as_a_template() -> None:
 def test_chart_and_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert (chart["version"], chart["appVersion"]) == (package, package)
+    assert {chart["version"], chart["appVersion"], package} == {__version__}
 
 
 def test_the_schema_is_one_and_takes_the_defaults() -> None:

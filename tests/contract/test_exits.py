@@ -120,7 +120,17 @@ def test_the_planner_finds_the_cause(first: Ending, second: Ending, cause: Endin
         )
         for at, ending in enumerate((first, second))
     )
-    child = ChildState(name="c", kind="Train", stage="s", arm="a", seed=0, key="k", attempt=0, created_at=0.0, processes=processes)
+    child = ChildState(
+        name="c",
+        kind="Train",
+        stage="s",
+        arm="a",
+        seed=0,
+        key="k",
+        attempt=0,
+        created_at=0.0,
+        processes=processes,
+    )
     assert cause_of(child).message.startswith(f"{cause!r}: ")
 
 

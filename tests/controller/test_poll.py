@@ -27,6 +27,15 @@ async def halfway(_: web.Request) -> web.Response:
     return web.json_response({"done": 1, "total": 2})
 
 
+async def newer(_: web.Request) -> web.Response:
+    later = dict.fromkeys(map(str, range(500)), "x")
+    return web.json_response({"done": 1, "metrics": {"loss": 2, **later}, **later})
+
+
+async def garbled(_: web.Request) -> web.Response:
+    return web.Response(text="[" * poll.MAX_BYTES)
+
+
 async def silent(_: web.Request) -> web.Response:
     await asyncio.Event().wait()
     raise AssertionError
@@ -66,6 +75,12 @@ async def asked(cache: Cache) -> tuple[Progresses, list[str]]:
 async def test_what_a_pod_answers_is_known_by_its_uid() -> None:
     async with serving(one=halfway) as cache:
         assert await asked(cache) == ({"uid-one": Progress(done=1, total=2)}, ["one"])
+
+
+async def test_of_a_newer_images_answer_as_much_is_read_as_is_known() -> None:
+    async with serving(one=newer, other=garbled) as cache:
+        found, told = await asked(cache)
+    assert (found, told) == ({"uid-one": Progress(done=1, metrics={"loss": 2})}, ["one"])
 
 
 async def test_a_pod_cannot_send_the_operator_elsewhere() -> None:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.manifests.documents import dump
-from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.kinds import Role
+from ixt_workloads.contract.versions import read_task
 
 from . import runs
 from .processes import PATIENCE_SECONDS
@@ -174,11 +174,7 @@ class Desk:
     def made(self, node: str) -> int:
         """How many processes said that they committed a node's artifact: one that was killed says nothing."""
         task_files = self.workdir.glob("children/*/task.json")
-        children = {
-            path.parent.name
-            for path in task_files
-            if Task.model_validate_json(path.read_bytes()).node == node
-        }
+        children = {path.parent.name for path in task_files if read_task(path.read_bytes()).node == node}
         logs = {
             log for child in children for log in self.logs.glob(f"{child.rpartition('-')[0]}-*.log")
         }  # of every attempt

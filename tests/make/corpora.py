@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import InventoryConfig
-from ixt_workloads.contract.graph import Probe, Task
+from ixt_workloads.contract.graph import Node, Probe, Task
 from ixt_workloads.contract.settings import Dataset
 from ixt_workloads.store import Artifact, open_store
 from make.tasks import task
@@ -96,7 +96,9 @@ def inventory_task(
     **config: Any,
 ) -> Task:
     """A task of Inventory, which finds its key by itself."""
-    made = task(InventoryConfig(datasets=datasets, **config), storage, attempt=attempt, probe=probe)
+    made = task(InventoryConfig(datasets=datasets, **config), storage, attempt=attempt)
+    own = Node(**made.fields_of_node(), version=1, config=made.config, inputs={"datasets": "pin:datasets"})
+    made = made.model_copy(update={"probe": probe or Probe(nodes=(own,))})
     return made.model_copy(update={"key": "", "preimage": {}})
 
 

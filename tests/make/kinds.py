@@ -3,7 +3,7 @@
 Whatever planner, status and adapters do with it they do by its row in KINDS alone.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 import pytest
 
@@ -21,7 +21,7 @@ SAMPLED = "sampled"
 class SampleConfig(Config):
     """What one lane samples."""
 
-    kind: Annotated[Literal["Sample"], InKey] = "Sample"
+    kind: ClassVar[str] = "Sample"
     seed: Annotated[int, InKey]
 
 
@@ -38,9 +38,9 @@ def _stage_nodes(run: IXTRun, position: int) -> tuple[Node, ...]:
     found: list[Node] = []
     for node in nodes.stage_nodes(run, position):
         if node.kind == "Train" and run.metadata.name == SAMPLED:
-            own = {"stage": node.stage, "arm": node.arm, "seed": node.seed}
+            own = {"kind": "Sample", "stage": node.stage, "arm": node.arm, "seed": node.seed}
             config = SampleConfig(seed=node.seed or 0)
-            sample = Node(kind="Sample", config=config, inputs={"prepare": node.inputs["prepare"]}, **own)
+            sample = Node(version=1, config=config, inputs={"prepare": node.inputs["prepare"]}, **own)
             found.append(sample)
             node = node.model_copy(update={"inputs": {**node.inputs, "samples": sample.name}})  # noqa: PLW2901
         found.append(node)

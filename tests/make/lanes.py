@@ -27,6 +27,7 @@ from ixt_workloads.contract.configs import (
     TrainConfig,
 )
 from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.rubrics import BUILTIN
 from ixt_workloads.contract.settings import (
     Conditioning,
@@ -168,7 +169,8 @@ class _Maker:
         files: Mapping[str, bytes],
         fingerprint: Mapping[str, str] | None = None,
     ) -> None:
-        image = preimage(config, {role: self.keys.get(node, node) for role, node in inputs.items()})
+        keys = {role: self.keys.get(node, node) for role, node in inputs.items()}
+        image = preimage(config, KINDS[config.kind].version, keys)
         self.keys[name] = key_of(image)
         writer = ArtifactWriter(self.store, self.keys[name], config.kind, image, run="test", attempt=0)
         for path, data in files.items():

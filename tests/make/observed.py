@@ -17,8 +17,7 @@ from ixt_operator.planner.events import Event, events
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import InventoryConfig
-from ixt_workloads.contract.graph import Task, resolve
-from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.kinds import KINDS, Owner
 from ixt_workloads.contract.results import Outcome, Progress, Result
 from make import runs
@@ -236,9 +235,8 @@ class Platform:
         self.begun = {}
 
     def _inventory(self, task: Task) -> Result:
-        config, probe = task.config, task.probe
+        config = task.config
         assert isinstance(config, InventoryConfig)
-        assert probe
         places = {"datasets": " ".join(dataset.uri for dataset in config.datasets) + self.content}
         places["tasks"] = " ".join(evaluated.uri for evaluated in config.tasks)
         if config.judge:
@@ -247,11 +245,11 @@ class Platform:
             places["model"] = config.model.source or config.model.config or ""
             places["tokenizer"] = config.model.source or config.model.tokenizer or ""
         pins = {name: hashlib.sha256(place.encode()).hexdigest() for name, place in places.items() if place}
-        key = key_of(preimage(config, {"datasets": pins["datasets"]}))
+        keyed = task.keyed(pins)
+        key = keyed[task.node].key
         outcome = Outcome.CACHED if key in self.committed else Outcome.COMMITTED
         self.committed.add(key)
-        keyed = resolve(probe.nodes, {**task.pins, **pins}, probe.known)
-        there = tuple(i for i, node in enumerate(probe.nodes) if keyed[node.name].key in self.committed)
+        there = tuple(place for place, node in enumerate(keyed.values()) if node.key in self.committed)
         return Result(outcome=outcome, key=key, pins=pins, committed=there)
 
     def _step(self, task: Task) -> Result:

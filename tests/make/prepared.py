@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import (
     Conditioning,
     FeedbackFormat,
@@ -90,7 +91,11 @@ def prepared(
         prepare=Prepare(sequence_length=LENGTH),
         tokenizer=ModelSource(),
     )
-    image = preimage(config, {"inventory": repr((documents, anneal, holdout, blocks, vocabulary))})
+    image = preimage(
+        config,
+        KINDS[config.kind].version,
+        {"inventory": repr((documents, anneal, holdout, blocks, vocabulary))},
+    )
     key = key_of(image)
     writer = ArtifactWriter(open_store(f"file://{storage}"), key, config.kind, image, run="test", attempt=0)
     for name, data in files.items():

@@ -14,7 +14,9 @@ from typing import Any
 from ixt_workloads.contract.configs import Config
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Result
+from ixt_workloads.contract.versions import write_task
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.store import open_store
@@ -38,7 +40,7 @@ def task(
 ) -> Task:
     """A task with its key worked out, as the planner would make it."""
     inputs, pins = dict(inputs or {}), dict(pins or {})
-    image = preimage(config, {**inputs, **pins})
+    image = preimage(config, KINDS[config.kind].version, {**inputs, **pins})
     values: dict[str, Any] = {
         "kind": config.kind,
         "stage": "stage",
@@ -69,11 +71,15 @@ def run_step(
     env: Mapping[str, str] | None = None,
     timeout: float = 240,
     limits: Mapping[int, int] | None = None,
+    text: str = "",
 ) -> Ran:
-    """Run a task's step as a process of its own, as an adapter does. `limits`: resource.RLIMIT_* to bytes."""
+    """Run a task's step as a process of its own, as an adapter does.
+
+    `limits`: resource.RLIMIT_* to bytes. `text`: what an operator of another version wrote as the task.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     task_file, result_file = folder / f"task-{index}.json", folder / f"result-{index}.json"
-    task_file.write_text(task.model_dump_json())
+    task_file.write_text(text or write_task(task))
     result_file.unlink(missing_ok=True)
     bounds = [(limit, (size, size)) for limit, size in (limits or {}).items()]
     done = subprocess.run(

@@ -29,6 +29,7 @@ from ixt_workloads.contract.settings import (
     StageType,
     Train,
 )
+from ixt_workloads.contract.versions import write_task
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train.ranks import world
@@ -174,7 +175,7 @@ def losses(found: Artifact) -> list[float]:
 def launch(task: Task, folder: Path, **env: str) -> subprocess.Popen[str]:
     """Start a pod's process."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "task.json").write_text(task.model_dump_json())
+    (folder / "task.json").write_text(write_task(task))
     given = {
         **os.environ, **env, "IXT_TASK": str(folder / "task.json"), "IXT_RESULT": str(folder / "result.json"),
         "IXT_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1",

@@ -30,6 +30,7 @@ from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import DataFormat, ExistingFeedback
+from ixt_workloads.contract.versions import write_task
 from ixt_workloads.steps.inventory.shards import PLACES, Spill, hashes_of, shard_count
 from ixt_workloads.steps.inventory.sources import Raw
 from ixt_workloads.store import Artifact
@@ -183,10 +184,10 @@ BOUNDED = """
 import re, sys
 from pathlib import Path
 from make.tasks import run_here
-from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.versions import read_task
 from ixt_workloads.steps.inventory import shards
 shards.PENDING_BYTES = shards.RANGE_BYTES = shards.MAX_BYTES = 4 * 2**20
-run_here(Task.model_validate_json(Path(sys.argv[1]).read_text()))
+run_here(read_task(Path(sys.argv[1]).read_bytes()))
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
@@ -198,7 +199,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path) -> None:
     with path.open("w") as lines:
         lines.writelines(json.dumps({"text": f"{number} {filler}"}) + "\n" for number in range(1000))
     (tmp_path / "task.json").write_text(
-        inventory_task(tmp_path / "s", dataset(path), holdout_documents=9).model_dump_json()
+        write_task(inventory_task(tmp_path / "s", dataset(path), holdout_documents=9))
     )
     command = [sys.executable, "-c", BOUNDED, str(tmp_path / "task.json")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -56,28 +56,28 @@ def test_it_says_which_steps_of_its_stage_are_committed(tmp_path: Path) -> None:
     lines = [{"text": text, "score": place} for place, text in enumerate(TEXTS)]
     data = dataset(jsonl(tmp_path / "c.jsonl", lines))
     config = InventoryConfig(datasets=(data,), existing=existing)
-    inputs = {"inventory": "s/inventory"}
+    inputs, own = {"inventory": "stage/inventory"}, {"stage": "stage", "version": 1}
     nodes = (
-        Node(kind="Inventory", stage="s", config=config, inputs={"datasets": "pin:datasets"}),
-        Node(kind="Annotate", stage="s", part="0-10", config=AnnotateConfig(to_percent=10), inputs=inputs),
+        Node(kind="Inventory", config=config, inputs={"datasets": "pin:datasets"}, **own),
+        Node(kind="Annotate", part="0-10", config=AnnotateConfig(to_percent=10), inputs=inputs, **own),
         Node(
             kind="Annotate",
-            stage="s",
             part="10-50",
             config=AnnotateConfig(from_percent=10, to_percent=50),
             inputs=inputs,
+            **own,
         ),
-        Node(kind="Annotate", stage="s", part="holdout", config=AnnotateConfig(holdout=True), inputs=inputs),
+        Node(kind="Annotate", part="holdout", config=AnnotateConfig(holdout=True), inputs=inputs, **own),
     )
     job = inventory_task(storage, data, existing=existing, probe=Probe(nodes=nodes, known={"r/x": "e" * 32}))
     first = run_step(job, tmp_path / "run")
     assert first.code == 0, first.log
     keyed = resolve(nodes, first.result.pins, {})
-    assert (first.result.committed, first.result.key) == ((0,), keyed["s/inventory"].key)
+    assert (first.result.committed, first.result.key) == ((0,), keyed["stage/inventory"].key)
     marks = json.loads(open_store(f"file://{storage}").get("runs/uid-1/stage.json"))
     assert marks["keys"] == sorted(["e" * 32, *(node.key for node in keyed.values())])
 
-    for name in ("s/annotate/10-50", "s/annotate/holdout"):
+    for name in ("stage/annotate/10-50", "stage/annotate/holdout"):
         made = task(keyed[name].node.config, storage, {"inventory": first.result.key})
         assert run_here(made).key == keyed[name].key
     assert run_step(job, tmp_path / "run").result.committed == (0, 2, 3)

@@ -15,6 +15,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import Method
+from ixt_workloads.contract.versions import write_task
 from ixt_workloads.store import Artifact, ArtifactWriter, ContentMismatch, open_store
 
 
@@ -37,7 +38,7 @@ def undisturbed(folder: Path, job: Task) -> str:
 def start(job: Task, folder: Path, index: int) -> "subprocess.Popen[str]":
     """A worker's process that the test goes on beside."""
     folder.mkdir(exist_ok=True)
-    (folder / "task.json").write_text(job.model_dump_json())
+    (folder / "task.json").write_text(write_task(job))
     names = {"IXT_TASK": "task.json", "IXT_RESULT": f"result-{index}.json"}
     return subprocess.Popen(
         [sys.executable, "-m", "ixt_workloads.steps.prepare"],

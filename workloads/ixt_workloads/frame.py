@@ -5,25 +5,22 @@ The frame reads the task, answers `Cached` when the key is committed already, se
 exception into one result and one exit code, and writes the result where the adapter looks for it.
 """
 
-import gzip
 import json
 import logging
 import os
 import signal
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
 from ixt_workloads.contract.exits import Exit, StepError, exit_of, meaning_of
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import MAX_BYTES, Outcome, Result
+from ixt_workloads.contract.versions import read_task
 from ixt_workloads.progress import Reporter
 from ixt_workloads.store import (
     Artifact,
@@ -39,9 +36,6 @@ from ixt_workloads.store import (
 from ixt_workloads.store.claim import TTL
 
 log = logging.getLogger("ixt")
-
-GZIP = b"\x1f\x8b"
-"""Large tasks come compressed: a ConfigMap holds 1 MiB."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class Step:
         return ArtifactWriter(
             self.store,
             key or self.task.key,
-            self.task.config.kind,
+            self.task.kind,
             preimage or self.task.preimage,
             run=self.task.run,
             attempt=self.task.attempt,
@@ -126,9 +120,8 @@ def _attempt(run: Callable[[Step], Result]) -> Result:
     if not path:
         raise StepError(Exit.USAGE, "IXT_TASK is not set", "steps are started by `ixt run` or the operator")
     try:
-        content = Path(path).read_bytes()
-        task = Task.model_validate_json(gzip.decompress(content) if content[:2] == GZIP else content)
-    except (OSError, EOFError, zlib.error, ValidationError) as error:
+        task = read_task(Path(path).read_bytes())
+    except OSError as error:
         raise StepError(Exit.USAGE, f"task {path} cannot be read: {error}") from None
     store = open_store(task.storage)
     if task.key and committed(store, task.key):

@@ -24,8 +24,6 @@ from typing import Any
 
 from ixt_workloads.contract.configs import InventoryConfig, ReportConfig, TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.graph import resolve
-from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.frame import Step, main
 from ixt_workloads.store import committed
@@ -70,22 +68,17 @@ def _inventory(step: Step, config: InventoryConfig) -> Result:
     if config.model:
         pins["model"] = _pin(config.model.source or config.model.config or "")
         pins["tokenizer"] = _pin(config.model.source or config.model.tokenizer or "")
-    image = preimage(config, {"datasets": pins["datasets"]})
-    probe = step.task.probe
-    if probe is None:
-        raise StepError(Exit.USAGE, "an Inventory's task needs a probe")
-    keyed = resolve(probe.nodes, {**step.task.pins, **pins}, probe.known)
-    mark(step.store, step.task, {*probe.known.values(), *(entry.key for entry in keyed.values())})
-    cached = committed(step.store, key_of(image))
+    keyed = step.task.keyed(pins)
+    own = keyed[step.task.node]
+    mark(step.store, step.task, keyed.values())
+    cached = committed(step.store, own.key)
     if not cached:
-        writer = step.writer(key_of(image), image)
+        writer = step.writer(own.key, own.preimage)
         writer.add("part-0.json", json.dumps(pins, sort_keys=True).encode())
         writer.commit({}, ["part-0.json"])
-    found = tuple(
-        place for place, node in enumerate(probe.nodes) if committed(step.store, keyed[node.name].key)
-    )
+    found = tuple(place for place, node in enumerate(keyed.values()) if committed(step.store, node.key))
     outcome = Outcome.CACHED if cached else Outcome.COMMITTED
-    return Result(outcome=outcome, key=key_of(image), pins=pins, committed=found)
+    return Result(outcome=outcome, key=own.key, pins=pins, committed=found)
 
 
 def _pin(*places: str) -> str:

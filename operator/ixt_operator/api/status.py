@@ -1,12 +1,10 @@
 """The status of an IXTRun: what the operator found out, in the words of Kubernetes' API conventions."""
 
-import copy
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from ixt_operator.api.meta import Whole
 from ixt_workloads.contract.base import Model, Percent
@@ -245,23 +243,6 @@ class RunStatus(StatusModel):
         """Whether a condition is set and true."""
         condition = self.condition(type_)
         return condition is not None and condition.status is ConditionStatus.TRUE
-
-
-def parse_status(value: Mapping[str, Any]) -> RunStatus:
-    """A status that another version of the operator may have written. What this one does not know is left
-    out."""
-    value = copy.deepcopy(dict(value))
-    while True:
-        try:
-            return RunStatus.model_validate(value)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            of_parent = problem["type"] == "missing" or problem["loc"][-1] == "[key]"
-            *path, last = problem["loc"][:-1] if of_parent else problem["loc"]
-            place: Any = value
-            for part in path:
-                place = place[part]
-            del place[last]
 
 
 def fitted(status: RunStatus) -> RunStatus:

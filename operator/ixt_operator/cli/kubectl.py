@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -29,6 +28,7 @@ from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
 from ixt_operator.render.render import render
 from ixt_workloads.contract.graph import OfNode
+from ixt_workloads.contract.versions import read_known
 
 FAILED, BAD_USAGE = 1, 2
 FETCH_SECONDS = 300
@@ -252,10 +252,7 @@ def _run(name: str) -> Any:
 
 
 def _status(manifest: Any) -> RunStatus:
-    try:
-        return RunStatus.model_validate(manifest.get("status") or {})
-    except ValidationError:
-        _stop("the status is of another version than this plugin: install that of the operator", FAILED)
+    return read_known(RunStatus, manifest.get("status") or {})
 
 
 def _without_status(manifest: Any) -> Any:

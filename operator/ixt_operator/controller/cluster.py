@@ -25,7 +25,7 @@ from ixt_operator.adapters.port import carry_out
 from ixt_operator.api.judge import RubricSpec
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Reason, RunStatus, parse_status, rfc3339, unix
+from ixt_operator.api.status import Reason, RunStatus, rfc3339, unix
 from ixt_operator.controller import exporter
 from ixt_operator.controller.queue import Later, Retry
 from ixt_operator.manifests.documents import syntax_error, yaml_documents
@@ -36,6 +36,7 @@ from ixt_operator.planner.retry import Cause
 from ixt_workloads.contract.graph import OfNode
 from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.rubrics import RubricText
+from ixt_workloads.contract.versions import read_known
 
 log = logging.getLogger("ixt.run")
 
@@ -288,7 +289,7 @@ def _time_left(manifest: Object, status: RunStatus | None, now: float) -> float 
 
 def previous_status(manifest: Mapping[str, Any]) -> RunStatus | None:
     """The status as last written; None for a run that was never looked at."""
-    return parse_status(manifest["status"]) if manifest.get("status") else None
+    return read_known(RunStatus, manifest["status"]) if manifest.get("status") else None
 
 
 def _run(manifest: Object) -> IXTRun:

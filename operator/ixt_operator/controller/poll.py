@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterable
 
 import aiohttp
-from pydantic import ValidationError
 
 from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import PODS, Object
@@ -14,6 +13,7 @@ from ixt_operator.planner.building import PROGRESS_PORT
 from ixt_operator.render.names import OF_NODE
 from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Progress
+from ixt_workloads.contract.versions import read_known
 
 log = logging.getLogger("ixt.poll")
 
@@ -68,6 +68,6 @@ async def _ask(http: aiohttp.ClientSession, address: str, turn: asyncio.Semaphor
             # A pod answers for itself: the operator follows it to no other place.
             http.get(f"http://{host}:{PROGRESS_PORT}/progress", allow_redirects=False) as answer,
         ):
-            return Progress.model_validate_json(await answer.content.read(MAX_BYTES))
-    except (aiohttp.ClientError, OSError, ValidationError):
+            return read_known(Progress, await answer.content.read(MAX_BYTES))
+    except (aiohttp.ClientError, OSError, ValueError):
         return None

@@ -60,8 +60,8 @@ class Graph:
 def question_of(probe: Probe, pins: Mapping[str, str]) -> str:
     """What stands for the question that an Inventory is asked, with what earlier stages pinned."""
     question = {
-        "inventory": probe.nodes[0].config.model_dump(mode="json"),
-        "nodes": [[node.name, canonical(node.config), node.inputs] for node in probe.nodes],
+        "inventory": probe.nodes[0].config.model_dump(mode="json", exclude_defaults=True),
+        "nodes": [[node.name, node.version, canonical(node.config), node.inputs] for node in probe.nodes],
         "known": probe.known,
         "pins": dict(pins),
     }

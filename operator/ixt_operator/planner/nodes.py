@@ -16,6 +16,7 @@ from ixt_workloads.contract.configs import (
     TrainConfig,
 )
 from ixt_workloads.contract.graph import PIN, Keyed, Node, OfNode, resolve
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import Judge, Method
 
 ANNEAL_PERCENT = 10
@@ -199,7 +200,8 @@ def _report(run: IXTRun) -> Node:
 
 
 def _node(config: Config, inputs: dict[str, str], stage: Stage | None = None, **own: Any) -> Node:
-    return Node(kind=config.kind, stage=stage.name if stage else "", config=config, inputs=inputs, **own)
+    own |= {"kind": config.kind, "stage": stage.name if stage else "", "version": KINDS[config.kind].version}
+    return Node(config=config, inputs=inputs, **own)
 
 
 def _name(kind: str, stage: Stage, **own: Any) -> str:

@@ -9,6 +9,7 @@ from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.planner.child import Child
 from ixt_operator.render.names import PLACE_SECONDS, QUEUE, TASK_FILE, labels, metadata, selector
 from ixt_operator.render.template import pod_template
+from ixt_workloads.contract.versions import write_task
 
 Manifest = dict[str, Any]
 
@@ -29,7 +30,7 @@ def render(run: IXTRun, runtime: IXTRuntime, child: Child) -> tuple[Manifest, ..
 def _config(run: IXTRun, child: Child) -> Manifest:
     """The task. The report of a thousand lanes has more than the 1 MiB that a ConfigMap holds: then it is
     compressed, which steps recognise."""
-    text = child.task.model_dump_json(exclude_none=True) if child.task else "{}"
+    text = write_task(child.task) if child.task else "{}"
     if len(text.encode()) <= READABLE_BYTES:
         data: Manifest = {"data": {TASK_FILE: text}}
     else:

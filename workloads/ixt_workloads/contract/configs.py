@@ -1,7 +1,7 @@
 """The config of each kind of step: what its task carries and its key is hashed from. Fields are marked as in
 settings.py."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,14 +26,14 @@ from ixt_workloads.contract.settings import (
 class Config(Model):
     """The config of a step; each kind has its own."""
 
-    kind: Annotated[str, InKey]
-    """Name of the kind, as in kinds.py."""
+    kind: ClassVar[str]
+    """Name of the kind, as in kinds.py. Whatever holds a config says beside it which kind it is of."""
 
 
 class InventoryConfig(Config):
     """Pins everything that a stage reads and lays its documents out in shards."""
 
-    kind: Annotated[Literal["Inventory"], InKey] = "Inventory"
+    kind: ClassVar[str] = "Inventory"
     datasets: Annotated[tuple[Dataset, ...], InKey, Field(min_length=1, max_length=32)]
     existing: Annotated[ExistingFeedback | None, InKey] = None
     holdout_documents: Annotated[int, InKey] = 256
@@ -48,7 +48,7 @@ class InventoryConfig(Config):
 class AnnotateConfig(Config):
     """Feedback on one band of a stage's documents, or on its held-out ones."""
 
-    kind: Annotated[Literal["Annotate"], InKey] = "Annotate"
+    kind: ClassVar[str] = "Annotate"
     judge: Annotated[Judge | None, InKey] = None
     """None: the feedback comes from the data (`existing` of Inventory)."""
     gates: Annotated[Gates, InKey] = Gates()
@@ -62,7 +62,7 @@ class AnnotateConfig(Config):
 class PrepareConfig(Config):
     """Documents and feedback to packed training sequences for one arm."""
 
-    kind: Annotated[Literal["Prepare"], InKey] = "Prepare"
+    kind: ClassVar[str] = "Prepare"
     stage_type: Annotated[StageType, InKey]
     method: Annotated[Method, InKey]
     conditioning: Annotated[Conditioning, InKey]
@@ -77,7 +77,7 @@ class PrepareConfig(Config):
 class TrainConfig(Config):
     """One training job of one arm and seed."""
 
-    kind: Annotated[Literal["Train"], InKey] = "Train"
+    kind: ClassVar[str] = "Train"
     stage_type: Annotated[StageType, InKey]
     train: Annotated[Train, InKey]
     """With maxTokens scaled by the arm's tokensPercent."""
@@ -93,7 +93,7 @@ class TrainConfig(Config):
 class EvaluateConfig(Config):
     """Evaluation of one trained model."""
 
-    kind: Annotated[Literal["Evaluate"], InKey] = "Evaluate"
+    kind: ClassVar[str] = "Evaluate"
     stage_type: Annotated[StageType, InKey]
     evaluate: Annotated[Evaluate, InKey]
     seed: Annotated[int, InKey]
@@ -126,6 +126,6 @@ class ReportLane(Model):
 class ReportConfig(Config):
     """One HTML page over all lanes of a run."""
 
-    kind: Annotated[Literal["Report"], InKey] = "Report"
+    kind: ClassVar[str] = "Report"
     title: Annotated[str, NotInKey] = ""
     lanes: Annotated[tuple[ReportLane, ...], InKey]

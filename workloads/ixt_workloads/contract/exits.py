@@ -40,6 +40,8 @@ class Exit(IntEnum):
     """Storage, judge or another rank cannot be reached."""
     OUT_OF_MEMORY = 85
     STORAGE_FULL = 86
+    VERSION_SKEW = 87
+    """Operator and image are of versions that do not go together. Who runs them must act, not the user."""
 
 
 class PlatformReason(StrEnum):
@@ -117,6 +119,7 @@ ENDINGS: dict[int | str, Meaning] = {
     Exit.UNAVAILABLE: Meaning(Fault.INFRASTRUCTURE, _WAITED, followed=True),
     Exit.OUT_OF_MEMORY: Meaning(Fault.OUT_OF_MEMORY, hint=_MEMORY),
     Exit.STORAGE_FULL: _USER,
+    Exit.VERSION_SKEW: Meaning(Fault.APPLICATION),
     -signal.SIGINT: _STOPPED,
     -signal.SIGTERM: _STOPPED,
     # Mostly what was told to stop and did not in time.

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.kinds import KINDS, StepConfig
 
@@ -81,6 +82,8 @@ class OfNode(Model):
 class Node(OfNode):
     """One step: its config, and for each role of an input the node or the pin that fills it."""
 
+    version: int
+    """Version of the kind as the operator knows it: keys are made of this one wherever they are made."""
     config: StepConfig
     inputs: dict[str, str] = {}
 
@@ -113,7 +116,7 @@ def resolve(nodes: Iterable[Node], pins: Mapping[str, str], known: Mapping[str, 
             role: pins[name.removeprefix(PIN)] if name.startswith(PIN) else keys[name]
             for role, name in node.inputs.items()
         }
-        image = preimage(node.config, values)
+        image = preimage(node.config, node.version, values)
         keys[node.name] = key = key_of(image)
         inputs = {role: values[role] for role, name in node.inputs.items() if not name.startswith(PIN)}
         found[node.name] = Keyed(node=node, key=key, preimage=image, inputs=inputs)
@@ -135,6 +138,8 @@ class Task(OfNode):
     The process finds it at $IXT_TASK; its index among `indexes` is $IXT_INDEX.
     """
 
+    written_by: str = ""
+    """Version of ixt that wrote it."""
     config: StepConfig
     key: str = ""
     """Empty for Inventory, which finds its own key from what it pins, and for a judge, which makes none."""
@@ -152,3 +157,12 @@ class Task(OfNode):
     """Number of processes that share the step (Indexed Job's completions)."""
     probe: Probe | None = None
     """For Inventory only."""
+
+    def keyed(self, pins: Mapping[str, str]) -> dict[str, Keyed]:
+        """The nodes of Inventory's stage with their keys, its own first, now that it has pinned the rest.
+
+        Raises StepError for the task of another step.
+        """
+        if self.probe is None:
+            raise StepError(Exit.USAGE, f"the task of {self.node} lacks the probe that an Inventory answers")
+        return resolve(self.probe.nodes, {**self.pins, **pins}, self.probe.known)

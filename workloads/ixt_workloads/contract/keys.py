@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 
 from ixt_workloads.contract.base import DecimalMark, Mark
 from ixt_workloads.contract.configs import Config
-from ixt_workloads.contract.kinds import KINDS
 
 KEY_LENGTH = 32
 
@@ -69,11 +68,11 @@ def _normal(text: str) -> str:
     return "0" if number == 0 else f"{number:f}" if -9 < number.adjusted() < 18 else str(number)
 
 
-def preimage(config: Config, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """What a key is hashed from. `inputs` names each input's role and its key or pin."""
+def preimage(config: Config, version: int, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What a key is hashed from. `version` is the kind's; `inputs` has the inputs' keys and pins by role."""
     return {
         "kind": config.kind,
-        "version": KINDS[config.kind].version,
+        "version": version,
         "config": canonical(config),
         "inputs": dict(sorted(inputs.items())),
     }

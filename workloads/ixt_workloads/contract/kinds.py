@@ -7,7 +7,8 @@ A new kind needs a row here with its config (configs.py), its nodes (planner/nod
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError, ValidationInfo
+from pydantic_core import InitErrorDetails
 
 from ixt_workloads.contract.configs import (
     AnnotateConfig,
@@ -86,15 +87,17 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def _read(value: Any) -> Any:
-    """A config by the row of its kind. Raises ValueError for a kind that has none."""
+def _read(value: Any, info: ValidationInfo) -> Any:
+    """A config by the row of the kind that stands beside it. Raises ValidationError for one that has none."""
     if not isinstance(value, dict):
         return value
-    kind = KINDS.get(value.get("kind", ""))
-    if kind is None:
-        raise ValueError(f"there is no kind of step called {value.get('kind')!r} here")
-    return kind.config.model_validate(value)
+    name = info.data.get("kind", "")
+    if name not in KINDS:
+        known = {"expected": " or ".join(KINDS)}
+        wrong = InitErrorDetails(type="literal_error", loc=("kind",), input=name, ctx=known)
+        raise ValidationError.from_exception_data("config", [wrong])
+    return KINDS[name].config.model_validate(value)
 
 
 StepConfig = Annotated[SerializeAsAny[Config], BeforeValidator(_read)]
-"""The config of a step of any kind."""
+"""The config of a step of the kind that the field `kind` before it names."""

@@ -34,6 +34,12 @@ class Outcome(StrEnum):
     SHARED = "Shared"
     """This index did its part; another index commits."""
     FAILED = "Failed"
+    OTHER = "Other"
+    """One that only another version knows."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Outcome":
+        return cls.OTHER
 
 
 class Result(Model):

@@ -1,10 +1,7 @@
 """What one pod says about its process. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from pydantic import ValidationError
 
 from ixt_operator.api.runtime import MAIN
 from ixt_operator.api.status import unix
@@ -12,6 +9,7 @@ from ixt_operator.planner.observed import ProcessPhase, ProcessState
 from ixt_operator.render.names import QUEUE
 from ixt_workloads.contract.exits import PlatformReason
 from ixt_workloads.contract.results import Progress, Result
+from ixt_workloads.contract.versions import read_known
 
 Object = Mapping[str, Any]
 
@@ -137,9 +135,9 @@ def _ending(terminated: Object) -> dict[str, Any]:
     """How a container ended. Its last word is a result, or the last lines of its log."""
     message = str(terminated.get("message") or "")
     try:
-        result = Result.model_validate(json.loads(message))
+        result = read_known(Result, message)
         last_log = ""
-    except (ValueError, ValidationError):
+    except ValueError:
         result, last_log = None, message[-LAST_LOG_BYTES:]
     finished = terminated.get("finishedAt")
     reason = str(terminated.get("reason") or "")

@@ -1,9 +1,9 @@
 """What live processes of this machine answer over HTTP."""
 
 import aiohttp
-from pydantic import ValidationError
 
 from ixt_workloads.contract.results import Progress
+from ixt_workloads.contract.versions import read_known
 
 ASK_SECONDS = 0.5
 """A process that does not answer this fast is asked again at the next look."""
@@ -27,6 +27,6 @@ async def progress(http: aiohttp.ClientSession, port: int) -> Progress | None:
     """Progress of a step's process; None while it does not say."""
     try:
         async with http.get(f"http://127.0.0.1:{port}/progress") as answer:
-            return Progress.model_validate_json(await answer.read())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+            return read_known(Progress, await answer.read())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None

@@ -26,6 +26,7 @@ from ixt_operator.adapters.local.process import Process, environment_of
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, PlatformReason, meaning_of
+from ixt_workloads.contract.versions import write_task
 
 LONGEST_BACKOFF_SECONDS = 30.0
 
@@ -103,7 +104,7 @@ class LocalPlatform:
         folder = self._workdir / "children" / child.name
         folder.mkdir(parents=True, exist_ok=True)
         group = _Group(child, folder, self._logs, time.time())
-        write(folder / "task.json", child.task.model_dump_json() if child.task else "{}")
+        write(folder / "task.json", write_task(child.task) if child.task else "{}")
         # The child's own file comes last: a folder without it is no child yet.
         record = {"child": child.model_dump(mode="json"), "createdAt": group.created_at}
         write(folder / "child.json", json.dumps(record))

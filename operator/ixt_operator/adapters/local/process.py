@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import MARK
 from ixt_operator.planner.child import Child
 from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.results import Result
+from ixt_workloads.contract.versions import read_known
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LAST_LOG_LINES, LAST_LOG_BYTES = 20, 2048
@@ -160,8 +159,8 @@ class Process:
     def result(self) -> Result | None:
         """Its last word, if it had one that can be read."""
         try:
-            return Result.model_validate_json((self.folder / "result.json").read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return read_known(Result, (self.folder / "result.json").read_bytes())
+        except (FileNotFoundError, ValueError):
             return None
 
     def last_log(self) -> str:

@@ -18,6 +18,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.history import Entry, latest
 from ixt_workloads.contract.graph import Keyed
+from ixt_workloads.contract.versions import read_known
 
 
 def workdir_of(run: IXTRun) -> Path:
@@ -62,8 +63,8 @@ def _keys(workdir: Path) -> Path:
 def status_in(workdir: Path) -> RunStatus | None:
     """The last status, or None before the first."""
     try:
-        return RunStatus.model_validate_json((workdir / "status.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return read_known(RunStatus, (workdir / "status.json").read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
 
 

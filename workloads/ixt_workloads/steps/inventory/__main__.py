@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.graph import Probe, resolve
-from ixt_workloads.contract.keys import key_of, preimage
+from ixt_workloads.contract.graph import Keyed
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.inventory.pins import pins_of
@@ -29,35 +28,32 @@ def run(step: Step) -> Result:
     step.store.probe()
     files = {dataset.name: files_of(dataset) for dataset in config.datasets}
     pins = pins_of(config, files)
-    image = preimage(config, {"datasets": pins["datasets"]})
-    key = key_of(image)
-    probe = step.task.probe or Probe(nodes=())
-    keyed = resolve(probe.nodes, {**step.task.pins, **pins}, probe.known)
-    keys = [keyed[node.name].key for node in probe.nodes]
-    mark(step.store, step.task, {key, *keys, *probe.known.values()})
-    cached = committed(step.store, key)
+    keyed = step.task.keyed(pins)
+    own = keyed[step.task.node]
+    mark(step.store, step.task, keyed.values())
+    cached = committed(step.store, own.key)
     if not cached:
-        _lay_out(step, config, files, key, image)
-    summary = Artifact.open(step.store, key).summary
+        _lay_out(step, config, files, own)
+    summary = Artifact.open(step.store, own.key).summary
     return Result(
         outcome=Outcome.CACHED if cached else Outcome.COMMITTED,
-        key=key,
+        key=own.key,
         message=_said(summary),
         pins=pins,
-        committed=tuple(place for place, name in enumerate(keys) if committed(step.store, name)),
+        committed=tuple(
+            place for place, node in enumerate(keyed.values()) if committed(step.store, node.key)
+        ),
         metrics={"documents": summary["documents"]},
     )
 
 
-def _lay_out(
-    step: Step, config: InventoryConfig, files: dict[str, list[SourceFile]], key: str, image: dict[str, Any]
-) -> None:
+def _lay_out(step: Step, config: InventoryConfig, files: dict[str, list[SourceFile]], own: Keyed) -> None:
     # Imported here: a stage that is laid out already is answered for without pyarrow.
     from ixt_workloads.steps.inventory.shards import Spill, files_of_artifact, ranges_for
 
     size = sum(file.most_bytes for found in files.values() for file in found)
     dropped: Counter[str] = Counter()
-    writer = step.writer(key, image)
+    writer = step.writer(own.key, own.preimage)
     try:
         with tempfile.TemporaryDirectory(prefix="ixt-inventory-") as folder:
             spill = Spill(Path(folder), ranges_for(size), config.holdout_documents)

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from ixt_workloads.contract.exits import Exit, StepError, exit_of
-from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Progress
+from ixt_workloads.contract.versions import read_task
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train import exchange
@@ -42,7 +42,7 @@ def main() -> None:
 
     watchdog = Watchdog(hung, folder)
     try:
-        task = Task.model_validate_json(Path(os.environ["IXT_TASK"]).read_bytes())
+        task = read_task(Path(os.environ["IXT_TASK"]).read_bytes())
         step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
         with world() as place:
             result = train(step, place, stop, _reporting(folder, place), watchdog.beat)

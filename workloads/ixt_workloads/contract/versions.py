@@ -1,0 +1,100 @@
+"""Documents between an operator and workloads of different versions (docs/versions.md).
+
+A task is refused where not all that it sets is known. Of what is told back, as much is read as is known.
+"""
+
+import copy
+import gzip
+import zlib
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from ixt_workloads import __version__
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.kinds import KINDS
+
+GZIP = b"\x1f\x8b"
+"""Large tasks come compressed: a ConfigMap holds 1 MiB."""
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+def write_task(task: Task) -> str:
+    """A task as JSON. Defaults are left out, so that a version without a field reads what does not set it."""
+    return task.model_copy(update={"written_by": __version__}).model_dump_json(exclude_defaults=True)
+
+
+def read_task(content: bytes) -> Task:
+    """A task that an operator, perhaps of another version, wrote. What it lacks has its default.
+
+    Raises StepError: VERSION_SKEW for one that sets what this version does not know or asks for an artifact
+    that its step does not make, USAGE for one that is no JSON.
+    """
+    document: Any = None
+    try:
+        document = from_json(gzip.decompress(content) if content[:2] == GZIP else content)
+        task = Task.model_validate(document)
+    except ValidationError as error:
+        raise _skew(document, _setting(error.errors(include_url=False)[0])) from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise StepError(Exit.USAGE, f"the task cannot be read: {error}") from None
+    made = KINDS[task.kind].version
+    wanted = task.probe.nodes[0].version if task.probe else task.preimage.get("version", made)
+    if wanted != made:
+        # Else another artifact than the key says would be committed, for all runs and for good.
+        raise _skew(document, f"the version of {task.kind} to {wanted}, not {made}")
+    return task
+
+
+def _setting(problem: ErrorDetails) -> str:
+    """The field, of the step's config or the task, that is not known; with its value, if only that is not."""
+    place = [str(part) for part in problem["loc"]]
+    field = ".".join(place[place.index("config") + 1 :] if "config" in place[:-1] else place)
+    match problem["type"]:
+        case "extra_forbidden":
+            return field
+        case "missing":
+            return f"no {field}"
+    return f"{field} to {problem['input']!r:.80}"
+
+
+def _skew(document: Any, setting: str) -> StepError:
+    writer = document.get("writtenBy") if isinstance(document, dict) else None
+    return StepError(
+        Exit.VERSION_SKEW,
+        f"this task was written by ixt {writer or '(unknown)'} and sets {setting}, which this image, "
+        f"ixt {__version__}, does not know",
+        "use an image of the operator's version",
+    )
+
+
+def read_known(model: type[AnyModel], document: Any) -> AnyModel:
+    """What this version knows of a document that another one may have written: JSON, or what it stands for.
+
+    The rest is left out. Raises ValueError for what is no JSON, or lacks what no such document can.
+    """
+    value = from_json(document) if isinstance(document, str | bytes) else copy.deepcopy(document)
+    while True:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            unknown = dict.fromkeys(map(_unknown, error.errors(include_url=False)))
+            if () in unknown:
+                raise
+            # All at once: a pod may send as many as it likes. The innermost and last go first, so that the
+            # others stay where they are.
+            inwards = sorted(unknown, key=len)
+            for *path, last in reversed(inwards):
+                place = value
+                for part in path:
+                    place = place[part]
+                del place[last]
+
+
+def _unknown(problem: ErrorDetails) -> tuple[int | str, ...]:
+    """The place of what cannot be read: of a key, its entry; of a part that lacks something, the part."""
+    of_parent = problem["type"] == "missing" or problem["loc"][-1:] == ("[key]",)
+    return problem["loc"][:-1] if of_parent else problem["loc"]
