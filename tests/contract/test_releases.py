@@ -31,7 +31,7 @@ from ixt_operator.planner.retry import meaning
 from ixt_workloads import __version__
 from ixt_workloads.contract.base import InKey, NotInKey
 from ixt_workloads.contract.configs import AnnotateConfig, TrainConfig
-from ixt_workloads.contract.exits import Exit, Fault, StepError, fault_of
+from ixt_workloads.contract.exits import Exit, Fault, StepError, meaning_of
 from ixt_workloads.contract.graph import Node, Probe, Task
 from ixt_workloads.contract.keys import canonical, key_of, preimage
 from ixt_workloads.contract.kinds import KINDS
@@ -206,7 +206,7 @@ def test_what_the_image_does_not_know_is_said_and_is_no_fault_of_the_user(
     assert ran.code == Exit.VERSION_SKEW
     assert ran.result.message == SAID % "train.optimizer.muon"
     assert ran.result.hint == "use an image of the operator's version"
-    assert ran.result.fault is fault_of(ran.code) is Fault.APPLICATION
+    assert ran.result.fault is meaning_of(ran.code).fault is Fault.APPLICATION
 
 
 @pytest.mark.parametrize(
