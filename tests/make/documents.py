@@ -26,7 +26,14 @@ SMALL = runs.run(judge={"model": "file:///judge", "rubric": {"inline": {
 ENDPOINT = runs.run(judge={"endpoint": {"url": "https://a.b/v1", "model": "m", "activeParameters": 7}})
 
 _EVALUATE = {
-    "tasks": [{"name": "sums", "uri": "file:///sums.jsonl", "maxItems": 50}],
+    "tasks": [
+        {
+            "name": "sums",
+            "uri": "s3://bucket/sums.jsonl",
+            "maxItems": 50,
+            "credentialsSecretRef": {"name": "bucket"},
+        }
+    ],
     "prefixes": ["Best", "None"],
     "holdoutDocuments": 64,
     "maxNewTokens": 8,
@@ -49,8 +56,9 @@ _TRAIN = {
 }  # fmt: skip
 RICH = runs.run(
     name="rich",
-    model={"source": "hf://owner/model", "revision": "main"},
+    model={"source": "hf://owner/model", "revision": "main", "credentialsSecretRef": {"name": "hub"}},
     judge={
+        "credentialsSecretRef": {"name": "hub"},
         "model": "hf://owner/judge",
         "revision": "main",
         "reasoningParser": "deepseek_r1",
@@ -70,7 +78,12 @@ RICH = runs.run(
     ],
     stages=[
         runs.stage(
-            datasets=[runs.dataset(format="Jsonl", textField="body", weight=50)],
+            datasets=[
+                runs.dataset(
+                    uri="s3://bucket/documents", format="Jsonl", textField="body", weight=50,
+                    credentialsSecretRef={"name": "bucket"},
+                )
+            ],
             annotate={"workers": 2, "gates": {"maxInvalidPercent": 5, "maxOverlapPercent": 10}},
             prepare={"sequenceLength": 512, "workers": 3},
             train=_TRAIN,
