@@ -1,9 +1,9 @@
 """IXTRun: a training run as its user writes it."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from ixt_operator.api.judge import JudgeSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta
@@ -15,7 +15,6 @@ from ixt_workloads.contract.base import InKey, Model, Name, NotInKey, ObjectName
 from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.settings import (
     Annotate,
-    Calibration,
     Conditioning,
     FeedbackFormat,
     LossOnFeedback,
@@ -162,23 +161,17 @@ class Arm(Checked):
     )
 
 
-class ConditioningOverrides(Model):
-    """The fields of spec.conditioning that differ in one stage."""
+def _optional(model: type[Model]) -> Any:
+    """The fields of a model, none of which need be set."""
+    found = {}
+    for name, field in model.model_fields.items():
+        given: Any = field.annotation
+        found[name] = Annotated[given | None, *field.metadata], Field(None, description=field.description)
+    return found
 
-    format: FeedbackFormat | None = None
-    """Token, Critique or TokenAndCritique."""
-    levels: Annotated[int | None, Field(ge=2, le=10)] = None
-    """Number of quality levels."""
-    calibration: Calibration | None = None
-    """Fixed or Quantile."""
-    dropout_percent: Annotated[int | None, Field(ge=0, le=100)] = None
-    """Percent of the annotated documents that train without their feedback."""
-    max_feedback_tokens: Annotated[int | None, Field(ge=8, le=4096)] = None
-    """Longer feedback is cut."""
-    loss_on_feedback: LossOnFeedback | None = None
-    """Whether the prefix is in the loss."""
-    inference_feedback: Annotated[str | None, Field(min_length=1, max_length=2048)] = None
-    """Critique that asks for the best at inference."""
+
+class ConditioningOverrides(create_model("Optional", __base__=Model, **_optional(Conditioning))):  # type: ignore[misc]
+    """The fields of spec.conditioning that differ in one stage."""
 
 
 class TrainSpec(settings.Train, Checked):
