@@ -28,7 +28,7 @@ async def write():
     app._fence(Elector())
 
 logging.basicConfig(format="%(message)s")
-asyncio.run(app._first(stubborn(), WORK))
+asyncio.run(app.first_of(stubborn(), WORK))
 """
 
 

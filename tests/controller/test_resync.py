@@ -7,7 +7,7 @@ from make.children import SUCCEED, tasks
 from make.objects import pod, workload
 
 from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, RUNTIMES, Object, Resource
-from ixt_operator.controller.app import OURS, Operator
+from ixt_operator.controller.operator import OURS, Operator
 
 ONE = tasks("one", SUCCEED)
 

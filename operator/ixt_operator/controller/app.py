@@ -1,186 +1,35 @@
 """The operator's process: `python -m ixt_operator.controller.app`.
 
-Replicas compete for a Lease; the one that has it runs kopf, whose handlers only take objects into the cache
-and runs into the queue, and the workers that look at runs. Whoever loses the Lease ends.
+Replicas compete for a Lease; the one that has it runs the Operator. Whoever loses the Lease ends.
 """
 
 import asyncio
 import gc
-import itertools
 import logging
 import os
 import signal
 import socket
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import kopf
 import typer
-from aiohttp import web
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
-from prometheus_client import generate_latest
 
-from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
-from ixt_operator.adapters.kubernetes.client import (
-    RUNS,
-    RUNTIMES,
-    TIMEOUT_SECONDS,
-    ApiError,
-    Client,
-    Object,
-    Resource,
-)
+from ixt_operator.adapters.kubernetes.client import RUNS, TIMEOUT_SECONDS, Client
 from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
 from ixt_operator.controller import exporter
-from ixt_operator.controller.cluster import Key, Runs
-from ixt_operator.controller.poll import Progresses
-from ixt_operator.controller.queue import Queue, backoff
-from ixt_operator.render.names import MANAGED_BY, MANAGER, RUN
+from ixt_operator.controller.cluster import Key
+from ixt_operator.controller.operator import Operator, first_of
+from ixt_operator.controller.serving import serve
 
 log = logging.getLogger("ixt")
 
-WORKERS = 16
 RESYNC_SECONDS = 600.0
 """A watch that was interrupted does not tell what was deleted meanwhile: this often everything is listed."""
-
-OURS = f"{MANAGED_BY}={MANAGER}"
-
-
-class Operator:
-    """What one leader holds."""
-
-    def __init__(self, client: Client, namespaces: tuple[str, ...], resync_seconds: float) -> None:
-        self.client = client
-        self.resync_seconds = resync_seconds
-        self.namespaces = namespaces
-        self.cache = Cache()
-        self.queue: Queue[Key] = Queue()
-        self.progress = Progresses()
-        self.runs = Runs(client, self.cache, self.progress)
-
-    async def work(self) -> None:
-        """List what there is, then look at runs until kopf hears a signal, which it answers itself."""
-        await self.first_sync()
-        await _first(
-            self.watch(),
-            self.progress.keep(self.cache, self.enqueue_owner),
-            self.keep_in_sync(),
-            *(self.queue.work(self.runs.look) for _ in range(WORKERS)),
-        )
-
-    async def watch(self) -> None:
-        """kopf, whose handlers only enqueue."""
-        settings = kopf.OperatorSettings()
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.persistence.diffbase_storage = _NoDiffs()
-        settings.queueing.idle_timeout = 0.1  # for so long kopf keeps an object's last event
-        settings.watching.label_selectors["pods"] = OURS
-        settings.watching.label_selectors["jobs.batch"] = OURS
-        settings.watching.label_selectors["deployments.apps"] = OURS
-        await kopf.operator(
-            registry=self.registry(),
-            settings=settings,
-            standalone=True,
-            # Left to itself kopf asks for the user's name, and in a pod the user id may have none.
-            identity=MANAGER,  # type: ignore[arg-type]  # its NewType of str is not public
-            clusterwide=not self.namespaces,
-            namespaces=self.namespaces,
-        )
-
-    def registry(self) -> kopf.OperatorRegistry:
-        """kopf's handlers: one for each kind of object."""
-        registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(_login)
-        handlers: dict[Resource, Callable[[Object], None]] = {
-            RUNS: self.enqueue,
-            RUNTIMES: self.enqueue_users,
-            **dict.fromkeys(CHILDREN, self.enqueue_owner),
-        }
-        for resource, enqueue in handlers.items():
-            kopf.on.event(*resource.group_version.rpartition("/")[::2], resource.plural, registry=registry)(
-                self._handler(resource, enqueue)
-            )
-        return registry
-
-    def _handler(
-        self, resource: Resource, enqueue: Callable[[Object], None]
-    ) -> Callable[..., Awaitable[None]]:
-        async def take(event: Any, **_: Any) -> None:
-            manifest = event["object"]
-            if event["type"] == "DELETED":
-                self.cache.drop(resource, manifest)
-            elif not self.cache.put(resource, manifest):
-                return  # an echo of what this operator wrote or listed itself
-            enqueue(manifest)
-
-        take.__name__ = take.__qualname__ = f"take_{resource.plural}"
-        return take
-
-    def enqueue(self, run: Object) -> None:
-        """A run changed."""
-        self.queue.add(Key.of(run))
-
-    def enqueue_owner(self, child: Object) -> None:
-        """An object of a run changed."""
-        metadata = child["metadata"]
-        self.queue.add(Key(metadata["namespace"], metadata.get("labels", {}).get(RUN, "")))
-
-    def enqueue_users(self, runtime: Object) -> None:
-        """A runtime changed: runs may wait for it."""
-        for run in self.cache.all(RUNS):
-            if run["spec"].get("runtimeRef", {}).get("name", "cpu") == runtime["metadata"]["name"]:
-                self.enqueue(run)
-
-    async def first_sync(self) -> None:
-        """List everything, however often it takes: nothing is decided on a part of it."""
-        for failures in itertools.count():
-            try:
-                await self.resync()
-            except ApiError as error:
-                log.warning("cannot list what there is: %s", error)
-                await asyncio.sleep(max(error.retry_after, backoff(failures)))
-            else:
-                return
-
-    async def keep_in_sync(self) -> None:
-        """List everything now and then."""
-        while True:
-            await asyncio.sleep(self.resync_seconds)
-            try:
-                await self.resync()
-            except ApiError as error:
-                log.warning("resync: %s", error)
-
-    async def resync(self) -> None:
-        """Bring the cache in line with the API server, and look at every run."""
-        self.cache.renew()
-        self.cache.replace(RUNTIMES, await self.client.list(RUNTIMES))
-        for resource in (*CHILDREN, RUNS):
-            labels = "" if resource == RUNS else OURS
-            for space in self.namespaces or ("",):
-                found = await self.client.list(resource, space, labels=labels)
-                self.cache.replace(resource, found, space)
-        for run in self.cache.all(RUNS):
-            self.enqueue(run)
-
-
-class _NoDiffs(kopf.DiffBaseStorage):
-    """kopf tells its handlers what changed in an object, for which it copies all of it at every event. None
-    of ours asks."""
-
-    def build(self, **_: Any) -> kopf.BodyEssence:
-        return kopf.BodyEssence()
-
-    def fetch(self, **_: Any) -> None:
-        return None
-
-    def store(self, **_: Any) -> None:
-        return None
 
 
 async def lead(
@@ -199,11 +48,14 @@ async def lead(
         exporter.registry.register(exporter.RunCollector(lambda: operator.cache.all(RUNS)))
         exporter.queue_depth.set_function(lambda: len(operator.queue))
         exporter.leader.set_function(lambda: elector.leading)
-        server = await _serve(port)
         try:
-            await _first(elector.acquire(), stop.wait())
+            server = await serve(port)
+        except OSError as error:
+            _stop(f"no server for probes and metrics: {error}; set --port")
+        try:
+            await first_of(elector.acquire(), stop.wait())
             if elector.leading:
-                await _first(_keep(elector), operator.work(), stop.wait())
+                await first_of(_keep(elector), operator.work(), stop.wait())
                 await elector.release()
         finally:
             await server.cleanup()
@@ -232,43 +84,6 @@ async def _keep(elector: Elector) -> None:
         await elector.keep()
 
 
-async def _first(*works: Awaitable[Any]) -> None:
-    """Until the first of several ends; the others are cancelled. Raises what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
-
-
-async def _serve(port: int) -> web.AppRunner:
-    """/healthz, /readyz and /metrics, on the leader and on those who wait."""
-
-    async def ok(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    async def scrape(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(exporter.registry), content_type="text/plain", charset="utf-8"
-        )
-
-    app = web.Application()
-    app.router.add_get("/healthz", ok)
-    app.router.add_get("/readyz", ok)
-    app.router.add_get("/metrics", scrape)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, port=port).start()
-    except OSError as error:
-        _stop(f"no server for probes and metrics: {error}; set --port")
-    return runner
-
-
 async def _configuration() -> Configuration:
     """In a pod: its service account. Elsewhere: the kubeconfig."""
     found, file = Configuration(), os.environ.get("KUBECONFIG")
@@ -288,10 +103,6 @@ def _stop(message: str) -> NoReturn:
     """End before the work has begun: the message says all, and what to do."""
     log.error(message)
     sys.exit(2)
-
-
-def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
