@@ -1,23 +1,21 @@
 """The queue of runs: de-duplicated, serial per key, patient with failures."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from ixt_operator.controller import queue as module
 from ixt_operator.controller.queue import (
-    LATEST_SECONDS,
     LONGEST_BACKOFF_SECONDS,
-    QUIET_SECONDS,
-    Later,
+    Behind,
     Queue,
     Retry,
     backoff,
 )
 
-Look = Callable[[str], Awaitable[float | Later | None]]
+Look = Callable[[str], Awaitable[float | Behind | None]]
 
 
 async def until_idle(queue: Queue[str], look: Look, wanted: Callable[[], bool], workers: int = 2) -> None:
@@ -86,71 +84,99 @@ async def test_looks_that_wait_for_nothing_let_others_run_between_them() -> None
     assert longest <= 4
 
 
-class Clock:
-    """The loop's time, which stands still but for what a test lets pass."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._now = 0.0
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self._now)
-
-    async def passes(self, seconds: float) -> None:
-        """Let happen what is due, then time pass, and happen what is due by then."""
-        for pause in (seconds, 0.0):
-            for _ in range(20):
-                await asyncio.sleep(0)
-            self._now += pause
-
-
-@asynccontextmanager
-async def first_give_way(queue: Queue[str]) -> AsyncIterator[list[str]]:
-    """Looks, as they are made; the first one at each key gives way, though it is added meanwhile."""
+async def order(queue: Queue[str], first: str, meanwhile: dict[str, Callable[[], None]]) -> str:
+    """Keys in the order in which one worker looks at them, until none is left. The first look at `a` puts it
+    behind others; `meanwhile` happens while a key is looked at for the first time."""
     looks: list[str] = []
 
-    async def look(key: str) -> Later | None:
+    async def look(key: str) -> Behind | None:
         looks.append(key)
         if looks.count(key) > 1:
             return None
+        meanwhile.get(key, lambda: None)()
+        return Behind() if key == "a" else None
+
+    for key in first:
         queue.add(key)
-        return Later()
-
-    worker = asyncio.create_task(queue.work(look))
-    try:
-        yield looks
-    finally:
-        worker.cancel()
+    await until_idle(queue, look, lambda: len(queue) == 0 and len(looks) > 1, workers=1)
+    return "".join(looks)
 
 
-async def test_what_gives_way_comes_when_no_other_has_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, queue = Clock(monkeypatch), Queue[str]()
-    async with first_give_way(queue) as looks:
-        for key in "abc":
-            queue.add(key)
-            await clock.passes(0.9 * QUIET_SECONDS)
-        assert looks == ["a", "b", "c"]
-        queue.add("a")
-        queue.add("b", 0.01)
-        await clock.passes(0.05 * QUIET_SECONDS)
-        assert looks == ["a", "b", "c"]
-        assert len(queue) == 0
-        await clock.passes(0.06 * QUIET_SECONDS)
-        assert looks == ["a", "b", "c", "a", "b", "c"]
-        await clock.passes(LATEST_SECONDS)
-    assert looks == ["a", "b", "c", "a", "b", "c"]
+@pytest.mark.parametrize("added", ["", "while it is looked at", "while it waits"])
+async def test_what_is_put_behind_others_stays_there_when_it_is_added(added: str) -> None:
+    def at_a() -> None:
+        if added == "while it is looked at":
+            queue.add("a")
+
+    def at_b() -> None:
+        if added == "while it waits":
+            queue.add("a")
+        queue.add("c")
+
+    queue = Queue[str]()
+    assert await order(queue, "ab", {"a": at_a, "b": at_b}) == "abca"
 
 
-async def test_what_gives_way_does_so_for_its_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATEST_SECONDS", 3.7 * QUIET_SECONDS)
-    clock, queue = Clock(monkeypatch), Queue[str]()
-    async with first_give_way(queue) as looks:
-        for number in range(4):
-            queue.add(str(number))
-            await clock.passes(0.9 * QUIET_SECONDS)
-        assert looks == ["0", "1", "2", "3"]
-        await clock.passes(0.08 * QUIET_SECONDS)
-        assert looks == ["0", "1", "2", "3"]
-        queue.add("4")
-        await clock.passes(0.03 * QUIET_SECONDS)
-    assert looks == ["0", "1", "2", "3", "4", "0"]
+@pytest.mark.parametrize("hastened", ["a", "b"])
+async def test_what_is_put_behind_others_comes_when_it_is_hastened(hastened: str) -> None:
+    def at(key: str) -> None:
+        if hastened == key:
+            queue.hasten("a")
+        if key == "b":
+            queue.add("c")
+
+    queue = Queue[str]()
+    assert await order(queue, "ab", {"a": lambda: at("a"), "b": lambda: at("b")}) == "abac"
+
+
+async def test_what_is_hastened_and_was_put_behind_no_other_keeps_its_place() -> None:
+    queue = Queue[str]()
+    assert await order(queue, "bcd", {"b": lambda: queue.hasten("c")}) == "bcd"
+
+
+async def test_what_is_put_behind_others_waits_for_what_is_looked_at_then_all_workers_come() -> None:
+    queue, looks, polls, running, most, go_on = Queue[str](), list[str](), 0, 0, 0, asyncio.Event()
+
+    async def look(key: str) -> Behind | None:
+        nonlocal running, most
+        looks.append(key)
+        if key == "x":
+            await go_on.wait()
+        elif looks.count(key) == 1:
+            return Behind()
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return None
+
+    def wanted() -> bool:
+        nonlocal polls
+        polls += 1
+        if polls == 50:
+            assert (looks, len(queue)) == ([*"xab"], 2)
+            go_on.set()
+        return len(looks) == 5 and running == 0
+
+    for key in "xab":
+        queue.add(key)
+    await until_idle(queue, look, wanted)
+    assert (looks, most) == ([*"xabab"], 2)
+
+
+async def test_what_is_put_behind_others_waits_for_its_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is added meanwhile."""
+    monkeypatch.setattr(module, "BEHIND_SECONDS", 1.0)
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+
+    def at(key: str) -> None:
+        nonlocal now
+        now += 0.4
+        queue.add(chr(ord(key) + 1))
+
+    queue = Queue[str]()
+    assert await order(queue, "ab", {key: partial(at, key) for key in "bcde"}) == "abcdeaf"
 
 
 async def test_it_comes_again_when_it_asks_to() -> None:

@@ -75,8 +75,8 @@ class Platform:
     events: list[Event] = field(default_factory=list)
     content: str = ""
     """Stands for what lies at the datasets' places."""
-    begun: dict[str, int] = field(default_factory=dict)
-    """Newest attempt of each node that the status was kept for."""
+    told: dict[str, int] = field(default_factory=dict)
+    """Newest attempt of each node that the status tells of."""
 
     # --- Looking.
 
@@ -88,18 +88,33 @@ class Platform:
         return plan(self.run, self.runtime, observed or self.observed(), self.status, self.now)
 
     def look(self, observed: Observed | None = None) -> Plan:
-        """Plan, carry it out and keep the status, as `reconcile` does."""
+        """Plan, keep the status if it is to be told, and carry the plan out, as controller/look.py does."""
         moves = self.plan(observed)
+        self._check_status(moves)
+        if moves.tells:
+            self._tell(moves, observed or self.observed())
         for name in moves.delete:
             self.delete(name)
         for child in moves.scale:
             self.scale(child)
         for child in moves.create:
             self.create(child)
-        self._check_status(moves)
+        self._check_moves(moves)
+        return moves
+
+    def look_on(self) -> Plan:
+        """Look until nothing is created or deleted any more, as what calls for a look at once gets it."""
+        for _ in range(20):
+            moves = self.look()
+            if not moves.create and not moves.delete:
+                return moves
+        raise AssertionError(f"looks at once without end: {moves}")
+
+    def _tell(self, moves: Plan, observed: Observed) -> None:
         self.events += events(self.status, moves.status, moves.failures)
         self.status = moves.status
-        return moves
+        for child in observed.children.values():
+            self.told[child.node] = max(child.attempt, self.told.get(child.node, -1))
 
     def delete(self, name: str) -> None:
         double = self.children.get(name)
@@ -136,7 +151,7 @@ class Platform:
         assert task.attempt == child.attempt
         twins = [double.child.name for double in others if double.child.node == child.node]
         assert not twins, f"{child.name} starts while {twins} live"
-        assert child.attempt > self.begun.get(child.node, -1), f"{child.name} uses a number again"
+        assert child.attempt > self.told.get(child.node, -1), f"{child.name} uses a number again"
         missing = [role for role, key in task.inputs.items() if key not in self.committed]
         assert not missing, f"{child.name} starts without {missing}"
         kind = KINDS[child.kind]
@@ -149,7 +164,6 @@ class Platform:
         if kind.owner is Owner.STAGE:
             same = [d.child.name for d in others if d.child.kind == child.kind and not d.child.server]
             assert not same, f"{child.name} beside {same}"
-        self.begun[child.node] = child.attempt
 
     def _check_status(self, moves: Plan) -> None:
         text = moves.status.model_dump_json(exclude_none=True)
@@ -159,6 +173,8 @@ class Platform:
         old = self.status
         if old and old.observed_generation == moves.status.observed_generation:
             assert moves.status.summary.progress_percent >= old.summary.progress_percent
+
+    def _check_moves(self, moves: Plan) -> None:
         if moves.finished:
             assert not moves.create
             assert not [double for double in self.children.values() if double.live and not double.deleting]
@@ -232,7 +248,7 @@ class Platform:
     def forget(self) -> None:
         """The status is lost."""
         self.status = None
-        self.begun = {}
+        self.told = {}
 
     def _inventory(self, task: Task) -> Result:
         config = task.config
@@ -267,7 +283,8 @@ class Platform:
             yield tuple(child.node for child in moves.create)
             if moves.finished:
                 return
-            self.calm(moves)
+            if not moves.create and not moves.delete:
+                self.calm(moves)
         raise AssertionError(f"no end after {limit} looks: {self.status and self.status.summary}")
 
     def calm(self, moves: Plan) -> None:
@@ -285,7 +302,7 @@ class Platform:
     def until(self, node: str, limit: int = 100) -> None:
         """Let all go well until a child of the node lives."""
         for _ in range(limit):
-            moves = self.look()
+            moves = self.look_on()
             if node in self.nodes():
                 return
             assert not moves.finished, moves.status.summary

@@ -6,11 +6,19 @@ import pytest
 from make import runs
 from make.observed import START, Platform, edited, flat
 
-from ixt_operator.api.status import MAX_STEP_MESSAGE, ConditionType, Phase, Reason, StepState, StepStatus
+from ixt_operator.api.status import (
+    MAX_STEP_MESSAGE,
+    ConditionType,
+    Phase,
+    Reason,
+    StepState,
+    StepStatus,
+    rfc3339,
+)
 from ixt_operator.planner.events import events
 from ixt_operator.planner.nodes import stage_nodes
 from ixt_operator.planner.observed import ProcessPhase
-from ixt_operator.planner.plan import Plan
+from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, Fault
 
@@ -46,9 +54,15 @@ def failure(plan: Plan) -> str:
 # --- What is started, in which order.
 
 
-def test_the_first_look_asks_inventory_and_sets_every_condition() -> None:
-    moves = platform().look()
+def test_the_first_look_asks_inventory_and_the_next_one_sets_every_condition() -> None:
+    sim = platform()
+    moves = sim.look()
     assert [child.node for child in moves.create] == ["pretrain/inventory"]
+    assert moves.requeue_after == 0.0
+    assert sim.status is None
+    sim.now += 5
+    moves = sim.look()
+    assert moves.status.start_time == rfc3339(START), "when the first child was created"
     assert moves.status.phase is Phase.RUNNING
     assert [step.state for step in moves.status.stages[0].steps[:2]] == [StepState.RUNNING, StepState.WAITING]
     assert {c.type: (c.status.value, c.reason) for c in moves.status.conditions} == {
@@ -177,7 +191,7 @@ def test_only_what_an_arm_pays_for_enters_its_preparation() -> None:
 
 def test_inventories_run_ahead_of_training() -> None:
     sim = platform(stages=[runs.stage("pretrain"), runs.stage("midtrain"), runs.stage("last")])
-    created = list(sim.history())
+    created = [look for look in sim.history() if look]
     assert [set(look) & {"midtrain/inventory", "last/inventory"} for look in created[:3]] == [
         set(),
         {"midtrain/inventory"},
@@ -327,7 +341,7 @@ def test_a_claim_is_waited_for_without_a_budget_and_ever_more_patiently() -> Non
     delays = []
     for _ in range(40):
         sim.fail(PREPARE, Exit.BUSY, message="run other works on it", fault=Fault.BUSY)
-        moves = sim.look()
+        moves = sim.look_on()
         assert moves.requeue_after
         assert reason(moves, ConditionType.PROGRESSING) == Reason.CLAIM_HELD
         assert "run other works on it" in moves.status.summary.message
@@ -459,6 +473,35 @@ def test_a_finished_run_whose_children_must_go_is_looked_at_with_certainty() -> 
     moves = sim.look()
     assert moves.delete
     assert moves.needs_certainty
+
+
+def test_what_is_refused_is_told_and_its_attempt_is_unused() -> None:
+    sim = platform()
+    sim.until(PREPARE)
+    sim.finish(PREPARE)
+    before = sim.observed()
+    wanted = sim.plan().create
+    moves = plan(sim.run, sim.runtime, before, sim.status, sim.now, refused="train: exceeded quota")
+    assert moves.create == wanted
+    assert reason(moves, ConditionType.PROGRESSING) == Reason.CREATE_REFUSED
+    assert moves.status.summary.message == "train: exceeded quota"
+    refused = step(moves, "train/conditioned")
+    assert (refused.state, refused.attempt) == (StepState.WAITING, 0)
+
+
+def test_what_is_deleted_was_told_before() -> None:
+    """An edit comes right after a child was created, and another takes it back."""
+    annotate = "pretrain/annotate/0-15"
+    sim = platform()
+    sim.until("pretrain/judge")
+    sim.serve()
+    assert [child.node for child in sim.look().create] == [annotate]
+    first = sim.newest(annotate).child
+    sim.run = edited(sim.run, lambda spec: spec["stages"][0].update(annotate={"samplePercent": 40}))
+    assert first.name in sim.look().delete
+    sim.run = edited(sim.run, lambda spec: spec["stages"][0].update(annotate={"samplePercent": 15}))
+    sim.until(annotate)
+    assert sim.newest(annotate).child.attempt > first.attempt
 
 
 # --- Machines.
@@ -928,6 +971,15 @@ def test_a_failed_attempt_is_told_though_the_next_one_runs_by_then() -> None:
     # Of a run that cannot be carried out as it stands, no causes are known.
     assert "AttemptFailed" not in {event.reason for event in events(None, status, {})}
     assert sim.events[0].message == f"pretrain/train/conditioned: pod-0: {said}"
+
+
+def test_a_step_that_began_and_ended_between_two_looks_is_told_to_have_started() -> None:
+    sim = platform()
+    sim.look()
+    sim.finish("pretrain/inventory")
+    sim.look_on()
+    told = [(event.reason, event.message.split(" ")[0]) for event in sim.events]
+    assert told[:2] == [("StepStarted", "pretrain/inventory"), ("StepComplete", "pretrain/inventory")]
 
 
 def test_events_of_a_failure_say_why() -> None:

@@ -222,7 +222,8 @@ class RunStatus(StatusModel):
     cost: Cost = Cost()
     """What the run has paid."""
     start_time: Time | None = None
-    """When the operator first saw the run."""
+    """When the run began: its first step was created, or the operator saw that none could be. An edit after
+    its end begins it anew."""
     completion_time: Time | None = None
     """When the run completed or failed."""
 

@@ -22,7 +22,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from ixt_operator.adapters.kubernetes.client import RUNS, TIMEOUT_SECONDS, Client
 from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
 from ixt_operator.controller import exporter
-from ixt_operator.controller.cluster import Key
+from ixt_operator.controller.look import Key
 from ixt_operator.controller.operator import Operator, first_of
 from ixt_operator.controller.serving import serve
 

@@ -11,7 +11,7 @@ import kopf
 
 from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
 from ixt_operator.adapters.kubernetes.client import RUNS, RUNTIMES, ApiError, Client, Object, Resource
-from ixt_operator.controller.cluster import Key, Runs
+from ixt_operator.controller.look import Key, Runs
 from ixt_operator.controller.poll import Progresses
 from ixt_operator.controller.queue import Queue, backoff
 from ixt_operator.render.names import MANAGED_BY, MANAGER, RUN
@@ -69,7 +69,7 @@ class Operator:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
         handlers: dict[Resource, Callable[[Object], None]] = {
-            RUNS: self.enqueue,
+            RUNS: lambda run: self.queue.hasten(Key.of(run)),
             RUNTIMES: self.enqueue_users,
             **dict.fromkeys(CHILDREN, self.enqueue_owner),
         }
@@ -93,10 +93,6 @@ class Operator:
         take.__name__ = take.__qualname__ = f"take_{resource.plural}"
         return take
 
-    def enqueue(self, run: Object) -> None:
-        """A run changed."""
-        self.queue.add(Key.of(run))
-
     def enqueue_owner(self, child: Object) -> None:
         """An object of a run changed."""
         metadata = child["metadata"]
@@ -106,7 +102,7 @@ class Operator:
         """A runtime changed: runs may wait for it."""
         for run in self.cache.all(RUNS):
             if run["spec"].get("runtimeRef", {}).get("name", "cpu") == runtime["metadata"]["name"]:
-                self.enqueue(run)
+                self.queue.add(Key.of(run))
 
     async def first_sync(self) -> None:
         """List everything, however often it takes: nothing is decided on a part of it."""
@@ -138,7 +134,7 @@ class Operator:
                 found = await self.client.list(resource, space, labels=labels)
                 self.cache.replace(resource, found, space)
         for run in self.cache.all(RUNS):
-            self.enqueue(run)
+            self.queue.add(Key.of(run))
 
 
 class _NoDiffs(kopf.DiffBaseStorage):

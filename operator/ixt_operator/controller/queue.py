@@ -1,7 +1,7 @@
 """The queue of runs to look at: each at most once in it, each looked at by one worker at a time.
 
 As client-go's workqueue: a key that is added while it is worked on comes again afterwards; a failure comes
-again later each time, with jitter, until a success. Beyond it, a look may leave something for `Later`.
+again later each time, with jitter, until a success. Beyond it, a look may put its key behind all others.
 Belongs to one event loop.
 """
 
@@ -15,9 +15,8 @@ K = TypeVar("K", bound=Hashable)
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
 
-QUIET_SECONDS = 0.25
-LATEST_SECONDS = 10.0
-"""Keys that give way come again when none has begun to for the one, after the other in any case."""
+BEHIND_SECONDS = 10.0
+"""A key that was put behind others is due like them after this time."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error of this program
@@ -28,9 +27,9 @@ class Retry(Exception):  # noqa: N818 - not an error of this program
         self.after = after
 
 
-class Later:
-    """A look's answer when what it left undone can give way to others: to look again when no other has
-    answered so for a moment. Whatever is added meanwhile is looked at then."""
+class Behind:
+    """A look's answer: to look again when no other key is due or worked on, at the latest
+    after BEHIND_SECONDS."""
 
 
 class Queue(Generic[K]):
@@ -40,21 +39,23 @@ class Queue(Generic[K]):
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
         self._working: set[K] = set()
-        self._again: set[K] = set()
-        """Added while they were worked on."""
+        self._again: dict[K, bool] = {}
+        """Added while they were worked on; whether they were hastened."""
+        self._behind: dict[K, float] = {}
+        """Keys that wait behind others, and when each is due like them; the earliest first."""
+        self._late: set[K] = set()
+        """Keys that were behind others, and are due or worked on since there were none."""
+        self._workers = 0
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
-        self._giving_way: dict[K, float] = {}
-        """Until when at the latest, by the loop's time; the earliest first."""
-        self._quiet_at = 0.0
-        """When they come again unless another begins to give way."""
 
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
-        return self._ready.qsize()
+        return len(self._queued) + len(self._behind)
 
     def add(self, key: K, after: float = 0.0) -> None:
-        """Have a key looked at in `after` seconds, or earlier if it is due earlier."""
+        """Have a key looked at in `after` seconds, or earlier if it is due earlier. One that was put behind
+        others stays there."""
         timer = self._timers.get(key)
         if after <= 0:
             self._due(key)
@@ -65,18 +66,25 @@ class Queue(Generic[K]):
                 timer.cancel()
             self._timers[key] = loop.call_later(after, self._due, key)
 
-    async def work(self, look: Callable[[K], Awaitable[float | Later | None]]) -> None:
-        """Look at due keys for ever. `look` answers in how many seconds to look again, if at all, or that it
-        is to look again later; it raises Retry when it did not succeed."""
+    def hasten(self, key: K) -> None:
+        """Have a key looked at, also if it was put behind others."""
+        self._behind.pop(key, None)
+        self._due(key, hastened=True)
+
+    async def work(self, look: Callable[[K], Awaitable[float | Behind | None]]) -> None:
+        """Look at due keys for ever. `look` answers in how many seconds to look again, if at all, or behind
+        others; it raises Retry when it did not succeed."""
+        self._workers += 1
         while True:
             key = await self._ready.get()
             self._queued.discard(key)
             self._working.add(key)
-            self._again.discard(key)
+            again: float | Behind | None
             try:
                 again = await look(key)
                 self._failures.pop(key, None)
-                if key in self._again and not isinstance(again, Later):
+                added, hastened = key in self._again, self._again.get(key, False)
+                if hastened or (added and not isinstance(again, Behind)):
                     again = 0.0
             except Retry as error:
                 failures = self._failures.get(key, 0)
@@ -84,40 +92,37 @@ class Queue(Generic[K]):
                 again = max(error.after, backoff(failures))
             finally:
                 self._working.discard(key)
-            if isinstance(again, Later):
-                self._give_way(key)
+                self._late.discard(key)
+                self._again.pop(key, None)
+            if isinstance(again, Behind):
+                self._behind[key] = asyncio.get_running_loop().time() + BEHIND_SECONDS
             elif again is not None:
                 self.add(key, again)
+            self._let_on()
             # Most looks wait for nothing: after a resync a thousand of them would keep the loop, and with it
             # the Lease, for seconds.
             await asyncio.sleep(0)
 
-    def _due(self, key: K) -> None:
+    def _due(self, key: K, hastened: bool = False) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._working:
-            self._again.add(key)
-        elif key not in self._queued and key not in self._giving_way:
+            self._again[key] = hastened or self._again.get(key, False)
+        elif key not in self._queued and key not in self._behind:
             self._queued.add(key)
             self._ready.put_nowait(key)
 
-    def _give_way(self, key: K) -> None:
-        now = asyncio.get_running_loop().time()
-        self._quiet_at = now + QUIET_SECONDS
-        self._giving_way[key] = now + LATEST_SECONDS
-        if len(self._giving_way) == 1:
-            self._let_go_when_due()
-
-    def _let_go_when_due(self) -> None:
-        """The only timer of all that give way."""
-        loop = asyncio.get_running_loop()
-        while self._giving_way:
-            key, latest = next(iter(self._giving_way.items()))
-            due = min(self._quiet_at, latest)
-            if loop.time() < due:
-                loop.call_at(due, self._let_go_when_due)
+    def _let_on(self) -> None:
+        """Have keys looked at that wait behind others: one a worker while there are no others, and each whose
+        time is over."""
+        while self._behind:
+            key, latest = next(iter(self._behind.items()))
+            others = len(self._queued) + len(self._working) > len(self._late)
+            if not others and len(self._late) < self._workers:
+                self._late.add(key)
+            elif asyncio.get_running_loop().time() < latest:
                 return
-            del self._giving_way[key]
+            del self._behind[key]
             self._due(key)
 
 

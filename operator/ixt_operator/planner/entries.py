@@ -1,7 +1,7 @@
 """Entries of a status: one for each step of a stage, which stands for the nodes of all its seeds. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 
 from ixt_operator.api.status import (
     MAX_STEP_MESSAGE,
@@ -10,6 +10,7 @@ from ixt_operator.api.status import (
     StepState,
     StepStatus,
 )
+from ixt_operator.planner.observed import ChildState
 from ixt_operator.planner.retry import counts
 from ixt_operator.planner.survey import NodeState, StageView, View
 from ixt_workloads.contract.exits import Fault
@@ -20,13 +21,11 @@ MAX_COUNT = 10_000
 
 def stage_entry(
     stage: StageView,
-    begun: Mapping[str, int],
-    started: Container[str],
+    children: Mapping[str, list[ChildState]],
     previous: RunStatus | None,
     ended: bool,
 ) -> StageStatus:
-    """A stage's entry. `begun` are numbers of attempts by node, `started` the nodes of which one starts with
-    this look."""
+    """A stage's entry. `children` are those of each node, whatever their keys."""
     name = stage.stage.name
     grouped: dict[str, list[View]] = defaultdict(list)
     for view in stage.views.values():
@@ -39,9 +38,7 @@ def stage_entry(
     return StageStatus(
         name=name,
         pins=own,
-        steps=tuple(
-            _step(step, views, begun, started, before.get(step), ended) for step, views in grouped.items()
-        ),
+        steps=tuple(_step(step, views, children, before.get(step), ended) for step, views in grouped.items()),
     )
 
 
@@ -53,8 +50,7 @@ def failed_attempts(step: StepStatus) -> int:
 def _step(
     name: str,
     views: list[View],
-    begun: Mapping[str, int],
-    started: Container[str],
+    children: Mapping[str, list[ChildState]],
     was: StepStatus | None,
     ended: bool,
 ) -> StepStatus:
@@ -65,13 +61,14 @@ def _step(
         failures.update(counts(view.attempts))
     key = next((view.keyed.key for view in views if view.keyed), "")
     # An edit of the spec can make keys unknown until Inventory has answered again: attempts stay counted.
-    attempt = max([*(begun.get(view.node.name, 0) for view in views), was.attempt if was else 0])
+    seen = [child.attempt + 1 for view in views for child in children.get(view.node.name, ())]
+    attempt = max([*seen, was.attempt if was else 0])
     message = _message(views)
     return StepStatus(
         name=name,
         kind=kind,
         arm=views[0].node.arm,
-        state=_state(views, started, ended),
+        state=_state(views, ended),
         done=round(done),
         total=None if total is None else round(total),
         unit=unit[:12],
@@ -83,16 +80,14 @@ def _step(
     )
 
 
-def _state(views: list[View], started: Container[str], ended: bool) -> StepState:
+def _state(views: list[View], ended: bool) -> StepState:
     states = {view.state for view in views}
     if NodeState.GIVEN_UP in states:
         return StepState.FAILED
     if states == {NodeState.COMPLETE}:
         return StepState.COMPLETE
     begun = states & {NodeState.RUNNING, NodeState.RETRYING, NodeState.COMPLETE}
-    if not ended and (begun or any(view.node.name in started for view in views)):
-        return StepState.RUNNING
-    return StepState.WAITING
+    return StepState.RUNNING if begun and not ended else StepState.WAITING
 
 
 def _amount(views: list[View]) -> tuple[float, float | None, str]:

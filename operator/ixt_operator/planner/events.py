@@ -40,12 +40,13 @@ def events(
                 found.append(Event(True, "AttemptFailed", f"{name}: {cause.message}"))
             if step.state is was.state:
                 continue
-            match step.state:
-                case StepState.RUNNING:
-                    found.append(Event(False, "StepStarted", name))
-                case StepState.COMPLETE:
-                    verb = "StepCached" if step.cached else "StepComplete"
-                    found.append(Event(False, verb, f"{name} {step.key}"))
+            # One that began and ended between two looks was started as well.
+            unseen = was.state is StepState.WAITING and step.attempt > was.attempt
+            if step.state is StepState.RUNNING or unseen:
+                found.append(Event(False, "StepStarted", name))
+            if step.state is StepState.COMPLETE:
+                verb = "StepCached" if step.cached else "StepComplete"
+                found.append(Event(False, verb, f"{name} {step.key}"))
     for condition in new.conditions:
         was_true = old is not None and old.is_true(condition.type)
         ends = condition.type in (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.SUSPENDED)

@@ -15,6 +15,7 @@ from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import RunStatus, unix
 from ixt_operator.planner.advance import advance
 from ixt_operator.planner.child import Child
+from ixt_operator.planner.clock import begun_anew, start_of
 from ixt_operator.planner.describe import describe
 from ixt_operator.planner.ending import ending_of
 from ixt_operator.planner.moves import Moves, Now, stops
@@ -27,12 +28,13 @@ from ixt_workloads.contract.kinds import KINDS
 
 
 class Plan(NamedTuple):
-    """What to do next, in this order: delete, scale, create, write the status."""
+    """What to do next, in this order: write the status if it `tells`, delete, scale, create."""
 
     delete: tuple[str, ...]
     create: tuple[Child, ...]
     scale: tuple[Child, ...]
     status: RunStatus
+    """What was observed. What is created or deleted now is told by the next look."""
     requeue_after: float | None
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
@@ -41,6 +43,12 @@ class Plan(NamedTuple):
     """Why the last failed attempt of each node failed."""
     ends: bool
     """The run completes or fails with this look; one that had ended before does not."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether this look writes its status. One that only creates leaves that to the next look, so that
+        the start of a step is one write. What is deleted must have been told: the status keeps its number."""
+        return bool(self.delete) or not self.create
 
     @property
     def needs_certainty(self) -> bool:
@@ -57,35 +65,46 @@ class Plan(NamedTuple):
 
 
 def plan(
-    run: IXTRun, runtime: IXTRuntime, observed: Observed, previous: RunStatus | None, now: float
+    run: IXTRun,
+    runtime: IXTRuntime,
+    observed: Observed,
+    previous: RunStatus | None,
+    now: float,
+    refused: str = "",
 ) -> Plan:
-    """The next moves of a run. `now` is in Unix seconds."""
-    stop = tuple(name for name, child in observed.children.items() if stops(child))
+    """The next moves of a run. `now` is in Unix seconds. `refused` is what the API server said when it would
+    not have a child that was planned from the same: the status tells it."""
+    # A run that ended stays as it is; what still runs of it is stopped.
+    if previous and previous.settled(run.metadata.generation):
+        return Plan(tuple(_running(observed)), (), (), previous, None, {}, (), ends=False)
+
+    # One that was edited since is taken up again: what is committed stays, what failed gets a new start.
     moves = Moves([], [], [], [])
     if previous and previous.ended:
-        if previous.settled(run.metadata.generation):
-            return Plan(stop, (), (), previous, None, {}, (), ends=False)
         moves.delete.extend(_forgotten(observed))
-        going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in moves.delete}
-        observed = Observed(children={**observed.children, **going})
-        previous = _begun_anew(previous)
-    started = unix(previous.start_time) if previous and previous.start_time else now
-    stages = survey(run, observed, started)
+        observed, previous = _deleting(observed, moves.delete), begun_anew(previous, now)
+
+    # Each step is where its children and Inventory's answer say.
     at = Now(run, runtime, observed, observed.by_node(), previous, now)
+    stages = survey(run, observed, unix(start_of(observed, previous, now)))
+
+    # The run ends when all is committed, when a step is given up, and when a time is over.
     ending = ending_of(at, stages, moves)
+
+    # Nothing runs of a run that ends or is suspended. Of another what is too much goes, what is next comes.
     if ending or run.spec.suspend:
-        moves.delete.extend(stop)
+        moves.delete.extend(_running(observed))
     else:
         moves.delete.extend(_obsolete(stages, observed))
         advance(at, stages, moves)
-    status = describe(run, stages, observed, previous, ending, moves.create, now)
-    due = [] if ending or run.spec.suspend else [max(0.0, time - now) for time in moves.waits]
+
+    # The status says what was observed.
     return Plan(
         delete=tuple(dict.fromkeys(moves.delete)),
         create=_elsewhere(moves.create, observed),
         scale=tuple({child.name: child for child in moves.scale}.values()),
-        status=status,
-        requeue_after=min(due) if due else None,
+        status=describe(run, stages, observed, previous, ending, refused, now),
+        requeue_after=None if ending else _due(run, moves, now),
         keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
         failures=tuple(
             (view.node, causes[-1])
@@ -97,10 +116,8 @@ def plan(
     )
 
 
-def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
-    """The children, away from machines that failed this run twice."""
-    hosts = bad_hosts(observed.children.values())
-    return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
+def _running(observed: Observed) -> Iterator[str]:
+    return (name for name, child in observed.children.items() if stops(child))
 
 
 def _forgotten(observed: Observed) -> Iterator[str]:
@@ -111,9 +128,10 @@ def _forgotten(observed: Observed) -> Iterator[str]:
             yield name
 
 
-def _begun_anew(previous: RunStatus) -> RunStatus:
-    """What stays of the status of a run that is taken up again: the numbers of attempts, and what it cost."""
-    return previous.model_copy(update={"conditions": (), "start_time": None, "completion_time": None})
+def _deleting(observed: Observed, names: list[str]) -> Observed:
+    """What is observed once these children are being deleted."""
+    going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in names}
+    return Observed(children={**observed.children, **going})
 
 
 def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str]:
@@ -136,3 +154,17 @@ def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str
         over = other_key or child.node not in nodes or child.node in complete
         if stops(child) and over and not child.server:  # servers: see advance
             yield name
+
+
+def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
+    """The children, away from machines that failed this run twice."""
+    hosts = bad_hosts(observed.children.values())
+    return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
+
+
+def _due(run: IXTRun, moves: Moves, now: float) -> float | None:
+    """Seconds until the next look: none for what this one creates or deletes, else until something is due."""
+    if moves.create or moves.delete:
+        return 0.0
+    times = [] if run.spec.suspend else moves.waits
+    return max(0.0, min(times) - now) if times else None

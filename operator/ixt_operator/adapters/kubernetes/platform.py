@@ -90,19 +90,19 @@ class KubernetesPlatform:
         return min(due, default=None)
 
     async def create(self, child: Child) -> None:
-        """Create a child's objects, its pods' needs first. Raises Refused."""
+        """Create a child's objects, its pods' needs first, so that the next look sees it. Raises Refused, and
+        ApiError when it would not be seen."""
         *needs, workload = render(self._run, self._runtime, child)
         with _refusals(child):
-            for manifest in needs:
-                if manifest["kind"] == "Service":
-                    await self._apply(manifest)
-                elif not await self._create_config(manifest, workload):
-                    return
-            made = await self._client.create(workload)
-            if made is None:
-                made = self._own(await self._get(workload), workload)
-            if made:
-                self._cache.put(resource_of(workload), made)
+            made = await self._make(needs, workload)
+            made = made or self._own(await self._get(workload), workload)
+        if made:
+            self._cache.put(resource_of(workload), made)
+        seen = observed(self._seen()).children.get(child.name)
+        if seen is None or (seen.node, seen.key, seen.attempt) != (child.node, child.key, child.attempt):
+            # Deleted just now, or its labels were edited. To plan it again at once would be in vain.
+            what = f"{workload['kind']} {child.name}"
+            raise ApiError(0, "Unseen", f"{what} was created, but is not seen as a child of the run")
 
     async def delete(self, name: str) -> None:
         """Delete a child's objects, its Job or Deployment last: as long as that is there, it is not done."""
@@ -131,8 +131,17 @@ class KubernetesPlatform:
     def _seen(self) -> Seen:
         return self._cache.of_run(self._namespace, self._run.metadata.uid)
 
+    async def _make(self, needs: list[Object], workload: Object) -> Object | None:
+        """Create a child's objects; None if it was made before and is to be left as it is."""
+        for manifest in needs:
+            if manifest["kind"] == "Service":
+                await self._apply(manifest)
+            elif not await self._create_config(manifest, workload):
+                return None
+        return await self._client.create(workload)
+
     async def _create_config(self, manifest: Object, workload: Object) -> bool:
-        """Create a ConfigMap; False if the child was made before and is to be left as it is."""
+        """Create a ConfigMap; False if the child was made before."""
         while await self._client.create(manifest) is None:
             found = await self._need(manifest)
             if found is None:

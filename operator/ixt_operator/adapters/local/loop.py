@@ -23,11 +23,12 @@ from ixt_operator.adapters.local.workdir import (
 from ixt_operator.adapters.port import carry_out
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Phase, RunStatus
+from ixt_operator.api.status import Phase, RunStatus, StageStatus, StepStatus
 from ixt_operator.planner.building import credentials
+from ixt_operator.planner.clock import begun_anew
 from ixt_operator.planner.events import Event, events
 from ixt_operator.planner.observed import Observed
-from ixt_operator.planner.plan import Plan, plan
+from ixt_operator.planner.plan import plan
 
 LONGEST_WAIT_SECONDS = 1.0
 """Progress is read at least this often, for the display."""
@@ -62,25 +63,30 @@ async def run_to_end(
             signals.platform = platform
             run = identified(run, workdir)
             run = run if run.metadata.uid else with_uid(run, str(uuid.uuid4()))
-            previous = await _afresh(platform, run, workdir)
+            previous = await _afresh(platform, run, runtime, workdir)
             observed = Observed()
             while not signals.count:
+                # The plan is made from what there is.
                 observed = await platform.observe()
                 moves = plan(run, runtime, observed, previous, time.time())
+
+                # What was seen is told, then what is planned is done.
                 told = events(previous, moves.status, moves.failures)
                 found = Look(moves.status, observed, told, moves.requeue_after)
-                watch(found)
-                # Before anything is started: no attempt's number may be forgotten and given again.
-                _save(workdir, previous, moves)
-                previous = moves.status
+                if moves.tells:
+                    watch(found)
+                    if moves.status != previous:
+                        write_status(workdir, moves.status)
+                        record_keys(workdir, moves.keyed)
+                    previous = moves.status
                 await carry_out(platform, moves)
                 if moves.finished:
                     return found
-                if not moves.delete and not moves.create:  # else there is something new to see already
-                    due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
-                    await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
-            if previous:
-                watch(Look(previous, observed, stopping=True))
+
+                # The next look comes when something changes or is due.
+                due = LONGEST_WAIT_SECONDS if moves.requeue_after is None else moves.requeue_after
+                await platform.wait_changed(min(due, LONGEST_WAIT_SECONDS))
+            watch(Look(previous, observed, stopping=True))
     return None
 
 
@@ -116,32 +122,24 @@ class _Signals:
             self.platform.hurry()
 
 
-async def _afresh(platform: LocalPlatform, run: IXTRun, workdir: Path) -> RunStatus | None:
+async def _afresh(platform: LocalPlatform, run: IXTRun, runtime: IXTRuntime, workdir: Path) -> RunStatus:
     """Forget what a new start should not inherit: Inventory's old answers, failed attempts and what was live
     when an earlier `ixt run` died. Numbers of attempts stay in the status, finished work in the storage."""
-    observed = await platform.observe()
+    observed, now = await platform.observe(), time.time()
+    # Also of what was created and not told of any more: no attempt's number may be forgotten and given again.
+    status = plan(run, runtime, observed, status_in(workdir), now).status
+    stages = tuple(
+        StageStatus(name=stage.name, steps=tuple(map(_waiting, stage.steps))) for stage in status.stages
+    )
+    status = begun_anew(status, now).model_copy(update={"phase": Phase.PENDING, "stages": stages})
+    write_status(workdir, status)
     for name, child in observed.children.items():
         if child.kind == "Inventory" or child.failed or child.live:
             await platform.delete(name)
-    status = status_in(workdir)
-    if status:
-        stages = tuple(stage.model_copy(update={"pins": {}}) for stage in status.stages)
-        status = status.model_copy(
-            update={
-                "phase": Phase.PENDING,
-                "conditions": (),
-                "stages": stages,
-                "start_time": None,
-                "completion_time": None,
-            }
-        )
-        write_status(workdir, status)
     # After the status: it never shows pins that were found at other places than those of run.json.
     write_run(workdir, run)
     return status
 
 
-def _save(workdir: Path, previous: RunStatus | None, moves: Plan) -> None:
-    if moves.status != previous:
-        write_status(workdir, moves.status)
-        record_keys(workdir, moves.keyed)
+def _waiting(step: StepStatus) -> StepStatus:
+    return StepStatus(name=step.name, kind=step.kind, arm=step.arm, key=step.key, attempt=step.attempt)

@@ -1,4 +1,7 @@
-"""Listings of everything there is, in one namespace or in all."""
+"""What the leader sees: listings of everything there is, in one namespace or in all, and events."""
+
+import asyncio
+from typing import Any
 
 import pytest
 from make import runs
@@ -7,7 +10,10 @@ from make.children import SUCCEED, tasks
 from make.objects import pod, workload
 
 from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, RUNTIMES, Object, Resource
+from ixt_operator.controller.look import Key
 from ixt_operator.controller.operator import OURS, Operator
+from ixt_operator.controller.queue import Behind
+from ixt_operator.render.names import RUN
 
 ONE = tasks("one", SUCCEED)
 
@@ -75,3 +81,36 @@ async def test_what_is_nobody_of_ours_is_not_listed(api: Api) -> None:
     await operator.resync()
     assert known(operator)["pods"] == []
     assert known(operator)["ixtruns"] == ["default", "other"]
+
+
+@pytest.mark.parametrize(("resource", "order"), [(RUNS, "aba"), (JOBS, "ab")])
+async def test_a_run_that_waits_behind_others_comes_by_an_event_of_its_own_alone(
+    resource: Resource, order: str
+) -> None:
+    """One of its Job's says only that it has begun. Another run is looked at all the time."""
+    operator, looks = Operator(Api(), (), 600), list[str]()
+    handlers = {h.fn.__name__: h.fn for h in operator.registry()._watching.get_all_handlers()}
+    metadata = {"uid": "1", "name": "a", "namespace": "default", "resourceVersion": "7", "labels": {RUN: "a"}}
+    event: dict[str, Any] = {"type": "MODIFIED", "object": {"metadata": metadata, "spec": {}}}
+
+    async def look(key: Key) -> Behind | None:
+        looks.append(key.name)
+        if looks == ["a"]:
+            return Behind()
+        if key.name == "b":
+            await handlers[f"take_{resource.plural}"](event=event)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert "".join(looks) == order
+            done.set()
+            await asyncio.sleep(60)
+        return None
+
+    done = asyncio.Event()
+    for name in "ab":
+        operator.queue.add(Key("default", name))
+    workers = [asyncio.create_task(operator.queue.work(look)) for _ in range(2)]
+    async with asyncio.timeout(10):
+        await done.wait()
+    for worker in workers:
+        worker.cancel()

@@ -14,8 +14,8 @@ from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUN
 from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import rfc3339
-from ixt_operator.controller.cluster import Key, Runs
-from ixt_operator.controller.queue import Later, Retry
+from ixt_operator.controller.look import Key, Runs
+from ixt_operator.controller.queue import Behind, Retry
 
 KEY = Key("default", "test")
 PLACE = RUNS.path(*KEY)
@@ -30,30 +30,33 @@ class Operator:
         runtime["metadata"]["uid"] = "uid-cpu"
         self.cache.put(RUNTIMES, self.api.put(runtime, RUNTIMES.path("", "cpu")))
         self.cache.put(RUNS, self.api.put(runs.manifest(), PLACE))
+        self.restart()
+
+    def restart(self) -> None:
         self._runs = Runs(self.api, self.cache, {})
 
     async def look(self) -> float | None:
-        """Look, once more if that one gave way."""
+        """Look, and once more if that is to be at once."""
         again = await self.look_once()
-        if isinstance(again, Later):
+        if isinstance(again, Behind) or again == 0.0:
             again = await self.look_once()
-        assert not isinstance(again, Later)
+        assert not isinstance(again, Behind)
         return again
 
-    async def look_once(self) -> float | Later | None:
+    async def look_once(self) -> float | Behind | None:
         return await self._runs.look(KEY)
 
     @property
     def known(self) -> Object | None:
         return self.cache.get(RUNS, *KEY)
 
-    def suspend(self) -> Object:
+    def suspend(self, suspend: bool = True) -> Object:
         """Edit the run, and have the cache know; the run."""
         run = self.api.objects[PLACE]
-        metadata, spec = {**run["metadata"], "generation": 2}, {**run["spec"], "suspend": True}
-        suspended = self.api.put({**run, "metadata": metadata, "spec": spec}, PLACE)
-        self.cache.put(RUNS, suspended)
-        return suspended
+        metadata = {**run["metadata"], "generation": run["metadata"]["generation"] + 1}
+        edited = {**run, "metadata": metadata, "spec": {**run["spec"], "suspend": suspend}}
+        self.cache.put(RUNS, self.api.put(edited, PLACE))
+        return self.api.objects[PLACE]
 
     def finish(self, ttl: int) -> Object:
         """Have the run be one that completed a minute ago, and the cache know; the run."""
@@ -87,7 +90,7 @@ async def test_a_look_makes_a_child_and_says_so(operator: Operator) -> None:
 
 
 async def test_a_run_starts_before_it_says_so(operator: Operator) -> None:
-    assert isinstance(await operator.look_once(), Later)
+    assert isinstance(await operator.look_once(), Behind)
     assert len(operator.cache.all(JOBS)) == 1
     assert "status" not in operator.api.objects[PLACE]
     operator.api.calls.clear()
@@ -96,44 +99,67 @@ async def test_a_run_starts_before_it_says_so(operator: Operator) -> None:
     assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
 
 
-async def test_what_a_run_did_before_it_said_so_is_not_forgotten(
-    operator: Operator, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cleared", [False, True])
+async def test_who_knows_no_status_finds_the_job_and_when_it_began(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, cleared: bool
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1e9)
-    await operator.look_once()
-    (first,) = operator.cache.all(JOBS)
-    operator.collect()
-    monkeypatch.setattr(time, "time", lambda: 1e9 + 60)
+    """Another leader, or one that somebody took the status away from."""
+    await (operator.look() if cleared else operator.look_once())
+    (job,) = operator.cache.all(JOBS)
+    run = {name: value for name, value in operator.api.objects[PLACE].items() if name != "status"}
+    operator.cache.put(RUNS, operator.api.put(run, PLACE))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
     await operator.look()
-    status = operator.api.objects[PLACE]["status"]
-    assert status["startTime"] == rfc3339(1e9)
-    assert first["metadata"]["name"].endswith("-0")
-    assert [job["metadata"]["name"][-2:] for job in operator.cache.all(JOBS)] == ["-1"]
+    assert operator.cache.all(JOBS) == [job]
+    assert operator.api.objects[PLACE]["status"]["startTime"] == job["metadata"]["creationTimestamp"]
 
 
-@pytest.mark.parametrize("answered", [True, False])
-async def test_a_run_whose_status_somebody_cleared_begins_anew(
-    operator: Operator, monkeypatch: pytest.MonkeyPatch, answered: bool
-) -> None:
-    await operator.look_once()
-    replace = operator.api.replace
-
-    async def unanswered(manifest: Object, part: str) -> Object:
-        await replace(manifest, part)
-        raise ApiError(504, "Timeout", "no answer")
-
-    if not answered:
-        with monkeypatch.context() as patch, pytest.raises(Retry):
-            patch.setattr(operator.api, "replace", unanswered)
-            await operator.look_once()
-        operator.cache.put(RUNS, operator.api.objects[PLACE])
-    await operator.look_once()
-    assert operator.known
-    cleared = {name: value for name, value in operator.known.items() if name != "status"}
-    operator.cache.put(RUNS, operator.api.put(cleared, PLACE))
+async def test_a_later_job_is_told_by_the_look_at_once_after_its_own(operator: Operator) -> None:
+    await operator.look()
+    operator.suspend()
+    await operator.look()
     operator.collect()
     await operator.look()
-    assert [job["metadata"]["name"][-2:] for job in operator.cache.all(JOBS)] == ["-0"]
+    operator.suspend(False)
+    operator.api.calls.clear()
+    assert await operator.look_once() == 0.0
+    assert ("PUT", "ixtruns/test/status") not in operator.api.calls
+    (job,) = operator.cache.all(JOBS)
+    assert job["metadata"]["name"].endswith("-1")
+    operator.api.calls.clear()
+    await operator.look()
+    assert [method for method, _ in operator.api.calls] == ["PUT", "POST"]
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize("left", ["its data", "other data"])
+async def test_a_job_that_is_not_seen_is_not_planned_again_at_once(operator: Operator, left: str) -> None:
+    """Its labels were taken away, so that no look finds it; its ConfigMap may be another by now."""
+    await operator.look_once()
+    (job,) = operator.cache.all(JOBS)
+    name = job["metadata"]["name"]
+    place, config = JOBS.path("default", name), CONFIG_MAPS.path("default", name)
+    operator.cache.put(JOBS, operator.api.put({**job, "metadata": {**job["metadata"], "labels": {}}}, place))
+    if left == "other data":
+        operator.api.put({**operator.api.objects[config], "data": {}, "binaryData": {}}, config)
+    with pytest.raises(Retry, match=f"Job {name} was created, but is not seen as a child of the run"):
+        await operator.look_once()
+    assert [each for each in operator.api.objects if "/jobs/" in each] == [place]
+
+
+async def test_a_job_that_the_cache_does_not_have_yet_is_taken_into_it(operator: Operator) -> None:
+    await operator.look_once()
+    (job,) = operator.cache.all(JOBS)
+    operator.cache = Cache()
+    for resource, path in ((RUNS, PLACE), (RUNTIMES, RUNTIMES.path("", "cpu"))):
+        operator.cache.put(resource, operator.api.objects[path])
+    operator.restart()
+    config = CONFIG_MAPS.path("default", job["metadata"]["name"])
+    operator.api.put({**operator.api.objects[config], "data": {}, "binaryData": {}}, config)
+    await operator.look()
+    assert operator.cache.all(JOBS) == [job]
+    assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
 
 
 async def test_a_run_that_is_suspended_before_it_said_so_says_that(operator: Operator) -> None:
@@ -213,7 +239,7 @@ async def test_a_fault_of_our_own_shows_where_it_is(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr("ixt_operator.controller.cluster.plan", broken)
+    monkeypatch.setattr("ixt_operator.controller.look.plan", broken)
     with pytest.raises(Retry, match="a fault"):
         await operator.look()
     assert "Traceback" in caplog.text
@@ -238,8 +264,7 @@ async def test_what_is_dangerous_is_not_done_to_a_run_that_is_another_by_now(
         case "edited":
             operator.api.put({**manifest, "metadata": {**metadata, "generation": 3}}, PLACE)
     operator.api.calls.clear()
-    again = await operator.look()
-    assert again == 0.0
+    assert await operator.look_once() == 0.0
     assert {method for method, _ in operator.api.calls} == {"GET"}
 
 
