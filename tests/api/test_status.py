@@ -11,6 +11,7 @@ from ixt_operator.api.status import (
     ConditionStatus,
     ConditionType,
     Cost,
+    Internal,
     Phase,
     Reason,
     RunStatus,
@@ -21,6 +22,7 @@ from ixt_operator.api.status import (
     fitted,
 )
 from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.versions import read_known
 
 NOW = "2026-01-01T00:00:00Z"
 KEY = "f" * 32
@@ -84,6 +86,7 @@ def largest(arms: int, stages: int) -> RunStatus:
         cost=Cost(flops=dict.fromkeys(("annotation", "training", "evaluation", "judgeTraining"), "9" * 30)),
         start_time=NOW,
         completion_time=NOW,
+        internal=Internal(first_attempt=10_000, suspended_seconds=2**53),
     )
 
 
@@ -137,6 +140,14 @@ def test_an_older_operator_reads_a_newer_ones_status() -> None:
     status = IXTRun.model_validate(manifest).status
     assert status is not None
     assert (status.phase, status.stages[0].name) == (Phase.RUNNING, "a")
+
+
+def test_what_another_operator_keeps_for_itself_is_left_out_where_it_is_not_understood() -> None:
+    status = read_known(
+        RunStatus, {"phase": "Running", "internal": {"firstAttempt": "3rd", "suspendedSeconds": 5}}
+    )
+    assert status.phase is Phase.RUNNING
+    assert status.internal == Internal(suspended_seconds=5)
 
 
 def test_conditions_are_found_by_type() -> None:

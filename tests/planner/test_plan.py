@@ -11,6 +11,7 @@ from ixt_operator.api.status import (
     ConditionType,
     Phase,
     Reason,
+    RunStatus,
     StepState,
     StepStatus,
     rfc3339,
@@ -21,6 +22,7 @@ from ixt_operator.planner.observed import ProcessPhase
 from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, Fault
+from ixt_workloads.contract.versions import read_known
 
 PREPARE, TRAIN, EVALUATE = (
     "pretrain/prepare/conditioned",
@@ -723,6 +725,73 @@ def test_time_suspended_does_not_count() -> None:
     assert not sim.look().finished
     sim.now += 90
     assert not sim.look().finished
+
+
+def suspend(sim: Platform, wanted: bool = True) -> Plan:
+    """Edit the run, and look until all is as it is wanted; the operator is another one by then."""
+    sim.run = edited(sim.run, lambda spec: spec.update(suspend=wanted))
+    moves = sim.look_on()
+    assert sim.status
+    sim.status = read_known(RunStatus, sim.status.model_dump(mode="json", exclude_none=True))
+    return moves
+
+
+def test_the_deadline_counts_what_was_active_over_all_suspensions() -> None:
+    sim = platform(activeDeadlineSeconds=100)
+    sim.look_on()
+    for active in (30, 30, 30):
+        sim.now += active
+        assert not suspend(sim).finished
+        sim.now += 1000
+        for _ in range(3):
+            assert not suspend(sim, wanted=False).finished
+            assert not sim.look().finished, "however often it is looked at"
+    moves = sim.look()
+    assert moves.requeue_after == pytest.approx(10, abs=3), "nothing else need happen for it to fire"
+    sim.now += 7
+    assert not sim.look().finished
+    sim.now += 6
+    assert reason(sim.look(), ConditionType.FAILED) == Reason.DEADLINE_EXCEEDED
+
+
+def test_a_deadline_that_passes_while_suspended_is_none() -> None:
+    sim = platform(activeDeadlineSeconds=100)
+    sim.look_on()
+    sim.now += 90
+    sim.slow = True
+    suspend(sim)
+    sim.now += 20
+    moves = sim.look()
+    assert not moves.finished, "what runs is still saving its state"
+    assert moves.requeue_after is None
+    sim.vanish()
+    sim.now += 1000
+    assert not sim.look_on().finished
+    moves = suspend(sim, wanted=False)
+    assert reason(moves, ConditionType.FAILED) == Reason.DEADLINE_EXCEEDED, "it took 110 seconds"
+
+
+def test_a_run_that_is_suspended_from_its_start_has_all_its_time() -> None:
+    sim = platform(activeDeadlineSeconds=100, suspend=True)
+    assert sim.look_on().status.is_true(ConditionType.SUSPENDED)
+    sim.now += 1000
+    moves = suspend(sim, wanted=False)
+    assert moves.requeue_after == pytest.approx(100, abs=2)
+
+
+def test_a_run_that_is_taken_up_after_its_end_has_all_its_time_again() -> None:
+    sim = platform(activeDeadlineSeconds=100)
+    sim.look_on()
+    suspend(sim)
+    sim.now += 1000
+    suspend(sim, wanted=False)
+    sim.now += 101
+    assert sim.look_on().finished
+    sim.now += 50
+    sim.run = edited(sim.run, lambda spec: spec.update(activeDeadlineSeconds=60))
+    moves = sim.look_on()
+    assert moves.requeue_after == pytest.approx(60, abs=2)
+    assert moves.status.start_time == rfc3339(sim.now)
 
 
 def test_pods_without_a_node_fail_the_run_after_a_while() -> None:

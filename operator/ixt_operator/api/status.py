@@ -203,6 +203,17 @@ class Cost(StatusModel):
     work that was done again after an attempt was deleted, only what exceeds that attempt's shows."""
 
 
+class Internal(StatusModel):
+    """What the operator keeps for itself."""
+
+    first_attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Attempts of a step that is new to the run are numbered from here: one that the run leaves out and takes
+    in again uses no number twice."""
+    suspended_seconds: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Seconds that the run was suspended since its start, in all suspensions that are over:
+    activeDeadlineSeconds does not count them."""
+
+
 class RunStatus(StatusModel):
     """What the operator found out about a run."""
 
@@ -216,9 +227,6 @@ class RunStatus(StatusModel):
     """The run in one line."""
     stages: Annotated[tuple[StageStatus, ...], Field(max_length=16), Whole] = ()
     """The stages with their steps."""
-    first_attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Attempts of a step that is new to the run are numbered from here: one that the run leaves out and takes
-    in again uses no number twice."""
     cost: Cost = Cost()
     """What the run has paid."""
     start_time: Time | None = None
@@ -226,6 +234,8 @@ class RunStatus(StatusModel):
     its end begins it anew."""
     completion_time: Time | None = None
     """When the run completed or failed."""
+    internal: Internal = Internal()
+    """The operator's own memory, not for people or programs: it changes with any version."""
 
     def condition(self, type_: ConditionType) -> Condition | None:
         """The condition of a type, if it is set."""

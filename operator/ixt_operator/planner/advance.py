@@ -180,4 +180,4 @@ def _next_attempt(at: Now, view: View) -> int:
         for step in stage.steps
         if view.node.told_by(stage.name, step.name)
     ]
-    return max([*seen, *noted, at.previous.first_attempt if at.previous else 0])
+    return max([*seen, *noted, at.previous.internal.first_attempt if at.previous else 0])

@@ -1,6 +1,7 @@
-"""When a run began. Pure."""
+"""When a run began, and how long it was suspended since: its deadline is counted from these. Pure."""
 
-from ixt_operator.api.status import RunStatus, rfc3339
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import ConditionStatus, ConditionType, RunStatus, rfc3339, unix
 from ixt_operator.planner.observed import Observed
 
 
@@ -11,7 +12,18 @@ def start_of(observed: Observed, previous: RunStatus | None, now: float) -> str:
     return rfc3339(min((child.created_at for child in observed.children.values()), default=now))
 
 
+def suspended_seconds(run: IXTRun, previous: RunStatus | None, now: float) -> int:
+    """Seconds that the run was suspended since it began, in all suspensions that are over."""
+    if previous is None:
+        return 0
+    seconds, suspended = previous.internal.suspended_seconds, previous.condition(ConditionType.SUSPENDED)
+    if suspended and suspended.status is ConditionStatus.TRUE and not run.spec.suspend:
+        seconds += max(0, int(now - unix(suspended.last_transition_time)))
+    return seconds
+
+
 def begun_anew(previous: RunStatus, now: float) -> RunStatus:
     """What stays of the status of a run that is taken up again: the numbers of attempts, and what it cost."""
-    anew = {"conditions": (), "start_time": rfc3339(now), "completion_time": None}
+    internal = previous.internal.model_copy(update={"suspended_seconds": 0})
+    anew = {"conditions": (), "start_time": rfc3339(now), "completion_time": None, "internal": internal}
     return previous.model_copy(update=anew)

@@ -10,6 +10,7 @@ from ixt_operator.api.status import (
     ConditionStatus,
     ConditionType,
     Cost,
+    Internal,
     Phase,
     Reason,
     RunStatus,
@@ -18,7 +19,7 @@ from ixt_operator.api.status import (
     fitted,
     rfc3339,
 )
-from ixt_operator.planner.clock import start_of
+from ixt_operator.planner.clock import start_of, suspended_seconds
 from ixt_operator.planner.ending import Ending
 from ixt_operator.planner.entries import MAX_COUNT, stage_entry
 from ixt_operator.planner.observed import Observed, ProcessPhase
@@ -44,16 +45,20 @@ def describe(
         summary = summary.model_copy(update={"message": refused[:MAX_MESSAGE]})
     children, done = observed.by_node(), ending is not None
     entries = tuple(stage_entry(stage, children, previous, done) for stage in stages)
+    internal = Internal(
+        first_attempt=_first_attempt(previous, stages, entries, observed),
+        suspended_seconds=suspended_seconds(run, previous, now),
+    )
     status = RunStatus(
         observed_generation=run.metadata.generation,
         phase=_phase(run, observed, ending),
         conditions=tuple(_conditions(run, stages, observed, previous, ending, refused, summary, now)),
         summary=summary,
         stages=entries,
-        first_attempt=_first_attempt(previous, stages, entries, observed),
         cost=_cost(observed, previous),
         start_time=start_of(observed, previous, now),
         completion_time=((previous.completion_time if previous else None) or rfc3339(now)) if done else None,
+        internal=internal,
     )
     return fitted(status)
 
@@ -191,4 +196,4 @@ def _first_attempt(
     used = [c.attempt + 1 for c in observed.children.values() if c.node not in nodes and not c.server]
     for stage in previous.stages if previous else ():
         used += [step.attempt for step in stage.steps if (stage.name, step.name) not in kept]
-    return min(max([*used, previous.first_attempt if previous else 0]), MAX_COUNT)
+    return min(max([*used, previous.internal.first_attempt if previous else 0]), MAX_COUNT)

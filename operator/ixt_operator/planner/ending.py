@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ixt_operator.api.status import ConditionStatus, ConditionType, Reason, unix
+from ixt_operator.api.status import Reason, unix
 from ixt_operator.planner.building import engine_of, server_key
+from ixt_operator.planner.clock import start_of, suspended_seconds
 from ixt_operator.planner.moves import Moves, Now, stops
 from ixt_operator.planner.retry import GiveUp
 from ixt_operator.planner.scale import server_trouble
@@ -66,16 +67,14 @@ def _servers_failed(at: Now, stages: tuple[StageView, ...]) -> Iterator[str]:
 
 
 def _too_late(at: Now, moves: Moves) -> Ending | None:
-    """The deadline's clock starts anew when a suspended run goes on, as a Job's does."""
+    """Time suspended does not count."""
     deadline = at.run.spec.active_deadline_seconds
     if deadline is None or at.run.spec.suspend:
         return None
-    since = at.time
-    suspended = at.previous.condition(ConditionType.SUSPENDED) if at.previous else None
-    if suspended and suspended.status is ConditionStatus.FALSE:
-        since = unix(suspended.last_transition_time)
-    if at.time < since + deadline:
-        moves.waits.append(since + deadline)
+    start = unix(start_of(at.observed, at.previous, at.time))
+    due = start + suspended_seconds(at.run, at.previous, at.time) + deadline
+    if at.time < due:
+        moves.waits.append(due)
         return None
     return Ending(
         True,
