@@ -182,3 +182,10 @@ def test_names_that_are_not_a_steps(store: Store) -> None:
             writer(store, key=key)
         with pytest.raises(InvalidPath):
             committed(store, key)
+
+
+def test_a_manifest_with_fields_of_a_newer_version_is_read(place: Place, store: Store) -> None:
+    written(store)
+    good = store.get("artifacts/k1/manifest.json").decode()
+    tamper(place, "manifest.json", good.replace('"key": ', '"licence": "CC0", "key": ', 1).encode())
+    assert Artifact.open(store, "k1").manifest.key == "k1"

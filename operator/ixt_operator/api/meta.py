@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from ixt_workloads.contract.base import Model, ObjectName
+from ixt_workloads.contract.base import Lenient, ObjectName
 
 GROUP: Final = "ixt.dev"
 VERSION: Final = "v1alpha1"
@@ -29,10 +29,8 @@ Whole = Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})
 field of which item, which for a status would take more room than the status."""
 
 
-class ObjectMeta(Model):
+class ObjectMeta(Lenient):
     """The metadata that the operator reads; what else an object carries is ignored."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: ObjectName
     """Name of the object, unique in its namespace."""

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ixt_operator.api.meta import Whole
-from ixt_workloads.contract.base import Model, Percent
+from ixt_workloads.contract.base import Lenient, Percent
 from ixt_workloads.contract.exits import Fault
 
 MAX_BYTES = 64_000
@@ -15,12 +15,6 @@ MAX_BYTES = 64_000
 
 MAX_MESSAGE = 1024
 MAX_STEP_MESSAGE = 120
-
-
-class StatusModel(Model):
-    """A part of a status. Fields of a newer operator's are ignored, so that a rollback can read it."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class Phase(StrEnum):
@@ -106,7 +100,7 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Condition(StatusModel):
+class Condition(Lenient):
     """One condition of a run, shaped as Kubernetes' own."""
 
     type: ConditionType
@@ -132,7 +126,7 @@ class StepState(StrEnum):
     FAILED = "Failed"
 
 
-class StepStatus(StatusModel):
+class StepStatus(Lenient):
     """One step of a stage, or of one arm in it: all of an arm's seeds together."""
 
     name: Annotated[str, Field(max_length=48)]
@@ -163,7 +157,7 @@ class StepStatus(StatusModel):
     """What the step is doing or why it failed, in a line."""
 
 
-class StageStatus(StatusModel):
+class StageStatus(Lenient):
     """One stage of a run."""
 
     name: Annotated[str, Field(max_length=24)]
@@ -176,7 +170,7 @@ class StageStatus(StatusModel):
     """The stage's steps in the order in which they run."""
 
 
-class Summary(StatusModel):
+class Summary(Lenient):
     """The run in one line: what `kubectl get ixt` shows."""
 
     stage: Annotated[str, Field(max_length=24)] = ""
@@ -191,7 +185,7 @@ class Summary(StatusModel):
     """What the run is doing or waiting for."""
 
 
-class Cost(StatusModel):
+class Cost(Lenient):
     """What the run has paid."""
 
     flops: Annotated[
@@ -203,7 +197,7 @@ class Cost(StatusModel):
     work that was done again after an attempt was deleted, only what exceeds that attempt's shows."""
 
 
-class Internal(StatusModel):
+class Internal(Lenient):
     """What the operator keeps for itself."""
 
     first_attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -214,7 +208,7 @@ class Internal(StatusModel):
     activeDeadlineSeconds does not count them."""
 
 
-class RunStatus(StatusModel):
+class RunStatus(Lenient):
     """What the operator found out about a run."""
 
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0

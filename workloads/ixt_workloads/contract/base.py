@@ -35,6 +35,12 @@ class Model(BaseModel):
     )
 
 
+class Lenient(Model):
+    """A value that another version may have written: fields that this one does not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def _decimal(text: str) -> str:
     try:
         value = _Decimal(text)

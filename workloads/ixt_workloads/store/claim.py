@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, ValidationError
 
-from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.base import Lenient
 from ixt_workloads.store.artifact import folder_of
 from ixt_workloads.store.base import Store
 from ixt_workloads.store.errors import NotFound, StoreError, StoreUnavailable
@@ -28,7 +28,7 @@ def _utc() -> datetime:
     return datetime.now(UTC)
 
 
-class Holder(Model):
+class Holder(Lenient):
     """Who holds a claim."""
 
     run: str

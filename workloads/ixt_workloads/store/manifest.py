@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.base import Lenient
 from ixt_workloads.store.base import check_path
 
 MANIFEST = "manifest.json"
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class FileEntry(Model):
+class FileEntry(Lenient):
     """One file of an artifact."""
 
     path: Annotated[str, AfterValidator(check_path)]
@@ -24,14 +24,14 @@ class FileEntry(Model):
     sha256: Sha256
 
 
-class Creator(Model):
+class Creator(Lenient):
     """Who committed."""
 
     run: str
     attempt: int
 
 
-class Manifest(Model):
+class Manifest(Lenient):
     """What an artifact is and what it holds."""
 
     schema_version: Literal[1] = 1
