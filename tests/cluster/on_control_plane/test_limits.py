@@ -10,7 +10,7 @@ import pytest
 from cluster.base import Cluster
 from kubernetes import client, config
 from make import runs
-from make.limits import LIMITS, Limit
+from make.limits import LIMITS, Limit, put
 from make.schemas import RULES, RUN, VALIDATOR, schemas
 
 from ixt_operator.api.meta import GROUP, VERSION
@@ -77,6 +77,12 @@ def test_a_bad_value_is_refused_with_its_field_and_reason(api: client.CustomObje
         (cause,) = causes
         assert cause.field.startswith((limit.at or limit.path).strip().removesuffix(".name"))
         assert limit.message in cause.message or cause.message.startswith("Duplicate value"), causes
+
+
+def test_names_of_python_are_refused(cluster: Cluster) -> None:
+    manifest = put(runs.applied(), "spec.stages[0].train.num_nodes", 1)
+    done = cluster.kubectl().run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
+    assert 'unknown field "spec.stages[0].train.num_nodes"' in done.stderr
 
 
 def path(error: jsonschema.ValidationError) -> str:
