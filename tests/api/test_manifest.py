@@ -51,7 +51,7 @@ spec:
       uri: data.jsonl
       weight: 1.5
     train:
-      maxTokens: 1e6
+      maxTokens: 1e-1
       batchTokens: "4096"
       optimizer: {learningRate: 3e-4}
   - type: SFT
@@ -69,10 +69,10 @@ spec:
         "gs://bucket/path, pvc://claim/path, hf://owner/name, file:///path) or a path that starts with ./, "
         "not 'data.jsonl'",
         "run.yaml:20: spec.stages[0].datasets[0].weight: must be a whole number, not 1.5",
-        "run.yaml:22: spec.stages[0].train.maxTokens: must be a whole number, not 1000000.0: write 1000000",
+        "run.yaml:22: spec.stages[0].train.maxTokens: must be a whole number, not 0.1",
         "run.yaml:23: spec.stages[0].train.batchTokens: must be a whole number, not '4096'",
         "run.yaml:24: spec.stages[0].train.optimizer.learningRate: must be text, not 0.0003: "
-        "put it in quotes, '0.0003'",
+        "put it in quotes",
         "run.yaml:25: spec.stages[1].name: is required",
         "run.yaml:26: spec.stages[1].datasets: must have at least 1 item(s)",
         "run.yaml:27: spec.stages[1].train: must be a mapping, not 5",

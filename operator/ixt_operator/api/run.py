@@ -123,7 +123,7 @@ class Arm(Checked):
     keeps the top level only, Annealed trains its last tenth on it, Shuffled permutes feedback over the
     documents."""
     seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32), *Distinct
+        tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32), Distinct
     ] = (0,)
     """Seeds of initialisation and data order; each trains a model of its own."""
     tokens_percent: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -135,7 +135,7 @@ class Arm(Checked):
         Rule(
             "!has(self.samplePercent) || !has(self.method) || self.method != 'NextToken'",
             "a NextToken arm uses no feedback: leave samplePercent out",
-            lambda self: self.sample_percent is None or self.method is not Method.NEXT_TOKEN,
+            lambda self: self.sample_percent is None or self.method != Method.NEXT_TOKEN,
             "samplePercent",
         ),
     )
@@ -200,14 +200,14 @@ class Stage(Checked):
         Rule(
             "self.type != 'Rollout'",
             "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
-            lambda self: self.type is not StageType.ROLLOUT,
+            lambda self: self.type != StageType.ROLLOUT,
             "type",
         ),
         Rule(
             "self.type != 'SFT' || self.datasets.all(dataset, has(dataset.messagesField))",
             "an SFT stage trains on conversations: set messagesField in each of its datasets",
             lambda self: (
-                self.type is not StageType.SFT
+                self.type != StageType.SFT
                 or all(dataset.messages_field is not None for dataset in self.datasets)
             ),
             "datasets",
@@ -238,7 +238,7 @@ class FailurePolicy(Model):
 
 
 def _needs_judge(spec: "RunSpec") -> bool:
-    return any(arm.method is not Method.NEXT_TOKEN for arm in spec.arms) and any(
+    return any(arm.method != Method.NEXT_TOKEN for arm in spec.arms) and any(
         stage.annotate.existing is None for stage in spec.stages
     )
 
@@ -246,7 +246,8 @@ def _needs_judge(spec: "RunSpec") -> bool:
 def _critiques_come(spec: "RunSpec") -> bool:
     """No stage asks for critiques of existing feedback that has none."""
     return all(
-        conditioning_of(spec, stage).format is FeedbackFormat.TOKEN
+        ((stage.conditioning and stage.conditioning.format) or spec.conditioning.format)
+        == FeedbackFormat.TOKEN
         for stage in spec.stages
         if stage.annotate.existing is not None and stage.annotate.existing.critique_field is None
     )
