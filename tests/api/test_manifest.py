@@ -1,6 +1,7 @@
 """Manifests as people write them: what is read, and what they are told when it is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import runs
+from make.limits import put
+from make.schemas import RUN, schemas
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -48,7 +51,7 @@ spec:
       uri: data.jsonl
       weight: 1.5
     train:
-      maxTokens: 1e6
+      maxTokens: 1e-1
       batchTokens: "4096"
       optimizer: {learningRate: 3e-4}
   - type: SFT
@@ -66,10 +69,10 @@ spec:
         "gs://bucket/path, pvc://claim/path, hf://owner/name, file:///path) or a path that starts with ./, "
         "not 'data.jsonl'",
         "run.yaml:20: spec.stages[0].datasets[0].weight: must be a whole number, not 1.5",
-        "run.yaml:22: spec.stages[0].train.maxTokens: must be a whole number, not 1000000.0: write 1000000",
+        "run.yaml:22: spec.stages[0].train.maxTokens: must be a whole number, not 0.1",
         "run.yaml:23: spec.stages[0].train.batchTokens: must be a whole number, not '4096'",
         "run.yaml:24: spec.stages[0].train.optimizer.learningRate: must be text, not 0.0003: "
-        "put it in quotes, '0.0003'",
+        "put it in quotes",
         "run.yaml:25: spec.stages[1].name: is required",
         "run.yaml:26: spec.stages[1].datasets: must have at least 1 item(s)",
         "run.yaml:27: spec.stages[1].train: must be a mapping, not 5",
@@ -245,3 +248,21 @@ def test_a_slip_of_the_finger_is_answered_with_the_field_that_was_meant(
     slip = field[:place] + field[place + 1 :]
     (message,) = [line for line in problems(dump(runs.manifest(**{slip: 1}))) if f"spec.{slip}:" in line]
     assert message.endswith(f"unknown field: did you mean {field}?")
+
+
+NAMES = {
+    path: sorted(schema["properties"])
+    for path, schema in schemas(RUN["properties"]["spec"])
+    if "properties" in schema
+}
+
+
+@pytest.mark.parametrize("path", NAMES, ids=lambda path: path or "spec")
+def test_a_name_of_python_is_no_field_and_answered_with_the_one_that_is(path: str) -> None:
+    """Wherever a field may stand in a run."""
+    for name in NAMES[path]:
+        snake = re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
+        if snake != name:
+            place = f"spec.{path}.{snake}".replace("[]", "[0]").replace("..", ".")
+            found = problems(json.dumps(put(runs.manifest(), place, 1)))
+            assert f"run.yaml:1: {place}: unknown field: did you mean {name}?" in found

@@ -69,6 +69,7 @@ def test_every_problem_is_named(desk: Desk) -> None:
     assert done.code == 2
     assert done.out == "run.yaml: IXTRun test is valid\n"
     assert done.err.splitlines() == [
+        "wrong.yaml:1: metadata.name must have at most 63 characters: it becomes a label",
         "wrong.yaml:11: spec.arms[0].method: must be Conditioned, NextToken, Filtered, Annealed or Shuffled, "
         "not 'NexToken': did you mean NextToken?",
         "wrong.yaml:18: spec.stages[0].datasets[0].textFeild: unknown field: did you mean textField?",
@@ -76,8 +77,22 @@ def test_every_problem_is_named(desk: Desk) -> None:
         "broken.yaml:2: not valid YAML: while scanning a plain scalar found a tab character that violates "
         "indentation",
         "missing.yaml:1: cannot be read: No such file or directory",
-        "5 problems",
+        "6 problems",
     ]
+
+
+def test_standard_input_is_a_manifest_too(desk: Desk) -> None:
+    desk.write()
+    with (desk.folder / "run.yaml").open() as manifest:
+        done = subprocess.run(
+            [IXT, "validate", "-"],
+            stdin=manifest,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=desk.folder,
+        )
+    assert done.stdout == "-: IXTRun test is valid\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ The same table runs against the models, the generated schema and a real API serv
 import re
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 from make import runs
@@ -115,7 +115,7 @@ def decimal(path: str, **more: Any) -> list[Limit]:
     """A number as a string."""
     return [
         Limit(path, "3e-4", "-1", DECIMAL, **more),
-        Limit(path, "0.5", 0.5, "must be text, not 0.5: put it in quotes, '0.5'", **more),
+        Limit(path, "0.5", 0.5, "must be text, not 0.5: put it in quotes", **more),
     ]
 
 
@@ -124,6 +124,20 @@ def items(path: str, item: Any, most: int, least: int = 0, **more: Any) -> list[
     some = [item(index) for index in range(most + 1)]
     found = [Limit(path, some[:most], some, f"must have at most {most} items, has {most + 1}", **more)]
     return found + ([Limit(path, some[:least], [], "must have at least", **more)] if least else [])
+
+
+AMOUNTS = (
+    *("0", "00", "1", "+1", "1.", "+1.5", ".5", "007", "-0", "-0.0", "-.0"),
+    *("100m", "1.5Gi", "3k", "1Ki", "2M", "2Mi", "1G", "1T", "1Ti", "1P", "1Pi", "1E", "1Ei", "5u", "5n"),
+    *("1e3", "1E3", "1e+3", "1E-3", "12E6", ".5e3", "-0e3", "1e003", "1e999"),
+)
+"""What Kubernetes takes for an amount of at least 0."""
+
+NO_AMOUNTS = (
+    *("", "-1", "-0.1", "-.5Gi", "--1", "+-1", "1 ", " 1", "1_000", "0x10", "1,5", "1.2.3", "+", ".", "two"),
+    *("1K", "1mi", "1ki", "1KB", "1Kib", "1m1", "1e", "1Ee3", "1e3.5", "1e3m", "1e1000", "Gi", "inf", "NaN"),
+)
+"""What it does not take for one, or takes for one by accident: no digits at all, an exponent without end."""
 
 
 def one_of(path: str, good: str, words: str, bad: str = "Other", **more: Any) -> list[Limit]:
@@ -316,7 +330,7 @@ LIMITS: list[Limit] = [
         "spec.arms[0].seeds",
         [1, 2],
         [1, 1],
-        "items must differ: 1 is given more than once",
+        "another of seeds is 1 already",
         base={"arms": [runs.arm("a")]},
     ),
     Limit(
@@ -458,8 +472,18 @@ LIMITS: list[Limit] = [
     *whole("spec.stages[0].evaluate.holdoutDocuments", 0, 100_000),
     *whole("spec.stages[0].evaluate.maxNewTokens", 1, 8192),
     # pods
-    Limit(
-        f"{POD}.resources.limits", {"nvidia.com/gpu": 1}, {"cpu": 0.5}, "write the number as a string: '0.5'"
+    *(
+        Limit(f"{POD}.resources.limits", {"cpu": good}, {"cpu": bad}, message)
+        for good, bad, message in (
+            (0, -1, "must be an amount as Kubernetes writes it, such as 2, '500m' or '16Gi', not '-1'"),
+            ("0.5", 0.5, "write the number as a string: '0.5'"),
+            ("1" * 32, "1" * 33, "must have at most 32 characters, has 33"),
+            (1, True, "must be text, not true"),
+            *(
+                (good, bad, "must be an amount")
+                for good, bad in zip(AMOUNTS, cycle(NO_AMOUNTS), strict=False)
+            ),
+        )
     ),
     Limit(
         f"{POD}.resources.requests",

@@ -76,7 +76,9 @@ class RubricSpec(Checked):
         Rule(
             "[has(self.builtin), has(self.configMapKeyRef), has(self.inline)].exists_one(given, given)",
             "exactly one of builtin, configMapKeyRef and inline must be set",
-            lambda self: [self.builtin, self.config_map_key_ref, self.inline].count(None) == 2,
+            lambda self: (
+                sum(x is not None for x in (self.builtin, self.config_map_key_ref, self.inline)) == 1
+            ),
         ),
         Rule(
             "!has(self.inline) || self.inline.minScore < self.inline.maxScore",

@@ -1,8 +1,8 @@
 """What every Kubernetes object has, and field types that the API's models share."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from ixt_workloads.contract.base import Lenient, ObjectName
 
@@ -14,15 +14,8 @@ LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
 
 
-def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    twice = sorted({str(item) for item in items if items.count(item) > 1})
-    if twice:
-        raise ValueError(f"items must differ: {', '.join(twice)} is given more than once")
-    return items
-
-
-Distinct = (AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True}))
-"""Marks of a list of scalars without repetitions (x-kubernetes-list-type: set)."""
+Distinct = Field(json_schema_extra={"uniqueItems": True})
+"""Marks a list of scalars without repetitions (x-kubernetes-list-type: set)."""
 
 Whole = Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})
 """Marks a named list that one program writes as a whole: the API server keeps no account of who owns which

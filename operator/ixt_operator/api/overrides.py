@@ -9,13 +9,18 @@ from ixt_operator.api.meta import LabelKey, LabelValue
 from ixt_operator.api.rules import Checked, Rule
 from ixt_workloads.contract.base import Model, ObjectName
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][0-9]{1,2}|[kMGTPEmun]|[KMGTPE]i)?$"
+QUANTITY_PATTERN = (
+    r"^(\+?([0-9]+\.?[0-9]*|\.[0-9]+)|-(0+\.?0*|\.0+))([eE][-+]?[0-9]{1,3}|[kMGTPEmun]|[KMGTPE]i)?$"
+)
+"""An amount of at least 0 as Kubernetes documents it. Its parser hangs on exponents such as 99999999."""
 
 
 def _quantity(value: Any) -> Any:
-    if isinstance(value, float):
-        raise ValueError(f"write the number as a string: '{value}'")  # noqa: TRY004 - pydantic's protocol
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if isinstance(value, float) or value >= 2**63:
+        raise ValueError(f"write the number as a string: '{value}'")
+    return str(value)
 
 
 _Amount = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=32)]
@@ -23,7 +28,7 @@ _Amount = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=32)]
 Quantity = Annotated[
     _Amount,
     BeforeValidator(_quantity, json_schema_input_type=_Amount),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0}),
 ]
 """An amount as Kubernetes writes it: 2, "500m", "16Gi"."""
 

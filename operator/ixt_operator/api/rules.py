@@ -35,6 +35,13 @@ class Rule:
     field: str = ""
     """Camel-case name of the field of the object that the message is about; empty for the object itself."""
 
+    def broken_by(self, model: Any) -> bool:
+        """Whether an object breaks the relation, as far as its fields are known."""
+        try:
+            return not self.holds(model)
+        except UnknownError:
+            return False
+
 
 def credentials_rule(*places: str, hub: bool = True) -> Rule:
     """Only places in buckets and on the hub are read with credentials; `places` are the fields with URIs."""
@@ -67,12 +74,26 @@ class Transition:
     """Camel-case name of the field that the message is about; empty for the object itself."""
 
 
-class BrokenRulesError(ValueError):
-    """The relations that an object breaks, each with the path of its field below the object."""
+class UnknownError(AttributeError):
+    """A rule asked for a value that is not known."""
 
-    def __init__(self, broken: list[tuple[Path, str]]) -> None:
-        super().__init__("; ".join(message for _, message in broken))
-        self.broken = broken
+
+def _unknown(*_: Any) -> Any:
+    raise UnknownError
+
+
+class _Unknown:
+    __getattr__ = __bool__ = __iter__ = __len__ = _unknown
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = _unknown
+    __mul__ = __rmul__ = __mod__ = __rmod__ = __floordiv__ = _unknown
+
+
+UNKNOWN: Any = _Unknown()
+"""Stands for a field whose value is wrong itself: it is set, and whoever asks for more gets UnknownError."""
+
+
+class BrokenRulesError(ValueError):
+    """The relations that an object breaks."""
 
 
 class Checked(Model):
@@ -84,35 +105,51 @@ class Checked(Model):
     @model_validator(mode="after")
     def _keeps_rules(self) -> Self:
         if broken := self._broken():
-            raise BrokenRulesError(broken)
+            raise BrokenRulesError("; ".join(message for _, message in broken))
         return self
 
     def _broken(self) -> list[tuple[Path, str]]:
-        return [
-            ((rule.field,) if rule.field else (), rule.message)
-            for rule in type(self).rules
-            if not rule.holds(self)
-        ]
+        return _broken_rules(self)
 
 
 class Spec(Checked):
-    """The root of a spec: also, the names in each of its named lists differ.
+    """The root of a spec: also, items of its named lists have names that differ, and Distinct scalars differ.
 
-    The API server finds the same by x-kubernetes-list-map-keys.
+    The API server finds the same by x-kubernetes-list-type.
     """
 
     def _broken(self) -> list[tuple[Path, str]]:
-        return [*super()._broken(), *_duplicates(self, ())]
+        return broken(self)
 
 
-def _duplicates(model: BaseModel, path: Path) -> Iterator[tuple[Path, str]]:
+def broken(model: BaseModel, path: Path = ()) -> list[tuple[Path, str]]:
+    """The relations that an object and all that is in it break. Fields of it may be UNKNOWN."""
+    found = [((*path, *below), message) for below, message in _broken_rules(model)]
     for name, field in type(model).model_fields.items():
         value, here = getattr(model, name), (*path, field.alias or name)
         if isinstance(value, BaseModel):
-            yield from _duplicates(value, here)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            names = [getattr(item, "name", None) for item in value]
+            found += broken(value, here)
+        elif isinstance(value, tuple):
+            found += _repeated(value, here, distinct=field.json_schema_extra == {"uniqueItems": True})
             for index, item in enumerate(value):
-                if names[index] is not None and names[index] in names[:index]:
-                    yield (*here, index, "name"), f"another of {here[-1]} is named '{names[index]}' already"
-                yield from _duplicates(item, (*here, index))
+                found += broken(item, (*here, index)) if isinstance(item, BaseModel) else []
+    return found
+
+
+def _broken_rules(model: BaseModel) -> list[tuple[Path, str]]:
+    rules = model.rules if isinstance(model, Checked) else ()
+    return [((rule.field,) if rule.field else (), rule.message) for rule in rules if rule.broken_by(model)]
+
+
+def _repeated(items: tuple[Any, ...], path: Path, *, distinct: bool) -> Iterator[tuple[Path, str]]:
+    seen = set()
+    for index, item in enumerate(items):
+        named = isinstance(item, BaseModel)
+        name = getattr(item, "name", None) if named else item if distinct else None
+        if name is None or name is UNKNOWN:
+            continue
+        if name in seen:
+            place = (*path, index, "name") if named else (*path, index)
+            shown = f"named '{name}'" if named else repr(name)
+            yield place, f"another of {path[-1]} is {shown} already"
+        seen.add(name)

@@ -143,7 +143,7 @@ class Arm(Checked):
     keeps the top level only, Annealed trains its last tenth on it, Shuffled permutes feedback over the
     documents."""
     seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32), *Distinct
+        tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...], Field(min_length=1, max_length=32), Distinct
     ] = (0,)
     """Seeds of initialisation and data order; each trains a model of its own."""
     tokens_percent: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -214,14 +214,14 @@ class Stage(Checked):
         Rule(
             "self.type != 'Rollout'",
             "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
-            lambda self: self.type is not StageType.ROLLOUT,
+            lambda self: self.type != StageType.ROLLOUT,
             "type",
         ),
         Rule(
             "self.type != 'SFT' || self.datasets.all(dataset, has(dataset.messagesField))",
             "an SFT stage trains on conversations: set messagesField in each of its datasets",
             lambda self: (
-                self.type is not StageType.SFT
+                self.type != StageType.SFT
                 or all(dataset.messages_field is not None for dataset in self.datasets)
             ),
             "datasets",
@@ -260,7 +260,7 @@ def _needs_judge(spec: "RunSpec") -> bool:
 def _critiques_come(spec: "RunSpec") -> bool:
     """No stage asks for critiques of existing feedback that has none."""
     return all(
-        not conditioning_of(spec, stage).format.needs_critique
+        not ((stage.conditioning and stage.conditioning.format) or spec.conditioning.format).needs_critique
         for stage in spec.stages
         if stage.annotate.existing is not None and stage.annotate.existing.critique_field is None
     )

@@ -117,7 +117,8 @@ def run(
 @app.command(epilog="Example: `ixt validate run.yaml runtime.yaml`")
 def validate(
     files: Annotated[
-        list[Path], typer.Argument(help="Files with IXTRuns and IXTRuntimes.", show_default=False)
+        list[Path],
+        typer.Argument(help="Files with IXTRuns and IXTRuntimes; - is standard input.", show_default=False),
     ],
 ) -> None:
     """Check manifests and name every problem with its file, line and field.

@@ -152,7 +152,7 @@ def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
     if missing := _unbounded(schema):
         raise TypeError(f"{path} has no {missing}")
     if schema.get("x-kubernetes-int-or-string"):
-        del schema["type"], schema["maxLength"]
+        del schema["type"]
     return schema
 
 

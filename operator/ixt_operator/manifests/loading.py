@@ -1,18 +1,18 @@
 """Manifests read from files: all problems at once, each with its line, its field and what to write."""
 
-import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from pydantic import ValidationError
 
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.rules import Path as FieldPath
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.manifests.documents import YamlDocument, syntax_error, yaml_documents
-from ixt_operator.manifests.messages import explain, nearest, quoted, shown
+from ixt_operator.manifests.checking import understood
+from ixt_operator.manifests.documents import YamlDocument, parts, syntax_error, yaml_documents
+from ixt_operator.manifests.messages import closest, nearest, quoted, shown
 
 Object = IXTRun | IXTRuntime
 KINDS: dict[str, type[Object]] = {"IXTRun": IXTRun, "IXTRuntime": IXTRuntime}
@@ -44,13 +44,13 @@ class ManifestError(ValueError):
 
 
 def load(path: Path) -> tuple[Object, ...]:
-    """The objects of a file of YAML or JSON with one or more documents.
+    """The objects of a file of YAML or JSON with one or more documents; `-` is standard input.
 
     In places (uri, source, config, tokenizer, model) a path such as ./data.jsonl means a file beside the
     manifest. Raises ManifestError.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
         raise ManifestError([Problem(str(path), 1, "", f"cannot be read: {reason}")]) from None
@@ -61,21 +61,20 @@ def loads(text: str, file: str, folder: Path) -> tuple[Object, ...]:
     """The objects of a text. `file` stands in messages, relative paths start from `folder`."""
     problems: list[Problem] = []
     found: list[Object] = []
-    try:
-        for document in yaml_documents(text):
-            problems += [
-                Problem(file, line, shown(path), message) for path, line, message in document.problems
-            ]
-            try:
-                found.append(_object(document, folder))
-            except _Refused as refused:
+    for part in parts(text):
+        try:
+            for document in yaml_documents(part):
+                given, wrong = _object(document, folder)
+                known = [(path, message) for path, message in wrong if path not in document.unknown]
+                lines = [(path, document.line(path), message) for path, message in known]
                 problems += [
-                    Problem(file, document.line(path), shown(path), message)
-                    for path, message in refused.problems
+                    Problem(file, line, shown(path), message)
+                    for path, line, message in (*document.problems, *lines)
                 ]
-    except yaml.YAMLError as error:
-        line, message = syntax_error(error)
-        problems.append(Problem(file, line, "", message))
+                found += [given] if given else []
+        except yaml.YAMLError as error:
+            line, message = syntax_error(error)
+            problems.append(Problem(file, line, "", message))
     if not found and not problems:
         problems.append(Problem(file, 1, "", "nothing in it: write a document of kind IXTRun"))
     if problems:
@@ -83,30 +82,25 @@ def loads(text: str, file: str, folder: Path) -> tuple[Object, ...]:
     return tuple(found)
 
 
-class _Refused(Exception):  # noqa: N818 - caught here only
-    def __init__(self, problems: list[tuple[FieldPath, str]]) -> None:
-        self.problems = problems
-
-
-def _object(document: YamlDocument, folder: Path) -> Object:
+def _object(document: YamlDocument, folder: Path) -> tuple[Object | None, list[tuple[FieldPath, str]]]:
+    """The object of a document, if it can be told what kind it is, and what is wrong with it."""
     value = document.value
     if not isinstance(value, dict):
-        raise _Refused([((), "must be a mapping with apiVersion, kind, metadata and spec")])
-    kind = value.get("kind")
+        return None, [((), "must be a mapping with apiVersion, kind, metadata and spec")]
+    version, kind = value.get("apiVersion"), value.get("kind")
     wrong: list[tuple[FieldPath, str]] = []
-    if value.get("apiVersion") != API_VERSION:
-        wrong.append((("apiVersion",), f"must be {API_VERSION}, not {quoted(value.get('apiVersion'))}"))
-    if kind not in KINDS:
+    if version != API_VERSION:
+        wrong.append((("apiVersion",), f"must be {API_VERSION}, not {quoted(version)}"))
+    meant = closest(kind, KINDS)
+    if kind != meant:
         wrong.append((("kind",), f"must be {' or '.join(KINDS)}, not {quoted(kind)}{nearest(kind, KINDS)}"))
-    if wrong:
-        raise _Refused(wrong)
-    model = KINDS[str(kind)]
-    text = json.dumps({**value, "spec": _resolved(value["spec"], folder)} if "spec" in value else value)
-    try:
-        return model.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise _Refused([found for detail in details for found in explain(detail, model)]) from None
+    if not meant:
+        return None, wrong
+    value = {**value, "apiVersion": API_VERSION, "kind": meant}
+    if "spec" in value:
+        value["spec"] = _resolved(value["spec"], folder)
+    found, problems = understood(KINDS[meant], value, document.unknown)
+    return found, wrong + problems
 
 
 def _resolved(value: Any, folder: Path, parent: str = "") -> Any:

@@ -4,16 +4,17 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import reduce
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ixt_operator.api.judge import ENGINE_ARGUMENT_PATTERN
 from ixt_operator.api.overrides import QUANTITY_PATTERN
-from ixt_operator.api.rules import BrokenRulesError
 from ixt_operator.api.rules import Path as FieldPath
 from ixt_workloads.contract.base import DECIMAL_PATTERN
+
+AnyClass = TypeVar("AnyClass")
 
 _URI = "must be a URI without spaces (s3://bucket/path, gs://bucket/path, pvc://claim/path, {}file:///path)"
 _NAME = "must be lower-case letters, digits and '-', such as my-name"
@@ -33,15 +34,17 @@ PATTERNS = {
 """What a pattern asks for; other patterns are shown as they are."""
 
 
+def path_of(detail: ErrorDetails) -> FieldPath:
+    """The field that one of pydantic's errors is about."""
+    return tuple(step for step in detail["loc"] if step != "[key]")
+
+
 def explain(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[FieldPath, str]]:
-    """The problems that one of pydantic's errors stands for, as paths and messages."""
-    path, given, context = detail["loc"], detail["input"], detail.get("ctx", {})
-    broken = context.get("error")
-    if isinstance(broken, BrokenRulesError):
-        yield from (((*path, *below), message) for below, message in broken.broken)
-    elif detail["type"] != "too_short" or len(given) < context["min_length"]:
-        # pydantic does not count items that are wrong themselves
-        yield tuple(step for step in path if step != "[key]"), _message(detail, given, context, model)
+    """The problem that one of pydantic's errors stands for, as path and message, if it is one."""
+    given, context = detail["input"], detail.get("ctx", {})
+    # pydantic does not count items that are wrong themselves
+    if detail["type"] != "too_short" or len(given) < context["min_length"]:
+        yield path_of(detail), _message(detail, given, context, model)
 
 
 def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: type[BaseModel]) -> str:
@@ -53,11 +56,10 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
         case "missing":
             return "is required"
         case "int_type" | "int_from_float" | "int_parsing":
-            whole = isinstance(given, float) and given.is_integer()
-            return f"must be a whole number, not {quoted(given)}" + (f": write {given:.0f}" if whole else "")
+            return f"must be a whole number, not {quoted(given)}"
         case "string_type":
-            number = isinstance(given, int | float)
-            return f"must be text, not {quoted(given)}" + (f": put it in quotes, '{given}'" if number else "")
+            unquoted = isinstance(given, int | float)
+            return f"must be text, not {quoted(given)}" + (": put it in quotes" if unquoted else "")
         case "bool_type":
             return f"must be true or false, not {quoted(given)}"
         case "tuple_type":
@@ -80,8 +82,6 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
             return (
                 "must not be empty" if not given else f"must have at least {context['min_length']} characters"
             )
-        case "too_long":
-            return f"must have at most {context['max_length']} items, has {len(given)}"
         case "too_short":
             return f"must have at least {context['min_length']} item(s)"
         case "value_error":
@@ -95,25 +95,35 @@ def _fields(model: type[BaseModel], path: FieldPath) -> list[str]:
     def below(found: type[BaseModel], step: str | int) -> type[BaseModel]:
         for name, field in found.model_fields.items():
             if step == (field.alias or name):
-                return _model_in(field.annotation) or found
+                return model_in(field.annotation) or found
         return found  # an index: the field's own items
 
     found = reduce(below, path, model)
     return sorted(field.alias or name for name, field in found.model_fields.items())
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation holds: itself, optional, or as the items of a tuple."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    return class_in(annotation, BaseModel)
+
+
+def class_in(annotation: Any, kind: type[AnyClass]) -> type[AnyClass] | None:
+    """The class of a kind that an annotation holds, likewise."""
+    if isinstance(annotation, type) and issubclass(annotation, kind):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+    return next((found for part in get_args(annotation) if (found := class_in(part, kind))), None)
+
+
+def closest(word: Any, words: Iterable[str]) -> str:
+    """The word that was probably meant; empty if there is none."""
+    lower = {known.lower(): known for known in words}
+    return next((lower[close] for close in get_close_matches(str(word).lower(), lower, 1)), "")
 
 
 def nearest(word: Any, words: Iterable[str]) -> str:
     """A question that names the word that was probably meant."""
-    lower = {known.lower(): known for known in words}
-    close = get_close_matches(str(word).lower(), lower, 1)
-    return f": did you mean {lower[close[0]]}?" if close else ""
+    close = closest(word, words)
+    return f": did you mean {close}?" if close else ""
 
 
 def _either(words: list[str]) -> str:

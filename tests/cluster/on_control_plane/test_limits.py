@@ -10,8 +10,9 @@ import pytest
 from cluster.base import Cluster
 from kubernetes import client, config
 from make import runs
-from make.limits import LIMITS, Limit
+from make.limits import LIMITS, Limit, put
 from make.schemas import RULES, RUN, VALIDATOR, schemas
+from make.written import WRITTEN, Written, at
 
 from ixt_operator.api.meta import GROUP, VERSION
 
@@ -77,6 +78,24 @@ def test_a_bad_value_is_refused_with_its_field_and_reason(api: client.CustomObje
         (cause,) = causes
         assert cause.field.startswith((limit.at or limit.path).strip().removesuffix(".name"))
         assert limit.message in cause.message or cause.message.startswith("Duplicate value"), causes
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda case: f"{case.path}: {case.text}")
+def test_a_value_without_quotes_is_read_as_validate_reads_it(cluster: Cluster, case: Written) -> None:
+    command = ("create", "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-")
+    done = cluster.kubectl().run(*command, stdin=case.manifest())
+    if case.message:
+        assert done.returncode == 1
+        assert case.path in done.stderr or "json: unsupported value" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert at(json.loads(done.stdout), case.path) == case.value
+
+
+def test_names_of_python_are_refused(cluster: Cluster) -> None:
+    manifest = put(runs.applied(), "spec.stages[0].train.num_nodes", 1)
+    done = cluster.kubectl().run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
+    assert 'unknown field "spec.stages[0].train.num_nodes"' in done.stderr
 
 
 def path(error: jsonschema.ValidationError) -> str:

@@ -3,7 +3,7 @@
 from decimal import Decimal as _Decimal
 from decimal import InvalidOperation
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -33,6 +33,16 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """As pydantic's, but fields have their names of JSON only: those of Python are for Python."""
+        return super().model_validate(obj, **{"by_name": False, **options})
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's, but fields have their names of JSON only."""
+        return super().model_validate_json(json_data, **{"by_name": False, **options})
 
 
 class Lenient(Model):
