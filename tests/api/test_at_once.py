@@ -142,6 +142,25 @@ def test_what_is_not_known_breaks_no_relation() -> None:
     ]
 
 
+def test_a_field_that_is_misspelt_breaks_no_relation() -> None:
+    spec = {
+        "judge": None,
+        "judgee": {"model": "file:///judge"},
+        "model": {"sorce": "file:///model"},
+        "stages": [
+            runs.stage(prepare={"sequenceLenght": 512}, train={"maxTokens": 512, "batch_tokens": 512})
+        ],
+    }
+    manifest = runs.manifest(**spec)
+    del manifest["spec"]["stages"][0]["train"]["batchTokens"]
+    assert [line.partition("unknown field: ")[2] for line in told(json.dumps(manifest))] == [
+        "did you mean judge?",
+        "did you mean source?",
+        "did you mean sequenceLength?",
+        "did you mean batchTokens?",
+    ]
+
+
 def test_a_list_that_is_too_long_hides_nothing() -> None:
     arms = [runs.arm(f"arm-{index}") for index in range(17)]
     arms[2] = runs.arm("arm-1", samplePercent=0)

@@ -47,7 +47,7 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
     match detail["type"]:
         case "extra_forbidden":
             name = str(detail["loc"][-1])
-            fields = _fields(model, detail["loc"][:-1])
+            fields = fields_at(model, detail["loc"][:-1])
             return f"unknown field{nearest(name, fields) or ': there are ' + ', '.join(fields)}"
         case "missing":
             return "is required"
@@ -85,7 +85,7 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
     return detail["msg"]
 
 
-def _fields(model: type[BaseModel], path: FieldPath) -> list[str]:
+def fields_at(model: type[BaseModel], path: FieldPath) -> list[str]:
     """Names of the fields of the object at a path."""
 
     def below(found: type[BaseModel], step: str | int) -> type[BaseModel]:
