@@ -104,7 +104,8 @@ spec: {roles: []}
     assert told(text) == [
         "1: apiVersion: must be ixt.dev/v1alpha1, not 'ixt.dev/v1'",
         "2: kind: must be IXTRun or IXTRuntime, not 'ixtrun': did you mean IXTRun?",
-        "5: spec.storage.credentialsSecretRef: credentialsSecretRef is for s3:// and gs:// only: leave it out",
+        "5: spec.storage.credentialsSecretRef: credentialsSecretRef is for s3:// and gs:// only: leave it "
+        "out",
         "6: spec.model: exactly one of source, or config with tokenizer, must be set",
         "7: spec.judge: cannot be read as !secret",
         "9: spec.arms[0].method: is given in line 9 already",
@@ -138,6 +139,25 @@ def test_what_is_not_known_breaks_no_relation() -> None:
         "spec.arms[0].method",
         "spec.stages[0].train.maxTokens",
         "spec.stages[0].type",
+    ]
+
+
+def test_a_field_that_is_misspelt_breaks_no_relation() -> None:
+    spec = {
+        "judge": None,
+        "judgee": {"model": "file:///judge"},
+        "model": {"sorce": "file:///model"},
+        "stages": [
+            runs.stage(prepare={"sequenceLenght": 512}, train={"maxTokens": 512, "batch_tokens": 512})
+        ],
+    }
+    manifest = runs.manifest(**spec)
+    del manifest["spec"]["stages"][0]["train"]["batchTokens"]
+    assert [line.partition("unknown field: ")[2] for line in told(json.dumps(manifest))] == [
+        "did you mean judge?",
+        "did you mean source?",
+        "did you mean sequenceLength?",
+        "did you mean batchTokens?",
     ]
 
 

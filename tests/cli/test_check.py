@@ -81,6 +81,18 @@ def test_every_problem_is_named(desk: Desk) -> None:
     ]
 
 
+def test_what_is_passed_to_vllm_unknown_is_warned_of(desk: Desk) -> None:
+    desk.write(judge={"model": "./judge", "engine": {"args": ["--max-num-seqs=8", "--made-up=1"]}})
+    text = (desk.folder / "run.yaml").read_text()
+    line = next(number for number, each in enumerate(text.splitlines(), 1) if "--made-up" in each)
+    assert desk.ixt("validate", "run.yaml") == (
+        0,
+        "run.yaml: IXTRun test is valid\n",
+        f"run.yaml:{line}: spec.judge.engine.args[1]: warning: --made-up is not among the options that ixt "
+        "knows: it is passed to vLLM as it is\n",
+    )
+
+
 def test_standard_input_is_a_manifest_too(desk: Desk) -> None:
     desk.write()
     with (desk.folder / "run.yaml").open() as manifest:

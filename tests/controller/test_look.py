@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import pytest
 from make import runs
@@ -342,3 +343,39 @@ async def test_an_edit_of_a_finished_run_that_cannot_be_taken_up_yet_is_taken_up
     operator.cache.put(RUNTIMES, operator.api.put(runtime, RUNTIMES.path("", "cpu")))
     await operator.look()
     assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (
+            {"model": "file:///judge", "engine": {"args": ["--trust-remote-code"]}},
+            "spec.judge.engine.args.0: --trust-remote-code loads code: only an administrator may set it, in "
+            "the engineArgs of an IXTRuntime",
+        ),
+        (
+            {"model": "file:///judge", "engine": {"max_replicas": 2}},
+            "spec.judge.engine.max_replicas: Extra inputs are not permitted; the API server let it pass: are "
+            "CRDs and operator of one version?",
+        ),
+        (
+            {"model": "file:///judge", "rubric": {"configMapKeyRef": {"name": "rubric"}}},
+            "spec.judge.rubric.configMapKeyRef: ConfigMap rubric, key rubric.yaml: idealCritique: Field "
+            "required; ideal_critique: Extra inputs are not permitted",
+        ),
+    ],
+)
+async def test_what_the_api_server_lets_pass_is_not_accepted(
+    operator: Operator, judge: dict[str, Any], said: str
+) -> None:
+    rubric = "{instructions: Score it., ideal_critique: Good., worstCritique: Bad.}"
+    config = {"metadata": {"name": "rubric", "namespace": "default"}, "data": {"rubric.yaml": rubric}}
+    operator.api.put(config, CONFIG_MAPS.path("default", "rubric"))
+    operator.cache.put(RUNS, operator.api.put(runs.manifest(judge=judge), PLACE))
+    await operator.look()
+    (accepted,) = (
+        condition
+        for condition in operator.api.objects[PLACE]["status"]["conditions"]
+        if condition["type"] == "Accepted"
+    )
+    assert (accepted["status"], accepted["reason"], accepted["message"]) == ("False", "InvalidSpec", said)

@@ -283,14 +283,16 @@ LIMITS: list[Limit] = [
     *whole("spec.judge.engine.tensorParallelSize", 1, 64),
     *items("spec.judge.engine.args", lambda index: f"--max-num-seqs={index + 1}", 64),
     *(
-        Limit("spec.judge.engine.args[0]", good, bad, "must be one of the options that a run may set")
+        Limit("spec.judge.engine.args[0]", good, bad, "must be an option of vLLM as --name or --name=value")
         for good, bad in (
-            ("--max-model-len=8192", "--trust-remote-code"),
-            ("--enforce-eager", "--enforce"),
-            ("--dtype=bfloat16", "--worker-cls=evil.Worker"),
-            ("--no-enable-prefix-caching", "8192"),
+            ("--max-model-len=8192", "8192"),
+            ("--enforce-eager", "-enforce-eager"),
+            ("--hf-overrides.rope_theta=1e6", "--hf-overrides.rope_theta"),
+            ("--no_enable_prefix_caching", "--enforce eager"),
+            ("--not-known-here=--x=1", "--=1"),
         )
     ),
+    Limit("spec.judge.engine.args[0]", "--" + "x" * 1022, "--" + "x" * 1023, "at most 1024 characters"),
     # conditioning
     *one_of("spec.conditioning.format", "Critique", "Token, Critique or TokenAndCritique"),
     *whole("spec.conditioning.levels", 2, 10),

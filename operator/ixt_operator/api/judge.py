@@ -4,55 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ixt_operator.api.engine import EngineArgument
 from ixt_operator.api.overrides import DataKey, KeyRef
 from ixt_operator.api.rules import Checked, Rule, credentials_rule
 from ixt_workloads.contract.base import DataUri, Model
 from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.rubrics import BUILTIN, RubricText
 from ixt_workloads.contract.settings import Sampling
-
-ENGINE_ARGUMENTS = (
-    "all2all-backend",
-    "async-scheduling",
-    "attention-backend",
-    "block-size",
-    "compilation-config",
-    "config-format",
-    "cpu-offload-gb",
-    "data-parallel-size",
-    "dtype",
-    "enable-chunked-prefill",
-    "enable-expert-parallel",
-    "enable-prefix-caching",
-    "enforce-eager",
-    "gpu-memory-utilization",
-    "hf-overrides",
-    "kv-cache-dtype",
-    "kv-cache-memory-bytes",
-    "max-model-len",
-    "max-num-batched-tokens",
-    "max-num-seqs",
-    "moe-backend",
-    "no-async-scheduling",
-    "no-enable-chunked-prefill",
-    "no-enable-prefix-caching",
-    "optimization-level",
-    "pipeline-parallel-size",
-    "quantization",
-    "reasoning-config",
-    "safetensors-load-strategy",
-    "stream-interval",
-    "tokenizer-mode",
-)
-"""vLLM's options that a run may set: speed, memory and precision.
-
-A list of what is allowed, since options that load code, read local files or write outside come with every
-version of vLLM, and its parser also takes unambiguous abbreviations.
-"""
-
-ENGINE_ARGUMENT_PATTERN = rf"^--({'|'.join(ENGINE_ARGUMENTS)})(=.+)?$"
-
-EngineArgument = Annotated[str, Field(pattern=ENGINE_ARGUMENT_PATTERN, min_length=3, max_length=1024)]
 
 
 class ConfigMapKeyRef(KeyRef):

@@ -130,7 +130,7 @@ def validate(
     problems = 0
     for file in files:
         try:
-            for found in load(file):
+            for found in load(file, lambda warning: typer.echo(str(warning), err=True)):
                 typer.echo(f"{file}: {found.kind} {found.metadata.name} is valid")
         except ManifestError as error:
             problems += len(error.problems)

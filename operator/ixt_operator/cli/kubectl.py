@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -142,7 +143,7 @@ def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_d
     """Say which field caused a step's last re-run, from the tasks that its attempts were given."""
     from ixt_operator.cli import explain
 
-    run = IXTRun.model_validate(_without_status(_run(name)))
+    run = _accepted(_run(name))
     configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
     try:
         explain.print_cause(run, _history(configs), step, f"run {name}")
@@ -160,7 +161,7 @@ def report(
     steps = [step for stage in _status(manifest).stages for step in stage.steps if step.name == REPORT]
     if not steps or steps[-1].state is not StepState.COMPLETE:
         _stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
-    run = IXTRun.model_validate(_without_status(manifest))
+    run = _accepted(manifest)
     runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
     command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), steps[-1].key, "report.html")
     child = tool_child(run, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
@@ -255,8 +256,11 @@ def _status(manifest: Any) -> RunStatus:
     return read_known(RunStatus, manifest.get("status") or {})
 
 
-def _without_status(manifest: Any) -> Any:
-    return {field: value for field, value in manifest.items() if field != "status"}
+def _accepted(manifest: Any) -> IXTRun:
+    try:
+        return IXTRun.model_validate({field: value for field, value in manifest.items() if field != "status"})
+    except ValidationError:
+        _stop("the operator does not accept the run as it stands: kubectl ixt status says why", FAILED)
 
 
 def _json(*arguments: str) -> Any:

@@ -40,10 +40,9 @@ def _run(manifest: Object) -> IXTRun:
     try:
         return IXTRun.model_validate({name: value for name, value in manifest.items() if name != "status"})
     except ValidationError as error:
-        raise NotAccepted(
-            Reason.INVALID_SPEC,
-            f"{_said(error)}; the API server let it pass: are CRDs and operator of one version?",
-        ) from None
+        skewed = {each["type"] for each in error.errors()} != {"refused_option"}
+        hint = "; the API server let it pass: are CRDs and operator of one version?" if skewed else ""
+        raise NotAccepted(Reason.INVALID_SPEC, f"{_said(error)}{hint}") from None
 
 
 def _runtime(run: IXTRun, cache: Cache) -> IXTRuntime:

@@ -1,11 +1,11 @@
 """The API's reference, from the same schema as the CRDs: `python -m ixt_operator.generate.reference FILE`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ixt_operator.api.judge import ENGINE_ARGUMENT_PATTERN, ENGINE_ARGUMENTS
+from ixt_operator.api.engine import ENGINE_ARGUMENT_PATTERN, ENGINE_ARGUMENTS, REFUSED
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -70,8 +70,13 @@ def _text(field: dict[str, Any]) -> str:
     rules += [rule["message"] for rule in field.get("items", {}).get("x-kubernetes-validations", ())]
     text = " ".join([field["description"], *(f"*Rule: {rule}.*" for rule in rules)])
     if field.get("items", {}).get("pattern") == ENGINE_ARGUMENT_PATTERN:
-        text += " Options that may be set: " + ", ".join(f"`--{name}`" for name in ENGINE_ARGUMENTS) + "."
+        refused = "; ".join(f"what {why} ({_options(names)})" for why, names in REFUSED.items())
+        text += f" ixt knows {_options(ENGINE_ARGUMENTS)} and warns of others. Refused is {refused}."
     return text.replace("|", "\\|")
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join(f"`--{name}`" for name in names)
 
 
 def _plain(value: Any) -> str:

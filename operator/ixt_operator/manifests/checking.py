@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ixt_operator.api.rules import UNKNOWN, BrokenRulesError, broken
 from ixt_operator.api.rules import Path as FieldPath
-from ixt_operator.manifests.messages import class_in, explain, model_in, path_of
+from ixt_operator.manifests.messages import class_in, closest, explain, fields_at, model_in, path_of
 
 Read = TypeVar("Read", bound=BaseModel)
 Problems = list[tuple[FieldPath, str]]
@@ -31,7 +31,7 @@ def understood(model: type[Read], value: dict[str, Any], unknown: Set[FieldPath]
             return read, []
     except ValidationError as error:
         errors = [each for each in error.errors(include_url=False) if not _follows(each, unknown)]
-    wrong = {path_of(error) for error in errors if error["type"] != "too_short"}
+    wrong = {_meant(error, model) for error in errors if error["type"] != "too_short"}
     found = _partial(model, value, wrong | unknown)
     problems += [problem for error in errors for problem in explain(error, model)]
     return found, problems + broken(found)
@@ -56,6 +56,13 @@ def _trimmed(annotation: Any, value: Any, path: FieldPath, told: Problems, most:
         elif item is not None or (model and not field):
             kept[name] = item
     return kept
+
+
+def _meant(error: ErrorDetails, model: type[BaseModel]) -> FieldPath:
+    """The field whose value is not known because of an error: for an unknown one, what was probably meant."""
+    *place, name = path_of(error)
+    extra = error["type"] == "extra_forbidden"
+    return (*place, closest(name, fields_at(model, tuple(place))) if extra else name)
 
 
 def _follows(error: ErrorDetails, unknown: Set[FieldPath]) -> bool:

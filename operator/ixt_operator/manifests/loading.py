@@ -1,12 +1,15 @@
 """Manifests read from files: all problems at once, each with its line, its field and what to write."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from ixt_operator.api.engine import ENGINE_ARGUMENTS, option
 from ixt_operator.api.meta import API_VERSION
+from ixt_operator.api.rules import UNKNOWN, UnknownError
 from ixt_operator.api.rules import Path as FieldPath
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
@@ -43,21 +46,23 @@ class ManifestError(ValueError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-def load(path: Path) -> tuple[Object, ...]:
+def load(path: Path, warn: Callable[[Problem], None] = lambda _: None) -> tuple[Object, ...]:
     """The objects of a file of YAML or JSON with one or more documents; `-` is standard input.
 
     In places (uri, source, config, tokenizer, model) a path such as ./data.jsonl means a file beside the
-    manifest. Raises ManifestError.
+    manifest. `warn` is told of what is no error, but perhaps not meant. Raises ManifestError.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
         raise ManifestError([Problem(str(path), 1, "", f"cannot be read: {reason}")]) from None
-    return loads(text, str(path), path.absolute().parent)
+    return loads(text, str(path), path.absolute().parent, warn)
 
 
-def loads(text: str, file: str, folder: Path) -> tuple[Object, ...]:
+def loads(
+    text: str, file: str, folder: Path, warn: Callable[[Problem], None] = lambda _: None
+) -> tuple[Object, ...]:
     """The objects of a text. `file` stands in messages, relative paths start from `folder`."""
     problems: list[Problem] = []
     found: list[Object] = []
@@ -71,7 +76,11 @@ def loads(text: str, file: str, folder: Path) -> tuple[Object, ...]:
                     Problem(file, line, shown(path), message)
                     for path, line, message in (*document.problems, *lines)
                 ]
-                found += [given] if given else []
+                if given is None:
+                    continue
+                found.append(given)
+                for path, message in _warnings(given):
+                    warn(Problem(file, document.line(path), shown(path), f"warning: {message}"))
         except yaml.YAMLError as error:
             line, message = syntax_error(error)
             problems.append(Problem(file, line, "", message))
@@ -101,6 +110,20 @@ def _object(document: YamlDocument, folder: Path) -> tuple[Object | None, list[t
         value["spec"] = _resolved(value["spec"], folder)
     found, problems = understood(KINDS[meant], value, document.unknown)
     return found, wrong + problems
+
+
+def _warnings(found: Object) -> Iterator[tuple[FieldPath, str]]:
+    """Options of vLLM that nobody here knows, of a run whose judge is known."""
+    try:
+        judge = found.spec.judge if isinstance(found, IXTRun) else None
+        arguments = [*judge.engine.args] if judge else []
+    except UnknownError:
+        return
+    for index, argument in enumerate(arguments):
+        if argument is not UNKNOWN and option(argument) not in ENGINE_ARGUMENTS:
+            path = ("spec", "judge", "engine", "args", index)
+            name = argument.partition("=")[0]
+            yield path, f"{name} is not among the options that ixt knows: it is passed to vLLM as it is"
 
 
 def _resolved(value: Any, folder: Path, parent: str = "") -> Any:

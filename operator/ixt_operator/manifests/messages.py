@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from ixt_operator.api.judge import ENGINE_ARGUMENT_PATTERN
+from ixt_operator.api.engine import ENGINE_ARGUMENT_PATTERN
 from ixt_operator.api.overrides import QUANTITY_PATTERN
 from ixt_operator.api.rules import Path as FieldPath
 from ixt_workloads.contract.base import DECIMAL_PATTERN
@@ -26,9 +26,7 @@ PATTERNS = {
     r"^(s3|gs|pvc|file)://[^\s]+$": _URI.format("") + " or a path that starts with ./",
     DECIMAL_PATTERN: "must be a decimal number of at least 0 in quotes, such as '3e-4'",
     QUANTITY_PATTERN: "must be an amount as Kubernetes writes it, such as 2, '500m' or '16Gi'",
-    ENGINE_ARGUMENT_PATTERN: (
-        "must be one of the options that a run may set (docs/api.md lists them), as --name or --name=value"
-    ),
+    ENGINE_ARGUMENT_PATTERN: "must be an option of vLLM as --name or --name=value",
     r"^https?://[^\s]+$": "must be a URL: http:// or https://",
 }
 """What a pattern asks for; other patterns are shown as they are."""
@@ -51,7 +49,7 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
     match detail["type"]:
         case "extra_forbidden":
             name = str(detail["loc"][-1])
-            fields = _fields(model, detail["loc"][:-1])
+            fields = fields_at(model, detail["loc"][:-1])
             return f"unknown field{nearest(name, fields) or ': there are ' + ', '.join(fields)}"
         case "missing":
             return "is required"
@@ -89,7 +87,7 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
     return detail["msg"]
 
 
-def _fields(model: type[BaseModel], path: FieldPath) -> list[str]:
+def fields_at(model: type[BaseModel], path: FieldPath) -> list[str]:
     """Names of the fields of the object at a path."""
 
     def below(found: type[BaseModel], step: str | int) -> type[BaseModel]:

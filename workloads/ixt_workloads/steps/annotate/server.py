@@ -48,8 +48,8 @@ def run(step: Step) -> NoReturn:
 
 
 def engine_arguments(text: str) -> list[str]:
-    """The extra arguments in a JSON list. Which of them a run may set the API decides (see ENGINE_ARGUMENTS
-    there); a runtime's are its administrator's."""
+    """The extra arguments in a JSON list. Which of them a run may set the API decides (see REFUSED there);
+    a runtime's are its administrator's."""
     try:
         arguments = json.loads(text)
     except ValueError:
