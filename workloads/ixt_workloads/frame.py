@@ -30,7 +30,6 @@ from ixt_workloads.store import (
     Store,
     StoreError,
     committed,
-    exit_code,
     open_store,
 )
 from ixt_workloads.store.claim import TTL
@@ -175,7 +174,7 @@ def _failure(error: BaseException) -> tuple[int, Result]:
         case StepError():
             code, message, hint = error.code, error.message, error.hint
         case StoreError():
-            code, message = exit_code(error), str(error)
+            code, message = error.code, str(error)
         case MemoryError():
             code, message = Exit.OUT_OF_MEMORY, "out of memory"
         case KeyboardInterrupt() | SystemExit():

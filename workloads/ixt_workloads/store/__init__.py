@@ -13,7 +13,6 @@ from ixt_workloads.store.errors import (
     StoreFull,
     StoreNotWritable,
     StoreUnavailable,
-    exit_code,
 )
 from ixt_workloads.store.manifest import Manifest
 from ixt_workloads.store.opening import open_store
@@ -36,6 +35,5 @@ __all__ = [
     "StoreNotWritable",
     "StoreUnavailable",
     "committed",
-    "exit_code",
     "open_store",
 ]

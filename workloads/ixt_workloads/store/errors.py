@@ -11,6 +11,7 @@ class StoreError(Exception):
     """A failure of storage. Messages never hold credentials."""
 
     code = Exit.CONFIG
+    """Exit code of a step that ends with this error."""
 
     def __init__(self, what: str, next_step: str) -> None:
         super().__init__(f"{what}; {next_step}")
@@ -49,8 +50,6 @@ class InvalidPath(StoreError, ValueError):
 class FileTooLarge(StoreError):
     """A file of an artifact that does not fit into one conditional put."""
 
-    code = Exit.CONFIG
-
 
 class Incomplete(StoreError):
     """A commit of an artifact some of whose files are missing."""
@@ -62,11 +61,6 @@ class ContentMismatch(StoreError):
     """Bytes that are not those of the manifest."""
 
     code = Exit.DATA
-
-
-def exit_code(error: StoreError) -> Exit:
-    """Exit code of a step that ends with this error."""
-    return error.code
 
 
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
