@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from ixt_workloads.contract.exits import Exit
-from ixt_workloads.store import (
-    Artifact,
-    ArtifactWriter,
-    ContentMismatch,
-    Incomplete,
-    InvalidPath,
-    NotFound,
-    Store,
-    committed,
-    open_store,
-)
+from ixt_workloads.store import Artifact, ArtifactWriter, NotFound, Store, committed, open_store
+from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath
 
 from .conftest import Place
 

@@ -19,13 +19,11 @@ from ixt_workloads.store import (
     NotFound,
     Store,
     StoreError,
-    StoreFull,
-    StoreNotWritable,
-    StoreUnavailable,
     committed,
     open_store,
     remote,
 )
+from ixt_workloads.store.errors import StoreFull, StoreNotWritable, StoreUnavailable
 
 from .conftest import SECRET, Place, Server
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from ixt_workloads.contract.exits import Exit
-from ixt_workloads.store import FileTooLarge, InvalidPath, NotFound, Store, StoreError, open_store
+from ixt_workloads.store import NotFound, Store, StoreError, open_store
 from ixt_workloads.store import objects as objects_module
-from ixt_workloads.store.errors import StoreNotWritable
+from ixt_workloads.store.errors import FileTooLarge, InvalidPath, StoreNotWritable
 
 from .conftest import Place
 
