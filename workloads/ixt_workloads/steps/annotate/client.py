@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -320,11 +321,9 @@ class Judges:
         return ServedModel(name, engine, context if isinstance(context, int) else None)
 
     async def _tick(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._change.wait()
-        except TimeoutError:
-            pass
 
     def _shown(self) -> str:
         return ", ".join(displayed(url) for url in self._urls)

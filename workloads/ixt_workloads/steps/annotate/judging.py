@@ -85,11 +85,8 @@ class Reader:
 
     def _accept(self, row: Row, reply: Reply, answer: Feedback) -> Row:
         row.status, row.score = "ok", answer.score
-        row.axes, row.critique, row.reasoning = (
-            json.dumps(answer.axes),
-            answer.critique,
-            reply.reasoning.strip(),
-        )
+        row.axes, row.critique = json.dumps(answer.axes), answer.critique
+        row.reasoning = reply.reasoning.strip()
         row.prompt_tokens, row.cached_tokens = reply.prompt_tokens, reply.cached_tokens
         row.reasoning_tokens = reasoning_tokens(reply, self.tokenizer)
         row.feedback_tokens = reply.completion_tokens - row.reasoning_tokens
