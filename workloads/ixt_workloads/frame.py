@@ -11,11 +11,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ixt_workloads.contract.exits import Exit, StepError, exit_of, meaning_of
 from ixt_workloads.contract.graph import Task
@@ -35,6 +35,8 @@ from ixt_workloads.store import (
 from ixt_workloads.store.claim import TTL
 
 log = logging.getLogger("ixt")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Step:
         path, me = f"{self.work}/taken/{part}", str(self.index).encode()
         # An index that was started again finds its own marks.
         return self.store.put_new(path, me) or self.store.get(path) == me
+
+    def ring(self, parts: Sequence[T]) -> list[T]:
+        """All parts of the work, in the order in which this index looks for one that is left: indexes of one
+        attempt begin at different places."""
+        start = self.index * len(parts) // self.task.indexes
+        return [*parts[start:], *parts[:start]]
 
     @property
     def work(self) -> str:

@@ -131,6 +131,10 @@ class ArtifactWriter:
         """Whether someone wrote the file already."""
         return self._store.exists(self._place(path))
 
+    def local(self, path: str) -> Path:
+        """A local file with the content of a file that was written. Raises NotFound."""
+        return self._store.open_local(self._place(path))
+
     def commit(
         self, summary: Mapping[str, Any], files: Iterable[str], fingerprint: Mapping[str, str] | None = None
     ) -> Artifact:
