@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -25,8 +24,6 @@ from ixt_workloads.steps.report.curves import Curve
 from ixt_workloads.steps.report.read import Json, LaneArtifacts
 from ixt_workloads.steps.report.verdict import Contender, Measure, judge
 from ixt_workloads.store import Artifact
-
-"""Methods whose models know feedback, and are asked for the best."""
 
 
 def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifact]) -> Json:
@@ -253,7 +250,7 @@ def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     shared = [metric for metric in measured if all(arm["curves"][metric.value] for arm in arms)]
     metric = next(iter(shared or measured), None)
     if metric is None:
-        return {"metric": None, "items": 0, **_camel(asdict(judge([], Measure.ACCURACY)))}
+        return {"metric": None, "items": 0, **judge([], Measure.ACCURACY).model_dump(mode="json")}
     contenders = [
         Contender(
             name=arm["name"],
@@ -270,18 +267,7 @@ def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     ]
     items = sum(task["items"] for task in arms[0]["tasks"].values())
     found = judge(contenders, metric, items, costs_known)
-    return {"metric": metric.value, "items": items, **_camel(asdict(found))}
-
-
-def _camel(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_camel_case(name): _camel(item) for name, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _camel_case(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
+    return {"metric": metric.value, "items": items, **found.model_dump(mode="json")}
 
 
 # --- lineage ---

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean, variance
 
+from ixt_workloads.contract.base import Model
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -22,8 +24,7 @@ class Curve:
             raise ValueError("FLOPs of a curve must rise")
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Model):
     """One arm against another, both by their mean curves."""
 
     flops: float | None
