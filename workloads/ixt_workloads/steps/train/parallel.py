@@ -10,12 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from ixt_workloads.contract.settings import (
-    Compile,
-    Parallelism,
-    Precision,
-    Train,
-)
+from ixt_workloads.contract.settings import Compile, Parallelism, Precision, Train
 from ixt_workloads.flops import ModelShape, training_flops
 from ixt_workloads.steps.train.ranks import World, memory_of_rank
 
