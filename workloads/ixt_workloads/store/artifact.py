@@ -1,7 +1,7 @@
-"""Artifacts: files under artifacts/<key>/, each written once, and a manifest that makes them one.
+"""Artifacts: files under artifacts/<key>/, each written once, and a manifest that is written last.
 
-An artifact without a manifest does not exist. Its files stay and are taken as they are by the next writer:
-a key names what a file holds, whoever wrote it.
+An artifact without a manifest does not exist. The next writer keeps the files that it finds there: the key
+says what a file holds, whoever wrote it.
 """
 
 import hashlib
@@ -140,7 +140,7 @@ class ArtifactWriter:
     ) -> Artifact:
         """Make the artifact exist, of just these files; others in its folder stay out of it.
 
-        Answers what was committed first, which may be another's. Raises Incomplete while files are missing.
+        Returns what was committed first, which may be another's. Raises Incomplete while files are missing.
         """
         if committed(self._store, self._key):
             return Artifact.open(self._store, self._key)

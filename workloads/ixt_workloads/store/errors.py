@@ -1,4 +1,4 @@
-"""What can go wrong with storage: each error is one message that names the place and the next step."""
+"""Errors of storage. Each has one message, which names the place and what to do next."""
 
 # ruff: noqa: N818 - callers read `except NotFound`; "Error" would add nothing.
 
@@ -58,7 +58,7 @@ class Incomplete(StoreError):
 
 
 class ContentMismatch(StoreError):
-    """Bytes that are not those of the manifest."""
+    """A file or manifest that was changed after it was written."""
 
     code = Exit.DATA
 

@@ -136,7 +136,7 @@ class ObjectStore(Store):
             ]
         for upload in uploads:
             upload.result()
-        # Kept, every checkpoint would stay on every machine.
+        # Else every checkpoint would stay on every machine.
         shutil.rmtree(folder, ignore_errors=True)
 
     def download_dir(self, path: str) -> None:

@@ -43,11 +43,10 @@ _NO_AUTHORITIES = "No CA certificates were loaded"
 
 @contextmanager
 def variables_of(secret: SecretRef | None) -> Iterator[None]:
-    """While inside, the environment has the entries of a place's own Secret instead of all its variables of
-    buckets.
+    """Replaces the environment's variables of buckets by the entries of a place's own Secret, while inside.
 
-    obstore reads the environment beneath whatever it is given: the keys of one account would be sent with the
-    session token or to the endpoint of another. It reads when it opens, and only then.
+    obstore reads the environment, when it opens a bucket, beside the settings that it is given: the keys of
+    one account would be sent with the session token, or to the endpoint, of another.
     """
     with _OPENING:
         entries = entries_of(secret, os.environ)

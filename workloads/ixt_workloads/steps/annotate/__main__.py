@@ -39,7 +39,7 @@ def run(step: Step) -> Result:
 
 
 def _take_over(step: Step, shards: Shards) -> Result:
-    """Feedback that the documents brought with them; those without a score stay without."""
+    """Write the feedback that the documents came with. Those without a score get no row."""
     tally = Tally()
     for name, documents in shards.take():
         part = Tally()

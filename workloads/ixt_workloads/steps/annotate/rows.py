@@ -118,7 +118,7 @@ class Tally(Counts):
         return 100 * self.copied / max(self.grams, 1)
 
     def check(self, gates: Gates, at_least: int, example: str = "") -> None:
-        """Raise StepError when a gate is passed by, from `at_least` documents on."""
+        """Raise StepError when a gate's limit is exceeded, from `at_least` documents on."""
         if self.documents < at_least:
             return
         if self.invalid_percent > gates.max_invalid_percent:

@@ -1,4 +1,4 @@
-"""The shards of a band of documents: what is to do, who does it, and the documents in them."""
+"""The shards of one annotation: which are left, which this index does, and the documents in them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +64,7 @@ class Shards:
         self._writer.commit(tally.summary(source, parameters), self.files, fingerprint)
 
     def _read(self, path: Path) -> list[Document]:
-        """Documents of the band, each once, in the shard's order."""
+        """The shard's documents that are to be annotated, each once, in the shard's order."""
         columns = ["id", "text", "sample"]
         if self._config.judge is None:
             columns += ["score", "critique"]

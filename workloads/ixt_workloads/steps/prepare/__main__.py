@@ -1,4 +1,4 @@
-"""The Prepare step: one arm's documents, block by block."""
+"""The process of a Prepare: packs one arm's documents, block by block."""
 
 import io
 import os
@@ -171,7 +171,7 @@ def _packed(
             f"feedback of {longest} tokens leaves no room in sequences of {length}",
             "lower conditioning.maxFeedbackTokens or raise prepare.sequenceLength",
         )
-    # Levels say which feedback stands before a text: none does for the other methods.
+    # A segment's level is that of the feedback before it; other methods put none there.
     shown = config.method.conditions
     return packed_file(
         documents,
@@ -199,7 +199,7 @@ def _fitted(
 
 
 def _counts(writer: ArtifactWriter, blocks: Sequence[str], split: str = "main") -> BlockCounts:
-    """The sum over the blocks, read from their files."""
+    """The sum over the blocks of a split, read from their files."""
     counts = BlockCounts()
     for name in blocks:
         counts.merge(BlockCounts.read(writer.local(_file(split, name))))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ixt_workloads.data.counts import Counts
 from ixt_workloads.steps.prepare.packing import pack
-from ixt_workloads.steps.prepare.tokens import Tokenized, kind_of
+from ixt_workloads.steps.prepare.tokens import Tokenized, dtype_of
 
 _COUNTS = b"ixt.counts"
 
@@ -22,7 +22,7 @@ class BlockCounts(Counts):
     tokens: int = 0
     document_tokens: int = 0
     feedback_tokens: int = 0
-    """Each time that a part of a document repeats them."""
+    """Counted for each segment that repeats them."""
     masked_tokens: int = 0
     padding: int = 0
     sequences: int = 0
@@ -75,7 +75,7 @@ def packed_file(
     `vocabulary` is the number of ids there can be; `cut` as in `pack`.
     """
     rows = pack([len(d.prefix) for d in documents], [len(d.body) for d in documents], length, cut=cut)
-    ids = np.full((len(rows), length), pad, kind_of(vocabulary))
+    ids = np.full((len(rows), length), pad, dtype_of(vocabulary))
     mask = np.zeros((len(rows), length), np.uint8)
     starts: list[list[int]] = []
     lengths = []

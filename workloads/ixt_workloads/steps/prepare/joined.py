@@ -1,4 +1,4 @@
-"""Documents and their feedback joined, as the arm's method wants it."""
+"""Joins documents with their feedback, as the arm's method wants it."""
 
 import hashlib
 from collections import Counter
@@ -24,7 +24,7 @@ Cut = Callable[[Sequence[str]], list[str]]
 
 
 class DocumentFeedback(NamedTuple):
-    """DocumentFeedback on one document."""
+    """Level and critique of one document."""
 
     level: int
     critique: str
@@ -40,7 +40,7 @@ class Bands:
     cut: Cut
 
     def of_block(self, name: str) -> dict[str, DocumentFeedback]:
-        """DocumentFeedback by document id in one shard; `name` as 00000 or holdout."""
+        """Feedback by document id in one shard; `name` is as 00000 or holdout."""
         rows = [row for artifact in self.artifacts for row in _scored(artifact, name, "id", "critique")]
         critiques = self.cut([clean(row["critique"] or "") for row in rows])
         return {
@@ -97,7 +97,7 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
 
     def text(level: int, critique: str | None) -> str:
         found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
-        # In a conversation it is the system text, and what follows is the template's business.
+        # In a conversation the prefix is system text: the template says what follows it.
         return found.removesuffix(SEPARATOR) if config.stage_type.is_chat else found
 
     return Prefixes(
@@ -117,7 +117,7 @@ def prefixes_of(
 ) -> list[tuple[int, str]]:
     """Level and prefix of each document of a block: (0, "") for one that trains without feedback.
 
-    A format with a critique has nothing to say about a document without one.
+    If the format needs a critique, a document without one trains without feedback.
     """
     ids = [base_id(row["id"]) for row in rows]
     if not config.method.conditions:

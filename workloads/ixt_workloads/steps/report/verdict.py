@@ -11,7 +11,7 @@ from ixt_workloads.steps.report.curves import Band, Comparison, Curve, band, com
 from ixt_workloads.steps.report.numbers import decimal, flops, ratio
 
 ENOUGH_SEEDS = 5
-"""Fewer seeds carry no claim (docs: honest baselines)."""
+"""Seeds that a claim needs: with fewer, a difference between arms may be chance."""
 
 CREDIBLE = 2.0
 """Standard errors by which two accuracies must differ before the questions can tell them apart."""
@@ -50,9 +50,9 @@ class Verdict(Model):
     headline: str
     """The comparison that the run is about, in one sentence."""
     seeds: str
-    """How far seeds and questions carry it."""
+    """How many seeds there are, how far they spread, and whether that is enough for a claim."""
     notes: tuple[str, ...] = ()
-    """What the other arms say to it."""
+    """How the other arms compare."""
     subject: str | None = None
     baseline: str | None = None
     comparisons: Mapping[str, Comparison] = {}
@@ -60,7 +60,7 @@ class Verdict(Model):
     gains: tuple[float, ...] = ()
     """At equal FLOPs, of each seed that both arms have."""
     equal_quality: str = ""
-    """How the quality was taken that arms are timed to."""
+    """How the quality was chosen for which the arms' FLOPs are compared."""
 
 
 def judge(

@@ -1,4 +1,4 @@
-"""Packed sequences to tensors in which no document sees another.
+"""Makes tensors of packed sequences, and attention in which no document sees another.
 
 Two layouts, both exact. Flat: the segments end to end, and attention run for each on its own
 (FlashAttention's variable length on a GPU, slices elsewhere). Dense: whole sequences and a block-diagonal
