@@ -27,7 +27,8 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import DataFormat, Dataset, ExistingFeedback
 from ixt_workloads.steps.inventory import sources
-from ixt_workloads.store import ArtifactWriter, StoreFull
+from ixt_workloads.store import ArtifactWriter
+from ixt_workloads.store.errors import StoreFull
 
 TEXTS = texts(20)
 GOOD = rows(TEXTS)

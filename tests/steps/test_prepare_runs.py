@@ -16,7 +16,8 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import Method
 from ixt_workloads.contract.versions import write_task
-from ixt_workloads.store import Artifact, ArtifactWriter, ContentMismatch, open_store
+from ixt_workloads.store import Artifact, ArtifactWriter, open_store
+from ixt_workloads.store.errors import ContentMismatch
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import math
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -38,6 +39,7 @@ from ixt_workloads.contract.settings import (
     ScheduleType,
     StageType,
 )
+from ixt_workloads.data.packed import Packed
 from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.steps.train import __main__ as launcher
 from ixt_workloads.steps.train import onednn, worker
@@ -94,13 +96,17 @@ def test_every_epoch_reads_every_sequence_once(sizes: list[int], seed: int) -> N
 # --- Masks ---
 
 
-class Row:
-    def __init__(self, segments: list[list[int]]) -> None:
-        ids = [token for segment in segments for token in segment]
-        self.length = len(ids)
-        self.input_ids = ids + [0] * (LENGTH - len(ids))
-        self.loss_mask = [1] * len(ids) + [0] * (LENGTH - len(ids))
-        self.starts = [sum(map(len, segments[:place])) for place in range(len(segments))]
+def packed_row(segments: list[list[int]]) -> Packed:
+    ids = [token for segment in segments for token in segment]
+    nothing = np.zeros(len(segments), np.int32)
+    return Packed(
+        input_ids=np.array(ids + [0] * (LENGTH - len(ids)), np.uint16),
+        loss_mask=np.array([1] * len(ids) + [0] * (LENGTH - len(ids)), np.uint8),
+        starts=np.array([sum(map(len, segments[:place])) for place in range(len(segments))], np.int32),
+        levels=nothing,
+        documents=nothing,
+        length=len(ids),
+    )
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -122,12 +128,12 @@ def test_packed_documents_do_not_see_each_other(layout: Layout, bf16: bool) -> N
         for segment in row
     ]  # fmt: skip
     model.set_attn_implementation(ATTENTION)
-    batch = make_batch([Row(row) for row in rows], layout, device)
+    batch = make_batch([packed_row(row) for row in rows], layout, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         packed = model(**batch.inputs, use_cache=False).logits.float().reshape(2, LENGTH, -1)
     together = [
         packed[number, row.starts[place] : row.starts[place] + len(segment)]
-        for number, (row, segments) in enumerate(zip(map(Row, rows), rows, strict=True))
+        for number, (row, segments) in enumerate(zip(map(packed_row, rows), rows, strict=True))
         for place, segment in enumerate(segments)
     ]
     for left, right in zip(together, alone, strict=True):

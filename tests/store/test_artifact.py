@@ -5,18 +5,8 @@ from pathlib import Path
 import pytest
 
 from ixt_workloads.contract.exits import Exit
-from ixt_workloads.store import (
-    Artifact,
-    ArtifactWriter,
-    ContentMismatch,
-    Incomplete,
-    InvalidPath,
-    NotFound,
-    Store,
-    committed,
-    exit_code,
-    open_store,
-)
+from ixt_workloads.store import Artifact, ArtifactWriter, NotFound, Store, committed, open_store
+from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath
 
 from .conftest import Place
 
@@ -147,7 +137,7 @@ def test_changed_content_is_named(place: Place, store: Store) -> None:
     assert f"file {FILES[0]} of artifact k1 in {store.uri} was changed" in message
     assert f"{SHA256[0][:16]}… in the manifest" in message
     assert message.endswith("delete artifacts/k1/ and run again")
-    assert exit_code(caught.value) is Exit.DATA
+    assert caught.value.code is Exit.DATA
 
 
 def test_content_is_checked_once_a_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

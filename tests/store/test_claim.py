@@ -2,8 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ixt_workloads.store import Claim, InvalidPath, Store, StoreError
+from ixt_workloads.store import Claim, Store, StoreError
 from ixt_workloads.store.claim import TTL
+from ixt_workloads.store.errors import InvalidPath
 
 
 class Clock:

@@ -14,7 +14,8 @@ from ixt_workloads.contract.credentials import SecretRef, entries_of, prefix_of,
 from ixt_workloads.contract.exits import StepError
 from ixt_workloads.contract.settings import Dataset
 from ixt_workloads.data.locate import local_data
-from ixt_workloads.store import NotFound, StoreError, StoreNotWritable, open_store
+from ixt_workloads.store import NotFound, StoreError, open_store
+from ixt_workloads.store.errors import StoreNotWritable
 
 from .conftest import ACCOUNTS, SHARED, Server
 

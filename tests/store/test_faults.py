@@ -19,14 +19,11 @@ from ixt_workloads.store import (
     NotFound,
     Store,
     StoreError,
-    StoreFull,
-    StoreNotWritable,
-    StoreUnavailable,
     committed,
-    exit_code,
     open_store,
     remote,
 )
+from ixt_workloads.store.errors import StoreFull, StoreNotWritable, StoreUnavailable
 
 from .conftest import SECRET, Place, Server
 
@@ -170,7 +167,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     store.put_new("a", b"1")
     with pytest.raises(StoreFull, match=r"no space for .*/b: no space left on device; free") as caught:
         store.put_new("b", b"x" * 2**20)
-    assert exit_code(caught.value) is Exit.STORAGE_FULL
+    assert caught.value.code is Exit.STORAGE_FULL
     assert [info.path for info in store.list("")] == ["a"]
     assert store.put_new("b", b"x" * 2**10)
 
@@ -181,7 +178,7 @@ def test_a_read_only_disk(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(StoreNotWritable, match="read-only file system") as caught:
         store.probe()
-    assert exit_code(caught.value) is Exit.NOT_WRITABLE
+    assert caught.value.code is Exit.NOT_WRITABLE
     assert store.get("a") == b"1"
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ixt_workloads.store import InvalidPath
 from ixt_workloads.store.base import check_path
+from ixt_workloads.store.errors import InvalidPath
 
 segments = st.text("abcXYZ019._=+@,-", min_size=1, max_size=20).filter(lambda text: text not in (".", ".."))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from ixt_workloads.contract.exits import Exit
-from ixt_workloads.store import FileTooLarge, InvalidPath, NotFound, Store, StoreError, exit_code, open_store
+from ixt_workloads.store import NotFound, Store, StoreError, open_store
 from ixt_workloads.store import objects as objects_module
-from ixt_workloads.store.errors import StoreNotWritable
+from ixt_workloads.store.errors import FileTooLarge, InvalidPath, StoreNotWritable
 
 from .conftest import Place
 
@@ -120,7 +120,7 @@ def test_object_stores_download_once(store: Store, monkeypatch: pytest.MonkeyPat
 def test_what_is_missing_is_named(store: Store, method: str) -> None:
     with pytest.raises(NotFound, match=f"{store.uri}/no/such is not there; check") as caught:
         getattr(store, method)("no/such")
-    assert exit_code(caught.value) is Exit.NO_INPUT
+    assert caught.value.code is Exit.NO_INPUT
 
 
 def test_delete(store: Store) -> None:

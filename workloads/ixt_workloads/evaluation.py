@@ -1,4 +1,4 @@
-"""What a model has learned: accuracy on tasks and log-probability of held-out documents, by feedback.
+"""Scores of a model: accuracy on tasks and log-probability of held-out documents, by feedback.
 
 Everything is teacher-forced, so that it is fast enough to run inside training. An answer counts as right when
 the model's most likely token is the right one at every place of the answer, and an end (end of text, end of
@@ -29,7 +29,7 @@ from ixt_workloads.feedback.rendering import prefix as rendered
 from ixt_workloads.tokenizer import start_tokens
 
 TRUE = "True"
-"""The prefix that a held-out document was given itself."""
+"""Name of the prefix that is a held-out document's own feedback."""
 
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
 
@@ -39,7 +39,7 @@ Group = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class _Sequence:
-    """One forward pass's row: the targets are `ids[first:end]`."""
+    """One row of a forward pass, whose targets are `ids[first:end]`."""
 
     group: Group
     ids: tuple[int, ...]
@@ -50,7 +50,7 @@ class _Sequence:
 
 
 class Evaluation:
-    """Questions and documents, tokenised once, to be scored as often as one likes."""
+    """Questions and documents, tokenised once, to be scored any number of times."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Evaluation:
         return value in self.ends or self.tokenizer.decode([value]).startswith("\n")
 
     def _batches(self, tokens: int) -> list[list[_Sequence]]:
-        """Sequences of like length together, the longest first, so that memory shows at once."""
+        """Sequences of like length together, the longest first, so that too little memory shows at once."""
         batches: list[list[_Sequence]] = []
         for sequence in sorted(self._sequences, key=lambda s: (-len(s.ids), s.first)):
             if batches and (len(batches[-1]) + 1) * len(batches[-1][0].ids) <= tokens:
@@ -207,7 +207,7 @@ class Evaluation:
         level = int(row["level"])
         feedback = {prefix.value: self.prefix_text(prefix) for prefix in self._prefixes}
         if self._contract is not None:
-            # Without feedback of its own, none is the true one: every prefix covers the same documents.
+            # A document without feedback counts here too, so that every prefix covers the same documents.
             feedback[TRUE] = self._true(self._contract, level, row["critique"])
         made = {
             name: self._conversation(json.loads(row["messages"]), text)
@@ -230,7 +230,7 @@ class Evaluation:
         return rendered(contract.format, level, contract.levels, critique or "")
 
     def _document(self, text: str, feedback: str | None) -> tuple[list[int], list[int], list[bool]]:
-        """Context, tokens and which of these count: not a first token that nothing may stand before."""
+        """Context, tokens, and which count: not the first one, where the tokenizer has no start token."""
         context, ids = [*self._start, *self._ids(feedback or "")], self._ids(text)
         if self._start or not ids:
             return context, ids, [True] * len(ids)
@@ -271,7 +271,7 @@ class Evaluation:
 
     @cached_property
     def ends(self) -> frozenset[int]:
-        """End of text, and in a chat what the template puts after the assistant's words."""
+        """Tokens that end an answer: end of text, and in a chat what the template puts after it."""
         ends = {self.tokenizer.eos_token_id}
         if self._chat:
             turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]

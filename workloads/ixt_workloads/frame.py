@@ -2,7 +2,7 @@
 
 A step is `def run(step: Step) -> Result`; its module ends in `if __name__ == "__main__": main(run)`.
 The frame reads the task, answers `Cached` when the key is committed already, serves progress, turns every
-exception into one result and one exit code, and writes the result where the adapter looks for it.
+exception into one result and one exit code, and writes the result where the platform looks for it.
 """
 
 import json
@@ -11,11 +11,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ixt_workloads.contract.exits import Exit, StepError, exit_of, meaning_of
 from ixt_workloads.contract.graph import Task
@@ -30,12 +30,13 @@ from ixt_workloads.store import (
     Store,
     StoreError,
     committed,
-    exit_code,
     open_store,
 )
 from ixt_workloads.store.claim import TTL
 
 log = logging.getLogger("ixt")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,21 @@ class Step:
             attempt=self.task.attempt,
         )
 
-    def take(self, part: str) -> bool:
-        """Whether this index is the one of its attempt to do a part of the work, which no other then does.
+    def take(self, name: str) -> bool:
+        """Whether this index is to do a shard or block: of an attempt's indexes, one is told so.
 
-        Saves work and is no lock: what makes two writers safe is that files are created only if absent. Marks
-        belong to the attempt: what a dead one had taken is free again.
+        This saves work and is no lock: two writers are safe because files are created only if absent. Marks
+        belong to the attempt, so the next attempt may take everything.
         """
-        path, me = f"{self.work}/taken/{part}", str(self.index).encode()
+        path, me = f"{self.work}/taken/{name}", str(self.index).encode()
         # An index that was started again finds its own marks.
         return self.store.put_new(path, me) or self.store.get(path) == me
+
+    def ring(self, items: Sequence[T]) -> list[T]:
+        """All shards or blocks, in the order in which this index tries to take them: each index of an attempt
+        begins at another place."""
+        start = self.index * len(items) // self.task.indexes
+        return [*items[start:], *items[:start]]
 
     @property
     def work(self) -> str:
@@ -135,8 +142,8 @@ def _attempt(run: Callable[[Step], Result]) -> Result:
 def _claimed(store: Store, task: Task) -> Iterator[None]:
     """Hold the claim on the task's key, so that no other run pays for the same artifact at the same time.
 
-    Raises StepError(BUSY) saying for whom to wait. Several processes of an attempt share the claim: the one
-    that ends first leaves it to the others, whose heartbeats keep it, or to its time.
+    Raises StepError(BUSY) saying for whom to wait. Several processes of an attempt share the claim, so none
+    releases it: heartbeats of the others keep it, else it expires.
     """
     if not task.key:
         yield
@@ -175,7 +182,7 @@ def _failure(error: BaseException) -> tuple[int, Result]:
         case StepError():
             code, message, hint = error.code, error.message, error.hint
         case StoreError():
-            code, message = exit_code(error), str(error)
+            code, message = error.code, str(error)
         case MemoryError():
             code, message = Exit.OUT_OF_MEMORY, "out of memory"
         case KeyboardInterrupt() | SystemExit():

@@ -1,4 +1,4 @@
-"""Hugging Face model folders: read with care, written so that they ask for the best level by default."""
+"""Reads model folders in Hugging Face's layout, and writes ones that ask for the best level by default."""
 
 import json
 import tempfile
@@ -111,7 +111,7 @@ def save_folder(
     weights = {name: value.to(dtype) for name, value in state.items()}
     model.save_pretrained(folder, max_shard_size="240MB", state_dict=weights)
     path = folder / "config.json"
-    # It wrote the dtype that the model trained in.
+    # save_pretrained wrote the dtype that the model was trained in.
     settings = {**json.loads(path.read_text()), "dtype": str(dtype).removeprefix("torch.")}
     path.write_text(json.dumps(settings, indent=1))
     tokenizer.save_pretrained(folder)

@@ -19,7 +19,7 @@ WINDOW_SECONDS = 30.0
 
 
 class Reporter:
-    """Holds the latest progress of one process. Thread-safe; a reporter without a port only remembers."""
+    """Holds the latest progress of one process. Thread-safe. Without a port it serves nothing."""
 
     def __init__(self, host: str = "127.0.0.1", port: int | None = None) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Reporter:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """A reporter on $IXT_PORT_PROGRESS of $IXT_HOST; without a port, one that only remembers."""
+        """A reporter on $IXT_PORT_PROGRESS of $IXT_HOST; without a port it serves nothing."""
         port = os.environ.get("IXT_PORT_PROGRESS")
         return cls(os.environ.get("IXT_HOST", "127.0.0.1"), int(port) if port else None)
 

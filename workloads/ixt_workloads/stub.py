@@ -50,7 +50,8 @@ def run(step: Step) -> Result:
         writer.add("report.html", b"<p>a stub wrote it</p>")
         writer.commit({}, ["report.html"])
         return Result(outcome=Outcome.COMMITTED, key=step.task.key)
-    writer.add(f"part-{step.index}.json", _content(step, step.index))
+    content = {"preimage": step.task.preimage, "index": step.index}
+    writer.add(f"part-{step.index}.json", json.dumps(content, sort_keys=True).encode())
     parts = [f"part-{index}.json" for index in range(indexes)]
     if not all(writer.has(part) for part in parts):
         return Result(outcome=Outcome.SHARED, key=step.task.key)
@@ -86,10 +87,6 @@ def _pin(*places: str) -> str:
     files = [Path(place.removeprefix("file://")) for place in places]
     known = [file.read_bytes() if file.is_file() else str(file).encode() for file in files]
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in known)).hexdigest()
-
-
-def _content(step: Step, index: int) -> bytes:
-    return json.dumps({"preimage": step.task.preimage, "index": index}, sort_keys=True).encode()
 
 
 def _misbehave(step: Step) -> None:

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _fetch(storage: str, key: str, folder: Path) -> None:
-    """Into the folder once all is there: one that exists is whole."""
+    """Copy an artifact's files. The folder appears once all are there, so one that exists is whole."""
     artifact = Artifact.open(open_store(storage), key)
     part = folder.with_name(f"{folder.name}.part")
     try:

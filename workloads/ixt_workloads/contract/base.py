@@ -65,7 +65,7 @@ DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
 
 
 class DecimalMark:
-    """Tells the canonical form that a string is a number, so that '3e-4' and '0.0003' are one value."""
+    """Marks a string as a number, so that '3e-4' and '0.0003' are one value in keys."""
 
 
 Decimal = Annotated[

@@ -27,7 +27,7 @@ class Config(Model):
     """The config of a step; each kind has its own."""
 
     kind: ClassVar[str]
-    """Name of the kind, as in kinds.py. Whatever holds a config says beside it which kind it is of."""
+    """Name of the kind, as in kinds.py. Not a field: what holds a config has a field `kind` beside it."""
 
 
 class InventoryConfig(Config):
@@ -60,7 +60,7 @@ class AnnotateConfig(Config):
 
 
 class PrepareConfig(Config):
-    """Documents and feedback to packed training sequences for one arm."""
+    """Makes packed training sequences of documents and feedback, for one arm."""
 
     kind: ClassVar[str] = "Prepare"
     stage_type: Annotated[StageType, InKey]
@@ -109,7 +109,7 @@ class ReportLane(Model):
     seed: Annotated[int, InKey]
     inventory: Annotated[str, InKey]
     annotate: Annotated[tuple[str, ...], InKey] = ()
-    """What the arm pays for."""
+    """Annotations that the arm pays for."""
     holdout: Annotated[str | None, InKey] = None
     """Annotation of the held-out documents: paid by the evaluation, not by the arm."""
     prepare: Annotated[str, InKey]

@@ -30,8 +30,8 @@ def prefix_of(secret: str) -> str:
 
 
 def entries_of(secret: SecretRef | None, variables: Mapping[str, str]) -> dict[str, str]:
-    """The entries of a place's own Secret in an environment. Without any the place is read with what the
-    environment has for all: it names no Secret, or that of the storage."""
+    """The entries of a place's own Secret in an environment. There are none if the place names no Secret or
+    the storage's: then it is read with the plain variables."""
     prefix = prefix_of(secret.name) if secret else None
     return {
         name.removeprefix(prefix): value

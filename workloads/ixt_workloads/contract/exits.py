@@ -1,4 +1,4 @@
-"""How a process can end, one description each: what is tried again and where, and what a person reads.
+"""The ways in which a process can end, and what each means: what is tried again, where, what a person reads.
 
 64 to 78 are the codes of BSD's sysexits.h: a person must change something, so nothing is retried, unless the
 table says otherwise. Codes from 80 are ours. A process that a signal killed has no code of its own.
@@ -71,7 +71,7 @@ class Fault(StrEnum):
 
 
 class Blame(IntEnum):
-    """When the machine of a failed process is avoided: once its blames add up to AT_ONCE."""
+    """How far a failure is blamed on the machine, which is avoided once its blames add up to AT_ONCE."""
 
     NEVER = 0
     AT_THE_SECOND_TIME = 1
@@ -79,7 +79,7 @@ class Blame(IntEnum):
 
 
 class Meaning(NamedTuple):
-    """What it means that a process ended in one way."""
+    """What one way of ending means."""
 
     fault: Fault
     message: str = ""
@@ -153,8 +153,8 @@ USAGE does, all others what CRASHED does."""
 
 
 def meaning_of(code: int | None, reason: str = "", told: Fault | None = None) -> Meaning:
-    """What an ending means. The platform's reason counts before the class of fault that the step `told`, and
-    that before the exit code, unless this blames the machine: a command around a step has the last word."""
+    """What an ending means. The platform's reason counts first, then the fault that the step `told`, then the
+    exit code. A code that blames the machine counts before `told`: a command around the step may give it."""
     if reason in ENDINGS:
         return ENDINGS[reason]
     code = _plain(code)
@@ -163,9 +163,9 @@ def meaning_of(code: int | None, reason: str = "", told: Fault | None = None) ->
 
 
 def precedence(ended: Meaning, at: float) -> tuple[int, float]:
-    """Order of the processes of an attempt, which fail together: the least is the cause. First what a person
-    must mend, then a sick machine, a loss that diverged, memory that was used up, then the earliest (`at`, in
-    Unix seconds), and last what only followed."""
+    """Sorts the failed processes of an attempt: the first is the cause. First come a user's faults, then a
+    sick machine, a loss that diverged, memory that was used up, then the earliest (`at`, in Unix seconds),
+    and last those that only followed."""
     if ended.followed:
         return 5, at
     if ended.blame is Blame.AT_ONCE:
@@ -174,7 +174,7 @@ def precedence(ended: Meaning, at: float) -> tuple[int, float]:
 
 
 def in_words(code: int | None, reason: str = "", host: str = "") -> str:
-    """How a process ended of which nothing else is known, for people."""
+    """How a process ended, for people, where only its exit code and the platform's reason are known."""
     code = _plain(code)
     found = ENDINGS.get(reason or code)
     if found and found.message:
@@ -187,8 +187,8 @@ _SIGNALS = {-number: number.name for number in signal.Signals}
 
 
 def _plain(code: int | None) -> int:
-    """An exit code, negative for a signal: pods and shells tell its number plus 128. One that is not known is
-    that of a crash."""
+    """An exit code, negative for a signal, which pods and shells report as its number plus 128. None becomes
+    CRASHED."""
     if code is None:
         return Exit.CRASHED
     return 128 - code if 128 - code in _SIGNALS else code

@@ -1,4 +1,4 @@
-"""The steps of a stage as a graph, and how pins turn it into keys. Operator and Inventory share this."""
+"""The nodes of a stage, and how pins turn them into keys. Operator and Inventory share this."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -16,8 +16,7 @@ PIN = "pin:"
 
 
 class OfNode(Model):
-    """What tells of which node of a run something is: fields, and the names made of them. No name is ever
-    taken apart."""
+    """Which node of a run something belongs to: fields, and names made of them, which are never parsed."""
 
     kind: str
     """Kind of the step."""
@@ -45,7 +44,7 @@ class OfNode(Model):
 
     @property
     def step(self) -> str:
-        """Name in its stage of the status entry that tells of it, together with the arm's other seeds."""
+        """Name within its stage of its entry in the status, which all seeds of an arm share."""
         return "/".join(filter(None, (self.short, self.part or self.arm)))
 
     @property
@@ -55,19 +54,19 @@ class OfNode(Model):
 
     @property
     def short(self) -> str:
-        """The word for what it is; of a kind that another version knows, the kind's name."""
+        """Short name of its kind or server; the kind's own name if only another version knows the kind."""
         row = KINDS.get(self.kind)
         if self.server and row and row.server:
             return row.server.short
         return row.short if row else self.kind.lower()
 
     def told_by(self, stage: str, step: str) -> bool:
-        """Whether the status entry of this name in this stage tells of it."""
+        """Whether it belongs to the status entry `step` of a stage."""
         return self.step == step and self.stage in ("", stage)
 
     def called(self, name: str, stage: str) -> bool:
-        """Whether people who speak of a stage's node may mean this one: by its name or that of its status
-        entry, with or without the stage."""
+        """Whether `name`, said of a stage, may mean this node: its own name or that of its status entry, with
+        or without the stage."""
         return name in (self.node, self.in_stage, self.step, f"{stage}/{self.step}")
 
     def serving(self) -> dict[str, Any]:
@@ -75,12 +74,12 @@ class OfNode(Model):
         return self.fields_of_node() | {"part": "", "server": True}
 
     def fields_of_node(self) -> dict[str, Any]:
-        """The fields that tell of the node, for something else of it."""
+        """The fields that say which node it is, for something else that belongs to it."""
         return {name: getattr(self, name) for name in OfNode.model_fields}
 
 
 class Node(OfNode):
-    """One step: its config, and for each role of an input the node or the pin that fills it."""
+    """A node of the run's graph: its config, and for each role of an input the node or pin that fills it."""
 
     version: int
     """Version of the kind as the operator knows it: keys are made of this one wherever they are made."""
@@ -133,7 +132,7 @@ class Probe(Model):
 
 
 class Task(OfNode):
-    """What a step's process is told: one JSON document, the same on every adapter.
+    """What a step's process is told: one JSON document, the same on every platform.
 
     The process finds it at $IXT_TASK; its index among `indexes` is $IXT_INDEX.
     """

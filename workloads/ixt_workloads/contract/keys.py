@@ -37,7 +37,7 @@ def canonical(model: BaseModel) -> dict[str, Any]:
 
 @cache
 def _semantic(kind: type[BaseModel]) -> tuple[tuple[str, FieldInfo, Any], ...]:
-    """Fields that keys tell of, with their defaults as plain JSON values."""
+    """The fields that are part of keys, each with its default as a plain JSON value."""
     return tuple(
         (name, field, _plain(field.get_default(call_default_factory=True), field))
         for name, field in kind.model_fields.items()
@@ -86,7 +86,7 @@ def key_of(image: Mapping[str, Any]) -> str:
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The fields in which two preimages differ, as (path, old, new); None stands for the default."""
-    # A group of fields that is left out has the default in each of them.
+    # In a group of fields that is left out, every field has its default.
     if old is None and isinstance(new, Mapping) and new:
         old = {}
     if new is None and isinstance(old, Mapping) and old:

@@ -36,14 +36,14 @@ class Role(StrEnum):
 
 
 class Owner(StrEnum):
-    """What a node of a kind is made for: there is one for each."""
+    """What a kind of step has one node for."""
 
     STAGE = "Stage"
-    """For all arms together; of a kind one at a time."""
+    """All arms share the node. Of one kind, one step runs at a time."""
     ARM = "Arm"
-    """For all seeds of an arm."""
+    """All seeds of an arm share the node."""
     LANE = "Lane"
-    """For one arm with one seed."""
+    """One arm with one seed."""
     RUN = "Run"
 
 
@@ -100,4 +100,4 @@ def _read(value: Any, info: ValidationInfo) -> Any:
 
 
 StepConfig = Annotated[SerializeAsAny[Config], BeforeValidator(_read)]
-"""The config of a step of the kind that the field `kind` before it names."""
+"""The config of a step; the field `kind` before it says of which kind."""

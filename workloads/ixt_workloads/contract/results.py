@@ -1,4 +1,7 @@
-"""The last word of a step's process, at most 4,096 bytes of JSON at $IXT_RESULT (the termination log)."""
+"""What a step's process tells: progress while it runs, and at its end a result.
+
+A result has at most 4,096 bytes of JSON and lies at $IXT_RESULT (the termination log).
+"""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -23,7 +26,7 @@ Places = Annotated[
     BeforeValidator(_places),
     PlainSerializer(lambda places: f"{sum(1 << place for place in places):x}", return_type=str),
 ]
-"""Different places in a list, in order; in JSON a bit each, in hexadecimal: a thousand fit into a result."""
+"""Ascending places in a list. In JSON a hexadecimal number with a bit for each: a thousand fit a result."""
 
 
 class Outcome(StrEnum):
@@ -35,7 +38,7 @@ class Outcome(StrEnum):
     """This index did its part; another index commits."""
     FAILED = "Failed"
     OTHER = "Other"
-    """One that only another version knows."""
+    """An outcome that only another version knows."""
 
     @classmethod
     def _missing_(cls, value: object) -> "Outcome":

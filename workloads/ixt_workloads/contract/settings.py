@@ -31,7 +31,7 @@ class StageType(StrEnum):
 
 
 class Method(StrEnum):
-    """How an arm uses the feedback: what each does, `spec.arms[].method` in docs/api.md tells."""
+    """How an arm uses the feedback: docs/api.md says under `spec.arms[].method` what each does."""
 
     CONDITIONED = "Conditioned"
     NEXT_TOKEN = "NextToken"
@@ -100,7 +100,7 @@ class Gates(Model):
 
 
 class Annotate(Model):
-    """Who is annotated and within which limits."""
+    """Which documents get feedback, from where, and within which limits."""
 
     sample_percent: Annotated[int, InKey, Field(ge=1, le=100)] = 15
     """Percent of the documents that get feedback; the rest train unconditioned."""
@@ -248,7 +248,7 @@ class Schedule(Model):
 
 
 class Precision(StrEnum):
-    """Numbers that training computes with."""
+    """Number format that training computes in."""
 
     FP32 = "FP32"
     BF16 = "BF16"

@@ -1,6 +1,6 @@
-"""Documents between an operator and workloads of different versions (docs/versions.md).
+"""Reads and writes documents between an operator and workloads of different versions (docs/versions.md).
 
-A task is refused where not all that it sets is known. Of what is told back, as much is read as is known.
+A task that sets something unknown is refused. Of results and progress, what is known is read.
 """
 
 import copy
@@ -23,7 +23,7 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def write_task(task: Task) -> str:
-    """A task as JSON. Defaults are left out, so that a version without a field reads what does not set it."""
+    """A task as JSON. Defaults are left out, so that a version that lacks a field reads tasks without it."""
     return task.model_copy(update={"written_by": __version__}).model_dump_json(exclude_defaults=True)
 
 
@@ -50,7 +50,7 @@ def read_task(content: bytes) -> Task:
 
 
 def _setting(problem: ErrorDetails) -> str:
-    """The field, of the step's config or the task, that is not known; with its value, if only that is not."""
+    """Name of the unknown field, in the step's config or the task; with its value if only that is unknown."""
     place = [str(part) for part in problem["loc"]]
     field = ".".join(place[place.index("config") + 1 :] if "config" in place[:-1] else place)
     match problem["type"]:
@@ -72,9 +72,9 @@ def _skew(document: Any, setting: str) -> StepError:
 
 
 def read_known(model: type[AnyModel], document: Any) -> AnyModel:
-    """What this version knows of a document that another one may have written: JSON, or what it stands for.
+    """What this version knows of a document, as JSON or parsed, that another version may have written.
 
-    The rest is left out. Raises ValueError for what is no JSON, or lacks what no such document can.
+    The rest is left out. Raises ValueError for what is no JSON or lacks a required field.
     """
     value = from_json(document) if isinstance(document, str | bytes) else copy.deepcopy(document)
     while True:
@@ -95,6 +95,6 @@ def read_known(model: type[AnyModel], document: Any) -> AnyModel:
 
 
 def _unknown(problem: ErrorDetails) -> tuple[int | str, ...]:
-    """The place of what cannot be read: of a key, its entry; of a part that lacks something, the part."""
+    """The place to delete: for an unknown key its entry, for an object that lacks a field the object."""
     of_parent = problem["type"] == "missing" or problem["loc"][-1:] == ("[key]",)
     return problem["loc"][:-1] if of_parent else problem["loc"]

@@ -1,4 +1,4 @@
-"""Conversations: checked at the edge, and as plain text for a judge to read. Pure."""
+"""Conversations: checked as they are read from data, and as plain text for a judge. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

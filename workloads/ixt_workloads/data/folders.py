@@ -1,4 +1,4 @@
-"""Model folders before anything is loaded: what a folder in Hugging Face's layout must hold, and must not."""
+"""Checks of a model folder in Hugging Face's layout, before anything is loaded from it."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, con
             Exit.NO_INPUT, f"{what}: {folder} has no weights (*.safetensors)", "is it the right folder?"
         )
     if weights and (index := folder / "model.safetensors.index.json").is_file():
-        lacking = sorted(_shards(index, what) - set(names))
+        lacking = sorted(_weight_files(index, what) - set(names))
         if lacking:
             raise StepError(
                 Exit.NO_INPUT,
@@ -48,7 +48,7 @@ def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, con
             )
 
 
-def _shards(index: Path, what: str) -> set[str]:
+def _weight_files(index: Path, what: str) -> set[str]:
     """Names of the files that an index of weights speaks of."""
     try:
         return set(_json(index, what)["weight_map"].values())

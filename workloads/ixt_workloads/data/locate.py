@@ -1,4 +1,4 @@
-"""URIs to what can be read: folders and files of this machine, fetched where they lie elsewhere."""
+"""Turns URIs into folders and files of this machine, fetched where they lie elsewhere."""
 
 import errno
 import hashlib
@@ -81,7 +81,7 @@ def remote(uri: str, secret: SecretRef | None = None) -> tuple[Store, list[str]]
 
 
 def unreadable(what: str, error: Exception) -> StepError:
-    """What to say of a file whose reading failed: of rights, of the machine, or of its content."""
+    """The error for a file that cannot be read: for want of rights, by a fault of the machine, or torn."""
     number = getattr(error, "errno", None)
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
     if number in (errno.EACCES, errno.EPERM):
@@ -134,7 +134,7 @@ def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None, secr
 
 
 def _not_had(what: str, error: Exception) -> StepError:
-    """What to say of a snapshot that the hub's client did not bring: a busy hub and a full disk may pass."""
+    """The error for a snapshot that could not be fetched: UNAVAILABLE where trying again may help."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):
@@ -156,7 +156,7 @@ def _not_had(what: str, error: Exception) -> StepError:
 def _fetched(uri: str, secret: SecretRef | None) -> Path:
     """A folder with the files of a folder in an object store.
 
-    It is named by what it holds: files that come or go there make another folder here.
+    Its name is a hash of the listing, so other files there make another folder here.
     """
     store = open_store(uri, secret)
     infos = list(store.list(""))
@@ -185,7 +185,7 @@ def _fetched(uri: str, secret: SecretRef | None) -> Path:
 
 
 def _place(uri: str, path: Path) -> str:
-    """A URI, and where that is on this machine unless it says so itself."""
+    """A URI, with its path on this machine unless the URI shows it."""
     return uri if uri.startswith("file://") else f"{uri} ({path})"
 
 

@@ -1,1 +1,1 @@
-"""The conditioning contract: how feedback is asked for, levelled and put in front of documents."""
+"""Feedback: how it is asked for, turned into levels and put in front of documents."""

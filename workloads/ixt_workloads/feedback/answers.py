@@ -9,7 +9,7 @@ from ixt_workloads.contract.rubrics import RubricText
 
 CRITIQUE = "critique"
 NGRAM = 8
-"""Words in a run that count as copied: the length at which chance agreement has all but gone."""
+"""Words in a row that count as copied: so many hardly ever agree by chance."""
 
 _NOT_PRINTED = re.compile(r"[\x00-\x20\x7f]+")
 _WORD = re.compile(r"\w+")
@@ -59,7 +59,7 @@ def schema(rubric: RubricText) -> dict[str, Any]:
 
 
 def parse(content: str | None, finish_reason: str | None, rubric: RubricText) -> Feedback | Rejected:
-    """Check an answer against the schema, whatever grammar the judge claims to keep. Never raises."""
+    """Check an answer against the schema, since not every engine keeps a grammar. Never raises."""
     if finish_reason != "stop":
         return Rejected(f"the answer ended by {finish_reason or 'nothing'} instead of stop")
     if not content:
@@ -80,7 +80,7 @@ def parse(content: str | None, finish_reason: str | None, rubric: RubricText) ->
     if any("\ud800" <= character <= "\udfff" for character in critique):
         return Rejected("the critique is not valid Unicode")
     for axis in rubric.axes:
-        # bool is an int to Python, and no score.
+        # bool is a subclass of int.
         if type(value[axis]) is not int or not rubric.min_score <= value[axis] <= rubric.max_score:
             return Rejected(f"{axis} is not an integer from {rubric.min_score} to {rubric.max_score}")
     return Feedback(critique, {axis: value[axis] for axis in rubric.axes})

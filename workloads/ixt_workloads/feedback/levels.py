@@ -7,8 +7,8 @@ from ixt_workloads.contract.settings import Calibration
 
 
 def rounded(score: float) -> float:
-    """A raw score with six significant digits, which bound a histogram and end the noise of floats: 17 / 5
-    reaches 3.4 also where that is worked out as 1 + 4 * 6 / 10."""
+    """A raw score with six significant digits: they bound a histogram, and make scores equal that differ by
+    rounding errors only, such as 17 / 5 and 1 + 4 * 6 / 10."""
     return float(f"{score:.6g}")
 
 

@@ -22,7 +22,7 @@ class Prefixes(Model):
     best: str
     """The prefix that asks for the best."""
     worst: str
-    """The other end, for the evaluation."""
+    """The prefix that asks for the worst, for the evaluation."""
     chat: bool
     """The prefix stands in the system text of a conversation, not in front of a document."""
     loss_on_feedback: LossOnFeedback

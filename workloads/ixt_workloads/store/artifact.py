@@ -1,7 +1,7 @@
-"""Artifacts: files under artifacts/<key>/, each written once, and a manifest that makes them one.
+"""Artifacts: files under artifacts/<key>/, each written once, and a manifest that is written last.
 
-An artifact without a manifest does not exist. Its files stay and are taken as they are by the next writer:
-a key names what a file holds, whoever wrote it.
+An artifact without a manifest does not exist. The next writer keeps the files that it finds there: the key
+says what a file holds, whoever wrote it.
 """
 
 import hashlib
@@ -131,12 +131,16 @@ class ArtifactWriter:
         """Whether someone wrote the file already."""
         return self._store.exists(self._place(path))
 
+    def local(self, path: str) -> Path:
+        """A local file with the content of a file that was written. Raises NotFound."""
+        return self._store.open_local(self._place(path))
+
     def commit(
         self, summary: Mapping[str, Any], files: Iterable[str], fingerprint: Mapping[str, str] | None = None
     ) -> Artifact:
         """Make the artifact exist, of just these files; others in its folder stay out of it.
 
-        Answers what was committed first, which may be another's. Raises Incomplete while files are missing.
+        Returns what was committed first, which may be another's. Raises Incomplete while files are missing.
         """
         if committed(self._store, self._key):
             return Artifact.open(self._store, self._key)

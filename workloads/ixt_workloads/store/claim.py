@@ -61,10 +61,9 @@ class Claim:
         folder_of(key)
         self._store = store
         self._key = key
-        self._run = run
-        self._run_uid = run_uid
-        self._attempt = attempt
         self._now = now
+        host = socket.gethostname()
+        self._me = Holder(run=run, run_uid=run_uid, attempt=attempt, host=host, heartbeat=now())
 
     def acquire(self) -> Holder | None:
         """None when the claim is this attempt's; else who holds it.
@@ -100,10 +99,10 @@ class Claim:
             self._write(top.number, released=True)
 
     def _is_mine(self, holder: Holder) -> bool:
-        return (holder.run_uid, holder.attempt) == (self._run_uid, self._attempt)
+        return (holder.run_uid, holder.attempt) == (self._me.run_uid, self._me.attempt)
 
     def _is_free(self, holder: Holder) -> bool:
-        earlier = holder.run_uid == self._run_uid and holder.attempt < self._attempt
+        earlier = holder.run_uid == self._me.run_uid and holder.attempt < self._me.attempt
         return holder.released or earlier or self._now() - holder.heartbeat > TTL
 
     def _create(self, number: int) -> None:
@@ -117,14 +116,7 @@ class Claim:
         self._store.put(self._path(number), self._content(released=released))
 
     def _content(self, *, released: bool) -> bytes:
-        holder = Holder(
-            run=self._run,
-            run_uid=self._run_uid,
-            attempt=self._attempt,
-            host=socket.gethostname(),
-            heartbeat=self._now(),
-            released=released,
-        )
+        holder = self._me.model_copy(update={"heartbeat": self._now(), "released": released})
         return holder.model_dump_json().encode()
 
     def _top(self) -> _Generation | None:

@@ -1,4 +1,4 @@
-"""What can go wrong with storage: each error is one message that names the place and the next step."""
+"""Errors of storage. Each has one message, which names the place and what to do next."""
 
 # ruff: noqa: N818 - callers read `except NotFound`; "Error" would add nothing.
 
@@ -11,6 +11,7 @@ class StoreError(Exception):
     """A failure of storage. Messages never hold credentials."""
 
     code = Exit.CONFIG
+    """Exit code of a step that ends with this error."""
 
     def __init__(self, what: str, next_step: str) -> None:
         super().__init__(f"{what}; {next_step}")
@@ -49,8 +50,6 @@ class InvalidPath(StoreError, ValueError):
 class FileTooLarge(StoreError):
     """A file of an artifact that does not fit into one conditional put."""
 
-    code = Exit.CONFIG
-
 
 class Incomplete(StoreError):
     """A commit of an artifact some of whose files are missing."""
@@ -59,14 +58,9 @@ class Incomplete(StoreError):
 
 
 class ContentMismatch(StoreError):
-    """Bytes that are not those of the manifest."""
+    """A file or manifest that was changed after it was written."""
 
     code = Exit.DATA
-
-
-def exit_code(error: StoreError) -> Exit:
-    """Exit code of a step that ends with this error."""
-    return error.code
 
 
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}

@@ -1,4 +1,4 @@
-"""What a run needs: runs/<uid>/<stage>.json, from which `gc` knows what it must keep."""
+"""Which artifacts a run needs: runs/<uid>/<stage>.json, from which `gc` knows what it must keep."""
 
 import json
 from collections.abc import Iterable
@@ -8,11 +8,10 @@ from ixt_workloads.store.base import Store
 
 
 def mark(store: Store, task: Task, nodes: Iterable[Keyed]) -> None:
-    """Say that a stage of the task's run needs the artifacts of its nodes and of earlier stages, and of those
-    that it named before none but these.
+    """Write that a stage of the task's run needs the artifacts of its nodes and of earlier stages, no others.
 
-    Written by Inventory before it looks for artifacts, so that none is swept between look and use. A file for
-    each stage: what later stages named stays needed when the run goes no further this time.
+    Inventory does so before it looks for artifacts, so that none is deleted before it is used. Each stage has
+    a file: what later stages need is kept even if the run fails before it reaches them this time.
     """
     known = task.probe.known if task.probe else {}
     keys = {*known.values(), *(node.key for node in nodes)}

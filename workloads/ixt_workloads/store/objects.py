@@ -6,16 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import GCSStore, S3Store
 
 from ixt_workloads.store.base import MAX_SINGLE_PUT, ObjectInfo, Store, check_path
 from ixt_workloads.store.errors import FileTooLarge, NotFound, from_os_error
-from ixt_workloads.store.remote import from_remote_error
+from ixt_workloads.store.remote import remote_errors
 
 _HASH = "ixt-sha256"
 """Metadata of an object: sha256 of its content, written in the same request as the content."""
@@ -136,7 +136,7 @@ class ObjectStore(Store):
             ]
         for upload in uploads:
             upload.result()
-        # Kept, every checkpoint would stay on every machine.
+        # Else every checkpoint would stay on every machine.
         shutil.rmtree(folder, ignore_errors=True)
 
     def download_dir(self, path: str) -> None:
@@ -167,17 +167,8 @@ class ObjectStore(Store):
                 os.fsync(sink.fileno())
             partial.replace(target)
 
-    @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseError as error:
-            raise from_remote_error(error, f"{self.uri}/{path}") from None
-        except FileNotFoundError as error:
-            if error.errno is not None:
-                raise
-            # obstore's own, without an errno.
-            raise from_remote_error(error, f"{self.uri}/{path}") from None
+    def _errors(self, path: str) -> AbstractContextManager[None]:
+        return remote_errors(f"{self.uri}/{path}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From a URI to a store."""
+"""Opens the store that a URI names."""
 
 import os
 import re
@@ -10,13 +10,13 @@ from ixt_workloads.store.base import Store, check_path
 from ixt_workloads.store.errors import NotFound, StoreError
 from ixt_workloads.store.posix import PosixStore
 
-_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_VOLUME_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def open_store(uri: str, secret: SecretRef | None = None) -> Store:
     """The store at file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix.
 
-    Claims are looked for in $IXT_PVC_ROOT/<claim>; buckets take endpoint and credentials from the usual
+    Volume claims are mounted in $IXT_PVC_ROOT/<claim>; buckets take endpoint and credentials from the usual
     variables (AWS_*, GOOGLE_*), or from the entries of the place's own Secret. Reaches out to nothing:
     `Store.probe` does. Raises StoreError.
     """
@@ -61,7 +61,7 @@ def _local(uri: str, host: str, path: str) -> Path:
 
 
 def _mounted(uri: str, claim: str) -> Path:
-    if not _CLAIM.fullmatch(claim):
+    if not _VOLUME_CLAIM.fullmatch(claim):
         raise StoreError(f"storage URI {uri!r} does not name a volume claim", "write pvc://claim/folder")
     root = os.environ.get("IXT_PVC_ROOT")
     if not root:

@@ -16,13 +16,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import GCSStore, S3Store
 
 from ixt_workloads.contract.credentials import SecretRef, entries_of
-from ixt_workloads.store.errors import (
-    NotFound,
-    StoreError,
-    StoreFull,
-    StoreNotWritable,
-    StoreUnavailable,
-)
+from ixt_workloads.store.errors import NotFound, StoreError, StoreFull, StoreNotWritable, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -49,11 +43,10 @@ _NO_AUTHORITIES = "No CA certificates were loaded"
 
 @contextmanager
 def variables_of(secret: SecretRef | None) -> Iterator[None]:
-    """While inside, the environment has the entries of a place's own Secret instead of all its variables of
-    buckets.
+    """Replaces the environment's variables of buckets by the entries of a place's own Secret, while inside.
 
-    obstore reads the environment beneath whatever it is given: the keys of one account would be sent with the
-    session token or to the endpoint of another. It reads when it opens, and only then.
+    obstore reads the environment, when it opens a bucket, beside the settings that it is given: the keys of
+    one account would be sent with the session token, or to the endpoint, of another.
     """
     with _OPENING:
         entries = entries_of(secret, os.environ)
@@ -83,21 +76,27 @@ def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
             "use an https endpoint, or set AWS_ALLOW_HTTP=true",
         )
     client: ClientConfig = {**_CLIENT, "allow_http": plain}
-    with _explained(uri):
+    with remote_errors(uri):
         return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=RETRY)
 
 
 def open_gcs(uri: str, bucket: str, prefix: str) -> GCSStore:
     """A bucket of Google Cloud Storage."""
-    with _explained(uri):
+    with remote_errors(uri):
         return GCSStore(bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=RETRY)
 
 
 @contextmanager
-def _explained(place: str) -> Iterator[None]:
+def remote_errors(place: str) -> Iterator[None]:
+    """Turns obstore's errors into ours, about `place`."""
     try:
         yield
     except BaseError as error:
+        raise from_remote_error(error, place) from None
+    except FileNotFoundError as error:
+        # One without an errno is obstore's, the others are of this machine.
+        if error.errno is not None:
+            raise
         raise from_remote_error(error, place) from None
 
 

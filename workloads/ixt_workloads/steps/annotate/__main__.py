@@ -27,17 +27,19 @@ def run(step: Step) -> Result:
     shards = Shards(step)
     if config.judge is None:
         return _take_over(step, shards)
-    folder = _judge_folder(config.judge)
-    shape = _shape(config.judge, folder)
+    judge = config.judge
+    secret = judge.credentials_secret_ref
+    folder = local_folder(judge.source, judge.revision, secret) if judge.source else None
+    shape = _shape(judge, folder)
     work = Work(step, shards, config, shape)
     if shards.outstanding():
-        _until_told(work.judge_all(_judges(config.judge), folder))
-    source = "Judge" if config.judge.source else "Endpoint"
+        _until_told(work.judge_all(_judges(judge), folder))
+    source = "Judge" if judge.source else "Endpoint"
     return _finish(step, shards, source, shape.parameters, work.engine)
 
 
 def _take_over(step: Step, shards: Shards) -> Result:
-    """Feedback that the documents brought with them; those without a score stay without."""
+    """Write the feedback that the documents came with. Those without a score get no row."""
     tally = Tally()
     for name, documents in shards.take():
         part = Tally()
@@ -90,10 +92,6 @@ def _judges(judge: Judge) -> Judges:
             Exit.USAGE, "IXT_JUDGE_URLS is not set", "steps are started by `ixt run` or the operator"
         )
     return Judges(urls)
-
-
-def _judge_folder(judge: Judge) -> Path | None:
-    return local_folder(judge.source, judge.revision, judge.credentials_secret_ref) if judge.source else None
 
 
 def _shape(judge: Judge, folder: Path | None) -> ModelShape:

@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -166,7 +167,7 @@ class Judges:
             except (aiohttp.ClientError, OSError) as error:
                 # TimeoutError is an OSError.
                 trouble = f"{type(error).__name__} {error}".strip()
-                # Not when it was we who closed the connections: the replica may be back by now.
+                # Not if `lose` closed the connections: the replica may be back by now.
                 if session is replica.session and not self._endpoint:
                     await replica.lose(trouble)
                 await self._failed(trouble, _backoff(TRIES) if self._endpoint else 0)
@@ -195,7 +196,7 @@ class Judges:
     async def _choose(self) -> Replica:
         while True:
             up = [replica for replica in self._replicas.values() if replica.up]
-            # One that its name does not stand for any more is about to stop.
+            # A replica whose address the name no longer has is about to stop.
             staying = [replica for replica in up if replica.url in self._found]
             if up:
                 return min(staying or up, key=lambda replica: replica.in_flight)
@@ -293,7 +294,7 @@ class Judges:
             self._replicas[url] = Replica(url, self._headers, proxy=self._endpoint)
             self._replicas[url].up = self._endpoint
         for url in self._replicas.keys() - found:
-            # Its requests may still be answered: one that is gone is noticed by its silence.
+            # One that is up may still answer its requests; if it is gone, its health check fails.
             if not self._replicas[url].up:
                 await self._replicas.pop(url).session.close()
 
@@ -320,11 +321,9 @@ class Judges:
         return ServedModel(name, engine, context if isinstance(context, int) else None)
 
     async def _tick(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._change.wait()
-        except TimeoutError:
-            pass
 
     def _shown(self) -> str:
         return ", ".join(displayed(url) for url in self._urls)

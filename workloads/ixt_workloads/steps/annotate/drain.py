@@ -1,8 +1,8 @@
-"""Waits until a judge has answered what it was asked: what its pod does before the judge is told to stop.
+"""Waits until a judge has answered all requests. Its pod runs this before the judge is told to stop.
 
-Meanwhile the judge goes on as before. Its Service has dropped it, so clients turn to others; one that does
-not know yet is answered. vLLM's own draining (--shutdown-timeout) answers new requests with HTTP 500 while
-its health check says 200: clients would take that for a judge that fails on their documents.
+Meanwhile the judge goes on as before. Its Service has dropped it, so clients turn to others; those that
+have not noticed yet are still answered. vLLM's own draining (--shutdown-timeout) answers new requests with
+HTTP 500 while its health check says 200: clients would take that for a judge that fails on their documents.
 """
 
 import os
@@ -14,12 +14,12 @@ from ixt_workloads.steps.annotate.wire import gauges_of
 
 POLL_SECONDS = 0.5
 QUIET_POLLS = 4
-"""A judge that has no requests at so many polls in a row is done: between two answers there may be none."""
+"""Polls in a row without requests after which a judge is done: between two requests one may see none."""
 
 
 def drain(url: str, seconds: float) -> bool:
-    """Wait until nobody waits for the server's answers, at most so long; whether that was reached. One that
-    does not answer has nobody who waits."""
+    """Wait, at most so long, until a server has no requests; whether it has none. One that does not answer
+    counts as having none."""
     deadline, quiet = time.monotonic() + seconds, 0
     while quiet < QUIET_POLLS and time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""One document to one row: cut to the judge's context, asked, checked, asked again, counted."""
+"""Has the judge read one document, again until its answer is valid, and makes a row of the feedback."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from ixt_workloads.steps.annotate.wire import Reply, ServedModel
 Chat = Callable[[dict[str, Any]], Awaitable[Reply]]
 
 RETRY_TEMPERATURE = 0.7
-"""Of answers after a greedy one: the same question, greedy, has the same answer."""
+"""Temperature of retries after a greedy answer: asked greedily again, the judge would say the same."""
 
 MARGIN = 8
 """Tokens that a text may gain where it meets the chat template."""
 
 LEAST = 16
-"""Characters of a document that are still worth asking about."""
+"""Characters, or tokens, of a document that are worth asking about at the least."""
 
 FREE_QUESTION = "Just say hello, without JSON."
 """A trial question that no judge answers in JSON unless its engine makes it."""
@@ -36,7 +36,7 @@ CHARACTERS_PER_TOKEN = 64
 
 @dataclass(frozen=True)
 class Reader:
-    """A judge that was asked before, and so is known to work, and how long a document may be for it."""
+    """Reads documents with a judge that is known to work."""
 
     chat: Chat
     judge: Judge
@@ -85,11 +85,8 @@ class Reader:
 
     def _accept(self, row: Row, reply: Reply, answer: Feedback) -> Row:
         row.status, row.score = "ok", answer.score
-        row.axes, row.critique, row.reasoning = (
-            json.dumps(answer.axes),
-            answer.critique,
-            reply.reasoning.strip(),
-        )
+        row.axes, row.critique = json.dumps(answer.axes), answer.critique
+        row.reasoning = reply.reasoning.strip()
         row.prompt_tokens, row.cached_tokens = reply.prompt_tokens, reply.cached_tokens
         row.reasoning_tokens = reasoning_tokens(reply, self.tokenizer)
         row.feedback_tokens = reply.completion_tokens - row.reasoning_tokens
@@ -110,10 +107,10 @@ def request(judge: Judge, text: str, *, again: bool = False) -> dict[str, Any]:
 
 
 def reasoning_tokens(reply: Reply, tokenizer: Tokenizer | None) -> int:
-    """Tokens before the answer, marks of the thought included.
+    """Tokens before the answer, with the marks around the reasoning.
 
-    As the server says, or, since not every one does, all that the answer and its end leave over; without
-    a tokenizer shared out by characters. The sum of reasoning and feedback is exact in any case.
+    As the server counts them, if it does. Else all tokens but those of the answer and its end, or without a
+    tokenizer the reasoning's share by characters. The sum of reasoning and feedback is exact in any case.
     """
     if reply.reasoning_tokens or not reply.reasoning:
         return min(reply.reasoning_tokens, reply.completion_tokens)
@@ -166,7 +163,7 @@ async def prove(
             "name the parser of this judge's kind of reasoning and check its chat template; for a judge that "
             "does not reason leave judge.reasoningParser out",
         )
-    # Cut off or empty it proves nothing: such a question may keep a judge thinking, and the grammar waits.
+    # An answer that is cut off or empty proves nothing: the grammar begins where reasoning has ended.
     if free.finish_reason == "stop" and free.content and not free.content.lstrip().startswith("{"):
         raise StepError(
             Exit.CONFIG,

@@ -6,14 +6,14 @@ from collections import deque
 START = 64
 MOST = 8192
 WINDOW = 3
-"""Readings of the engine's gauges looked at together: one alone catches requests between two steps."""
+"""Readings of the engine's gauges looked at together: one alone may fall between two of its batches."""
 
 EASY = 4.0
 """Without gauges: latency may be this many times the lowest before the number stops growing."""
 
 
 class Pace:
-    """A number of slots that follows the engine.
+    """Slots for requests, whose number follows the engine's load.
 
     An engine that shows its queue is kept just full: running requests at their maximum and a few waiting.
     One that does not (an external endpoint) gets additive increase and multiplicative decrease.

@@ -1,17 +1,17 @@
 """Feedback as rows, the parquet file of a shard, and the tally that stands in its footer."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import Gates
+from ixt_workloads.data.counts import Counts
 from ixt_workloads.feedback.answers import copied
 
 KINDS = ("prompt", "cached", "reasoning", "feedback", "wasted")
@@ -84,8 +84,8 @@ class Row:
 
 
 @dataclass
-class Tally:
-    """Counts over rows. The sum over an artifact's shards is its summary, whoever adds them up."""
+class Tally(Counts):
+    """Counts over the rows of a shard; those of all shards give the artifact's summary."""
 
     documents: int = 0
     valid: int = 0
@@ -107,15 +107,6 @@ class Tally:
             Tally(1, valid, row.truncated, found, grams, flops, Counter(row.tokens()), Counter(scores))
         )
 
-    def merge(self, other: "Tally") -> None:
-        """Add another tally to this one."""
-        for entry in fields(self):
-            mine, others = getattr(self, entry.name), getattr(other, entry.name)
-            if isinstance(mine, Counter):
-                mine.update(others)
-            else:
-                setattr(self, entry.name, mine + others)
-
     @property
     def invalid_percent(self) -> float:
         """Documents without valid feedback, in percent."""
@@ -127,7 +118,7 @@ class Tally:
         return 100 * self.copied / max(self.grams, 1)
 
     def check(self, gates: Gates, at_least: int, example: str = "") -> None:
-        """Raise StepError when a gate is passed by, from `at_least` documents on."""
+        """Raise StepError when a gate's limit is exceeded, from `at_least` documents on."""
         if self.documents < at_least:
             return
         if self.invalid_percent > gates.max_invalid_percent:
@@ -160,12 +151,6 @@ class Tally:
             "source": source,
         }
 
-    @classmethod
-    def from_json(cls, text: bytes) -> Self:
-        """Read what `to_parquet` wrote of one."""
-        values = json.loads(text)
-        return cls(**{**values, "tokens": Counter(values["tokens"]), "scores": Counter(values["scores"])})
-
 
 def histogram(scores: Counter[str]) -> dict[str, int]:
     """Counts by score; beyond 25 different ones, in 20 equal bins named by their lower ends."""
@@ -183,9 +168,8 @@ def histogram(scores: Counter[str]) -> dict[str, int]:
 
 def to_parquet(rows: Sequence[Row], tally: Tally) -> bytes:
     """The file of a shard: the same bytes for the same rows."""
-    columns = [pa.array([getattr(row, name) for row in rows], kind) for name, kind in _columns()]
-    table = pa.Table.from_arrays(columns, schema=SCHEMA)
-    table = table.replace_schema_metadata({_TALLY: json.dumps(vars(tally), sort_keys=True).encode()})
+    columns = [pa.array([getattr(row, column.name) for row in rows], column.type) for column in SCHEMA]
+    table = pa.Table.from_arrays(columns, schema=SCHEMA).replace_schema_metadata({_TALLY: tally.to_json()})
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -194,7 +178,3 @@ def to_parquet(rows: Sequence[Row], tally: Tally) -> bytes:
 def tally_of(path: Any) -> Tally:
     """The tally in the footer of a shard's file."""
     return Tally.from_json(pq.read_metadata(path).metadata[_TALLY])
-
-
-def _columns() -> Iterable[tuple[str, pa.DataType]]:
-    return ((entry.name, entry.type) for entry in SCHEMA)

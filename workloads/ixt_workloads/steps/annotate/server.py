@@ -48,8 +48,8 @@ def run(step: Step) -> NoReturn:
 
 
 def engine_arguments(text: str) -> list[str]:
-    """The extra arguments in a JSON list. Which of them a run may set the API decides (see REFUSED there);
-    a runtime's are its administrator's."""
+    """The extra arguments in a JSON list. The API checks which ones a run may set (REFUSED in
+    ixt_operator/api/engine.py); an administrator may set any in a runtime."""
     try:
         arguments = json.loads(text)
     except ValueError:
@@ -114,7 +114,7 @@ def command(
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:
     """The server's environment: no plugins, no development endpoints, nothing fetched, nothing reported."""
-    # Storage credentials are of no use to an engine that reads a local folder.
+    # An engine that reads a local folder needs no credentials.
     private = ("AWS_", "GOOGLE_", "HF_TOKEN", PREFIX)
     kept = {name: value for name, value in base.items() if not name.startswith(private)}
     return {

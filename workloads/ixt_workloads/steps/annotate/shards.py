@@ -1,4 +1,4 @@
-"""The shards of a band of documents: what is to do, who does it, and the documents in them."""
+"""The shards of one annotation: which are left, which this index does, and the documents in them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,6 @@ from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.frame import Step
 from ixt_workloads.steps.annotate.rows import Document, Row, Tally, tally_of, to_parquet
 from ixt_workloads.store import Artifact
-from ixt_workloads.store.artifact import folder_of
 
 PER_PERCENT = 10_000
 """Places in the sample, of 1,000,000, to one percent."""
@@ -29,7 +28,7 @@ class Shards:
         self.inventory: Artifact = step.input("inventory")
         names = [path for path in self.inventory.paths if path.startswith("docs-")]
         self._sources = ["holdout.parquet"] if self._config.holdout else names
-        self.files = [_feedback_file(name) for name in self._sources]
+        self.files = [f"feedback-{name.removeprefix('docs-')}" for name in self._sources]
 
     @property
     def documents(self) -> int:
@@ -44,12 +43,10 @@ class Shards:
         return [name for name in self.files if not self._writer.has(name)]
 
     def take(self) -> Iterator[tuple[str, list[Document]]]:
-        """Shards for this index, each with its documents: the ring of all, from this index's own place."""
-        start = self._step.index * len(self.files) // self._step.task.indexes
-        for place in (*range(start, len(self.files)), *range(start)):
-            name = self.files[place]
+        """The shards that this index is to do, each with its documents."""
+        for name, source in self._step.ring(list(zip(self.files, self._sources, strict=True))):
             if not self._writer.has(name) and self._step.take(name):
-                yield name, self._read(self.inventory.file(self._sources[place]))
+                yield name, self._read(self.inventory.file(source))
 
     def write(self, name: str, rows: list[Row], tally: Tally) -> None:
         """Write a shard, unless someone has."""
@@ -58,9 +55,8 @@ class Shards:
     def tally(self) -> Tally:
         """The sum over all shards, read from their files."""
         total = Tally()
-        folder = folder_of(self._step.task.key)
         for name in self.files:
-            total.merge(tally_of(self._step.store.open_local(f"{folder}/{name}")))
+            total.merge(tally_of(self._writer.local(name)))
         return total
 
     def commit(self, tally: Tally, source: str, parameters: int, fingerprint: dict[str, str]) -> None:
@@ -68,7 +64,7 @@ class Shards:
         self._writer.commit(tally.summary(source, parameters), self.files, fingerprint)
 
     def _read(self, path: Path) -> list[Document]:
-        """Documents of the band, each once, in the shard's order."""
+        """The shard's documents that are to be annotated, each once, in the shard's order."""
         columns = ["id", "text", "sample"]
         if self._config.judge is None:
             columns += ["score", "critique"]
@@ -80,7 +76,3 @@ class Shards:
         # Copies of a document share its feedback: it is asked for once.
         table = table.filter(pc.invert(pc.match_substring(table["id"], "-")))
         return [Document(**row) for row in table.drop_columns("sample").to_pylist()]
-
-
-def _feedback_file(source: str) -> str:
-    return f"feedback-{source.removeprefix('docs-')}"

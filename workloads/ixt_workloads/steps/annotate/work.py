@@ -1,4 +1,4 @@
-"""The reading of shards by a judge: requests in flight, rows counted, gates kept, progress told."""
+"""Has a judge read shards: keeps requests in flight, counts rows, checks gates, tells progress."""
 
 import asyncio
 import logging
@@ -113,7 +113,7 @@ class Work:
         self._step.reporter.count_flops("annotation", flops)
 
     async def _write(self, shard: _Shard) -> None:
-        # What is written keeps the gates, so that a later attempt never finds feedback that fails them.
+        # Checked before it is written, so that no later attempt finds feedback that fails the gates.
         self._written.merge(shard.tally)
         self._written.check(self._gates, CONVINCING, self._last_rejection)
         rows = [row for row in shard.rows if row is not None]

@@ -1,1 +1,1 @@
-"""The step Evaluate: a trained model to scores by feedback, controllability and samples."""
+"""Evaluate: scores a trained model by feedback, measures its controllability, lets it write samples."""

@@ -35,7 +35,7 @@ def run(step: Step) -> Result:
         model = models.load_model(folder, dtype=None).to(device).eval()
     contract = Prefixes.read(prepared)
     tasks = {task.name: read_questions(task) for task in config.evaluate.tasks}
-    # A preimage leaves out what is as by default: the contract knows it.
+    # A preimage leaves out defaults: the model has them.
     length = Prepare.model_validate(prepared.manifest.preimage["config"].get("prepare", {})).sequence_length
     holdout = read_holdout(prepared.file("holdout.parquet"))
     evaluation = Evaluation(
@@ -107,7 +107,7 @@ def _prompts(tasks: Mapping[str, Sequence[Question]], holdout: Sequence[Mapping[
 
 
 def _levels(contract: Prefixes | None) -> list[tuple[int, str | None]]:
-    """Every level's feedback, the best one's first; 0 is none."""
+    """Every level with its feedback, the best one first, and 0 without any."""
     if contract is None:
         return [(0, None)]
     ends = {1: contract.worst, contract.levels: contract.best}
@@ -116,7 +116,7 @@ def _levels(contract: Prefixes | None) -> list[tuple[int, str | None]]:
 
 
 def _controllability(scores: Json) -> dict[str, float]:
-    """How much accuracy the feedback that is asked for decides, by task."""
+    """Accuracy asked for the best less accuracy asked for the worst, by task."""
     return {
         name: by_prefix[EvalPrefix.BEST]["accuracy"] - by_prefix[EvalPrefix.WORST]["accuracy"]
         for name, by_prefix in scores["tasks"].items()
@@ -125,7 +125,7 @@ def _controllability(scores: Json) -> dict[str, float]:
 
 
 def _sentence(scores: Json) -> str:
-    """Accuracy by what was asked for, as the status has room for: the mean over tasks, as in the report."""
+    """A line for the status: mean accuracy over tasks by prefix, as in the report, and the loss."""
     tasks, documents = scores["tasks"], scores["documents"]
     parts = []
     for prefix in (EvalPrefix.BEST, EvalPrefix.NONE, EvalPrefix.WORST, EvalPrefix.RANDOM):

@@ -1,4 +1,4 @@
-"""The Inventory step: pin, lay out, answer."""
+"""The process of an Inventory: pins what a stage reads, and lays its documents out in shards."""
 
 import tempfile
 from collections import Counter
@@ -38,7 +38,7 @@ def run(step: Step) -> Result:
     return Result(
         outcome=Outcome.CACHED if cached else Outcome.COMMITTED,
         key=own.key,
-        message=_said(summary),
+        message=_sentence(summary),
         pins=pins,
         committed=tuple(
             place for place, node in enumerate(keyed.values()) if committed(step.store, node.key)
@@ -61,7 +61,7 @@ def _lay_out(step: Step, config: InventoryConfig, files: dict[str, list[SourceFi
             _check(config, spill, dropped)
             summary = spill.write(writer.add)
     except OSError as error:
-        # What goes wrong with datasets and storage has been told apart already.
+        # Errors of datasets and of the storage are no OSErrors any more.
         raise from_os_error(error, f"temporary files in {tempfile.gettempdir()} (TMPDIR)") from None
     summary |= {
         "dropped": dict(sorted(dropped.items())),
@@ -115,7 +115,7 @@ def _check(config: InventoryConfig, spill: "Spill", dropped: Counter[str]) -> No
                 )
 
 
-def _said(summary: dict[str, Any]) -> str:
+def _sentence(summary: dict[str, Any]) -> str:
     dropped = Counter(summary["dropped"])
     lost = f", {dropped.total():,} dropped ({_listed(dropped)})" if dropped else ""
     kept = f"{summary['documents']:,} documents, {summary['holdout']:,} more held out"

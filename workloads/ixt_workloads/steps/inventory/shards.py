@@ -1,8 +1,8 @@
 """Documents in one seeded order, cut into shards, within a bounded memory.
 
-A document's order comes from a hash of its content, so that it does not depend on files or formats. They
-are spilled by ranges of that order to a folder of this machine; a range is then sorted, freed of duplicates
-(which fall into one range) and appended to the shards. What comes out is a function of the set of documents.
+A document's order comes from a hash of its content, so that it does not depend on files or formats. Documents
+are written by ranges of that order to a folder of this machine; then each range is sorted, freed of
+duplicates (which fall into one range) and appended to the shards. The result depends on the documents alone.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Hashes(NamedTuple):
     sample: int
     """Place in the sample, of PLACES."""
     weight: int
-    """Which side of a fractional weight it falls on, of 100."""
+    """Place in [0, 100): below a weight's last two digits the document gets one copy more."""
 
 
 def hashes_of(content: str) -> Hashes:
@@ -107,7 +107,7 @@ class Spill:
     """Empty, on this machine."""
     ranges: int
     holdout: int
-    """How many are wanted; at most a tenth of the different documents is held out."""
+    """How many documents to hold out; at most a tenth of the different ones is held out."""
     found: int = 0
     """Documents read, whatever their weight."""
     scores: int = 0

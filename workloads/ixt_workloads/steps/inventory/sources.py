@@ -1,4 +1,4 @@
-"""Documents as they lie in files: jsonl (plain, gz, zst), parquet, folders of text. Streaming."""
+"""Reads documents one by one from jsonl (plain, gz, zst), parquet, and folders of text."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.
 PARQUET = (".parquet",)
 TEXT = (".txt", ".md", ".rst", ".py", ".tex", ".html")
 CARD = "readme.md"
-"""Describes a dataset where it lies at its top, as on the Hugging Face hub: no document."""
+"""A file at the top of a dataset that describes it, as on the Hugging Face hub: no document."""
 
 _BATCH_BYTES = 8 * 2**20
 """Of a parquet file that is decoded at a time, about."""
@@ -280,7 +280,7 @@ def _number(row: Mapping[str, Any], field: str) -> float | None:
     value = row.get(field)
     if value is None:
         return None
-    # bool is an int to Python, and no score.
+    # bool is a subclass of int.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"field {field!r} must be a number, is {type(value).__name__}")  # noqa: TRY004
     try:

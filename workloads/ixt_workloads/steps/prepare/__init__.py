@@ -1,1 +1,1 @@
-"""Prepare: documents and feedback to packed training sequences for one arm."""
+"""Prepare: makes packed training sequences of documents and feedback, for one arm."""

@@ -1,4 +1,4 @@
-"""The Prepare step: one arm's documents, block by block."""
+"""The process of a Prepare: packs one arm's documents, block by block."""
 
 import io
 import os
@@ -17,17 +17,11 @@ from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.settings import LossOnFeedback, Method
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.frame import Step, main
-from ixt_workloads.steps.prepare.blocks import Counts, packed_file
-from ixt_workloads.steps.prepare.joined import (
-    Bands,
-    contract_of,
-    open_bands,
-    prefixes_of,
-)
+from ixt_workloads.steps.prepare.blocks import BlockCounts, packed_file
+from ixt_workloads.steps.prepare.joined import Bands, contract_of, open_bands, prefixes_of
 from ixt_workloads.steps.prepare.packing import SMALLEST_CUT
 from ixt_workloads.steps.prepare.tokens import Tokenized, Tokenizing
-from ixt_workloads.store import Artifact
-from ixt_workloads.store.artifact import folder_of
+from ixt_workloads.store import Artifact, ArtifactWriter
 
 _HELD = pa.schema(
     [
@@ -78,8 +72,7 @@ def run(step: Step) -> Result:
     writer = step.writer()
 
     total = int(inventory.summary["documents"])
-    first = step.index * len(blocks) // step.task.indexes
-    for done, name in enumerate((*blocks[first:], *blocks[:first]), 1):
+    for done, name in enumerate(step.ring(blocks), 1):
         written = all(writer.has(_file(split, name)) for split in recipe.splits)
         if not written and step.take(name):
             for split, data in _block(recipe, name).items():
@@ -94,9 +87,9 @@ def run(step: Step) -> Result:
             key=step.task.key,
             message=f"this worker is done; {len(missing)} of {len(files)} files are with others",
         )
-    counts = _counts(step, blocks)
+    counts = _counts(writer, blocks)
     if "anneal" in recipe.splits:
-        counts.anneal = _counts(step, blocks, "anneal").sequences
+        counts.anneal = _counts(writer, blocks, "anneal").sequences
     _check(recipe, counts)
     writer.add("holdout.parquet", _holdout(inventory, held))
     writer.add("conditioning.json", (contract.model_dump_json(indent=1) if contract else "null").encode())
@@ -170,7 +163,7 @@ def _packed(
     if chat:
         documents, places, cut = _fitted(documents, places, length)
     conditioned = sum(bool(levelled[place][1]) for place in places)
-    counts = Counts(documents=len(places), conditioned=conditioned, cut=cut, levels=levels)
+    counts = BlockCounts(documents=len(places), conditioned=conditioned, cut=cut, levels=levels)
     longest = max((len(document.prefix) for document in documents), default=0)
     if longest + SMALLEST_CUT > length:
         raise StepError(
@@ -178,7 +171,7 @@ def _packed(
             f"feedback of {longest} tokens leaves no room in sequences of {length}",
             "lower conditioning.maxFeedbackTokens or raise prepare.sequenceLength",
         )
-    # Levels say which feedback stands before a text: none does for the other methods.
+    # A segment's level is that of the feedback before it; other methods put none there.
     shown = config.method.conditions
     return packed_file(
         documents,
@@ -205,15 +198,15 @@ def _fitted(
     return [document for document, _ in kept], [place for _, place in kept], cut
 
 
-def _counts(step: Step, blocks: Sequence[str], split: str = "main") -> Counts:
-    """The sum over the blocks, read from their files."""
-    counts = Counts()
+def _counts(writer: ArtifactWriter, blocks: Sequence[str], split: str = "main") -> BlockCounts:
+    """The sum over the blocks of a split, read from their files."""
+    counts = BlockCounts()
     for name in blocks:
-        counts.add(Counts.read(step.store.open_local(f"{folder_of(step.task.key)}/{_file(split, name)}")))
+        counts.merge(BlockCounts.read(writer.local(_file(split, name))))
     return counts
 
 
-def _check(recipe: BlockRecipe, counts: Counts) -> None:
+def _check(recipe: BlockRecipe, counts: BlockCounts) -> None:
     """Raise StepError when there is nothing to train on."""
     method, top = recipe.config.method, recipe.config.conditioning.levels
     if not counts.sequences and method is not Method.FILTERED:

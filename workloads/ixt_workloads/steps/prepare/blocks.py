@@ -1,6 +1,5 @@
 """Packed rows as Arrow files, with the counts of a block in the file's metadata."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,20 +8,21 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from ixt_workloads.data.counts import Counts
 from ixt_workloads.steps.prepare.packing import pack
-from ixt_workloads.steps.prepare.tokens import Tokenized, kind_of
+from ixt_workloads.steps.prepare.tokens import Tokenized, dtype_of
 
 _COUNTS = b"ixt.counts"
 
 
 @dataclass
-class Counts:
-    """What a block holds; the sum over the blocks is the artifact's summary, whoever adds them up."""
+class BlockCounts(Counts):
+    """What a block holds; the counts of all blocks give the artifact's summary."""
 
     tokens: int = 0
     document_tokens: int = 0
     feedback_tokens: int = 0
-    """Each time that a part of a document repeats them."""
+    """Counted for each segment that repeats them."""
     masked_tokens: int = 0
     padding: int = 0
     sequences: int = 0
@@ -33,21 +33,11 @@ class Counts:
     """Conversations cut at sequenceLength, or left out since nothing of the assistant is left."""
     levels: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: "Counts") -> None:
-        """Add another block's."""
-        for name, value in vars(other).items():
-            mine = getattr(self, name)
-            if isinstance(mine, Counter):
-                mine.update(value)
-            else:
-                setattr(self, name, mine + value)
-
     @classmethod
     def read(cls, path: Any) -> Self:
         """The counts in a file's metadata."""
         with pa.memory_map(str(path)) as source:
-            values = json.loads(pa.ipc.open_file(source).schema.metadata[_COUNTS])
-        return cls(**{**values, "levels": Counter(values["levels"])})
+            return cls.from_json(pa.ipc.open_file(source).schema.metadata[_COUNTS])
 
     def summary(self, blocks: int, vocabulary: int) -> dict[str, Any]:
         """The artifact's summary."""
@@ -77,7 +67,7 @@ def packed_file(
     *,
     pad: int,
     cut: bool,
-    counts: Counts,
+    counts: BlockCounts,
 ) -> bytes:
     """The file of a block. `places` are each document's row in its shard and its level; `counts` what is
     known so far, completed here and put into the file.
@@ -85,7 +75,7 @@ def packed_file(
     `vocabulary` is the number of ids there can be; `cut` as in `pack`.
     """
     rows = pack([len(d.prefix) for d in documents], [len(d.body) for d in documents], length, cut=cut)
-    ids = np.full((len(rows), length), pad, kind_of(vocabulary))
+    ids = np.full((len(rows), length), pad, dtype_of(vocabulary))
     mask = np.zeros((len(rows), length), np.uint8)
     starts: list[list[int]] = []
     lengths = []
@@ -119,8 +109,7 @@ def packed_file(
         "length": pa.array(lengths, pa.int32()),
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    text = json.dumps(vars(counts), sort_keys=True).encode()
-    batch = batch.replace_schema_metadata({_COUNTS: text})
+    batch = batch.replace_schema_metadata({_COUNTS: counts.to_json()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)

@@ -1,4 +1,4 @@
-"""Documents and their feedback joined, as the arm's method wants it."""
+"""Joins documents with their feedback, as the arm's method wants it."""
 
 import hashlib
 from collections import Counter
@@ -10,10 +10,7 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.settings import (
-    LossOnFeedback,
-    Method,
-)
+from ixt_workloads.contract.settings import LossOnFeedback, Method
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
@@ -27,7 +24,7 @@ Cut = Callable[[Sequence[str]], list[str]]
 
 
 class DocumentFeedback(NamedTuple):
-    """DocumentFeedback on one document."""
+    """Level and critique of one document."""
 
     level: int
     critique: str
@@ -43,15 +40,8 @@ class Bands:
     cut: Cut
 
     def of_block(self, name: str) -> dict[str, DocumentFeedback]:
-        """DocumentFeedback by document id in one shard; `name` as 00000 or holdout."""
-        rows = [
-            row
-            for artifact in self.artifacts
-            for row in pq.read_table(
-                artifact.file(f"feedback-{name}.parquet"), columns=["id", "status", "score", "critique"]
-            ).to_pylist()
-            if row["status"] == "ok" and row["score"] is not None
-        ]
+        """Feedback by document id in one shard; `name` is as 00000 or holdout."""
+        rows = [row for artifact in self.artifacts for row in _scored(artifact, name, "id", "critique")]
         critiques = self.cut([clean(row["critique"] or "") for row in rows])
         return {
             row["id"]: DocumentFeedback(level_of(row["score"], self.bounds), critique)
@@ -75,12 +65,7 @@ def open_bands(
         scored = [(holdout, "holdout")]
     histogram: Counter[float] = Counter()
     for artifact, name in scored:
-        table = pq.read_table(artifact.file(f"feedback-{name}.parquet"), columns=["status", "score"])
-        histogram.update(
-            rounded(row["score"])
-            for row in table.to_pylist()
-            if row["status"] == "ok" and row["score"] is not None
-        )
+        histogram.update(rounded(row["score"]) for row in _scored(artifact, name))
     low, high = min(histogram, default=0.0), max(histogram, default=1.0)
     if config.rubric:
         low, high = float(config.rubric.min_score), float(config.rubric.max_score)
@@ -112,7 +97,7 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
 
     def text(level: int, critique: str | None) -> str:
         found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
-        # In a conversation it is the system text, and what follows is the template's business.
+        # In a conversation the prefix is system text: the template says what follows it.
         return found.removesuffix(SEPARATOR) if config.stage_type.is_chat else found
 
     return Prefixes(
@@ -132,7 +117,7 @@ def prefixes_of(
 ) -> list[tuple[int, str]]:
     """Level and prefix of each document of a block: (0, "") for one that trains without feedback.
 
-    A format with a critique has nothing to say about a document without one.
+    If the format needs a critique, a document without one trains without feedback.
     """
     ids = [base_id(row["id"]) for row in rows]
     if not config.method.conditions:
@@ -163,6 +148,12 @@ def shuffled(feedback: Mapping[str, DocumentFeedback]) -> dict[str, DocumentFeed
 def base_id(name: str) -> str:
     """Id of the document that a copy is of."""
     return name.partition("-")[0]
+
+
+def _scored(artifact: Artifact, name: str, *more: str) -> list[dict[str, Any]]:
+    """The rows of one file of feedback that have a valid score: `score` and the columns `more`."""
+    table = pq.read_table(artifact.file(f"feedback-{name}.parquet"), columns=["status", "score", *more])
+    return [row for row in table.to_pylist() if row["status"] == "ok" and row["score"] is not None]
 
 
 def _typical(bands: Bands, blocks: Sequence[str]) -> dict[int, str]:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 WASTE = 0.01
 """Share of a row that may stay empty before a document is cut to fill it."""
 SMALLEST_CUT = 8
-"""Tokens of a document that a cut must bring, since each part repeats the prefix."""
+"""Tokens of a document that a cut must bring, since each segment repeats the prefix."""
 
 
 class Segment(NamedTuple):
-    """Part of a document in a row: tokens [start, end) of its body, behind its prefix."""
+    """What a row holds of a document: its prefix, then the tokens [start, end) of its body."""
 
     document: int
     start: int
@@ -24,8 +24,8 @@ class Segment(NamedTuple):
 
 
 def pack(prefixes: Sequence[int], bodies: Sequence[int], capacity: int, *, cut: bool) -> list[list[Segment]]:
-    """Rows of segments. `prefixes` and `bodies` are lengths in tokens by document; every part of a document
-    has its prefix in front, so a row holds the sum of both.
+    """Rows of segments. `prefixes` and `bodies` are lengths in tokens by document; every segment has the
+    document's prefix in front.
 
     Without `cut`, documents must fit; with it, prefixes must leave room for SMALLEST_CUT.
     """

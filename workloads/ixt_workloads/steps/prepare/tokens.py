@@ -1,4 +1,4 @@
-"""Documents and conversations to tokens, in batches that bound the memory."""
+"""Turns documents and conversations into tokens, in batches that bound the memory."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tokenized:
-    """One document: what stands in front of each of its parts, and its body."""
+    """One document: the prefix of each of its segments, and its body."""
 
     prefix: np.ndarray
     prefix_mask: np.ndarray
@@ -45,15 +45,15 @@ class Tokenizing:
         """`start` are the tokens that begin every text: BOS, where the tokenizer has one."""
         self._tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
-        # A tokenizer.json can ask for both, and neither is ours to follow.
+        # A tokenizer.json can ask for both.
         self._backend.no_truncation()
         self._backend.no_padding()
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
         """Ids there can be: more than there are tokens, where a tokenizer leaves some out."""
-        self._kind = kind_of(self.vocabulary)
-        self._start = np.asarray(start, self._kind)
+        self._dtype = dtype_of(self.vocabulary)
+        self._start = np.asarray(start, self._dtype)
         eos = tokenizer.eos_token_id
-        self._end = np.asarray([] if eos is None else [eos], self._kind)
+        self._end = np.asarray([] if eos is None else [eos], self._dtype)
         self.pad = eos or 0
 
     def cut(self, texts: Sequence[str], tokens: int) -> list[str]:
@@ -91,7 +91,7 @@ class Tokenizing:
             self._read(json.loads(turns), prefix) for turns, prefix in zip(messages, prefixes, strict=True)
         ]
         found = []
-        nothing = np.zeros(0, self._kind)
+        nothing = np.zeros(0, self._dtype)
         encodings = self._encode([text for text, _, _ in read])
         for encoding, (_, feedback, said) in zip(encodings, read, strict=True):
             starts = np.asarray([offset[0] for offset in encoding.offsets], np.int64)
@@ -162,11 +162,11 @@ class Tokenizing:
             yield from self._backend.encode_batch(batch, add_special_tokens=False)
 
     def _ids(self, encoding: Any) -> np.ndarray:
-        return np.asarray(encoding.ids, self._kind)
+        return np.asarray(encoding.ids, self._dtype)
 
 
-def kind_of(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
-    """The type of tokens, given the number of ids there can be."""
+def dtype_of(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
+    """The dtype of tokens, given the number of ids there can be."""
     return np.uint16 if vocabulary <= 2**16 else np.uint32
 
 

@@ -1,4 +1,4 @@
-"""What annotation cost and what it said. Pure, but for the sample documents."""
+"""What annotation cost and what the judge said. Pure, but for the sample documents."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def _computed(tokens: Mapping[str, int]) -> dict[str, int]:
 
 
 def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
-    """Cost of annotating a document against one training pass over it (docs: cost)."""
+    """What annotation costs, as a multiple of one training pass over the documents."""
     documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
     prepared, trained = lane.prepare.summary, lane.train.summary
     judging = sum(flops_of(artifact) for artifact in lane.annotate) / documents if documents else 0.0

@@ -46,7 +46,7 @@ def costs(stage: Json) -> Figure | None:
 
 
 def control(stage: Json) -> Figure | None:
-    """Accuracy by what is asked for: a wide row is a model that can be steered."""
+    """Accuracy by the feedback that is asked for: the wider a row, the more it decides."""
     arms = [arm for arm in stage["arms"] if arm["accuracy"]]
     if not arms:
         return None
@@ -73,7 +73,7 @@ def control(stage: Json) -> Figure | None:
 
 
 def feedback_bars(stage: Json) -> Figure | None:
-    """How raw scores fell, and the levels that came of them."""
+    """How many documents have each raw score, and each level in training."""
     found = stage["feedback"]
     if not found or not found["scores"]:
         return None

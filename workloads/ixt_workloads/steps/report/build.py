@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -26,8 +25,6 @@ from ixt_workloads.steps.report.read import Json, LaneArtifacts
 from ixt_workloads.steps.report.verdict import Contender, Measure, judge
 from ixt_workloads.store import Artifact
 
-"""Methods whose models know feedback, and are asked for the best."""
-
 
 def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifact]) -> Json:
     """The whole report. Lanes of a stage stand together, stages in their order."""
@@ -48,22 +45,22 @@ def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifa
     }
 
 
-class _Run:
-    """One lane with its account: FLOPs spent before it and on its annotation, and its evaluated points."""
+class _Lane:
+    """A lane in one stage: FLOPs spent before it and on its annotation, and its evaluated points."""
 
-    def __init__(self, lane: LaneArtifacts, before: int, annotation: int) -> None:
-        self.lane = lane
-        self.seed = lane.spec.seed
+    def __init__(self, artifacts: LaneArtifacts, before: int, annotation: int) -> None:
+        self.artifacts = artifacts
+        self.seed = artifacts.spec.seed
         self.before = before
         self.annotation = annotation
-        self.training = int(lane.train.summary["flops"])
+        self.training = int(artifacts.train.summary["flops"])
         start = before + annotation
         self.points = [
             (start + int(point["flops"]), point["evaluation"])
-            for point in lane.points
+            for point in artifacts.points
             if point.get("evaluation") and point["flops"] < self.training
         ]
-        self.scores: Json = lane.evaluation["scores"]
+        self.scores: Json = artifacts.evaluation["scores"]
         self.points.append((start + self.training, self.scores))
 
     def curve(self, values: Iterable[float | None]) -> Curve | None:
@@ -78,36 +75,37 @@ class _Run:
 
 
 def _account(
-    lane: LaneArtifacts, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]
-) -> _Run:
-    """Charge a lane: every annotation once, up front, whichever other lanes share it."""
-    who = (lane.spec.arm, lane.spec.seed)
+    artifacts: LaneArtifacts, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]
+) -> _Lane:
+    """A lane with its costs: it pays for each of its annotations once, though other lanes share them."""
+    who = (artifacts.spec.arm, artifacts.spec.seed)
     known = paid.setdefault(who, set())
-    fresh = [artifact for artifact in lane.annotate if artifact.key not in known]
-    known.update(artifact.key for artifact in fresh)
-    run = _Run(lane, spent[who], sum(flops_of(artifact) for artifact in fresh))
-    spent[who] += run.annotation + run.training
-    return run
+    fresh = [annotation for annotation in artifacts.annotate if annotation.key not in known]
+    known.update(annotation.key for annotation in fresh)
+    lane = _Lane(artifacts, spent[who], sum(map(flops_of, fresh)))
+    spent[who] += lane.annotation + lane.training
+    return lane
 
 
-def _stage(name: str, runs: Sequence[_Run]) -> Json:
-    by_arm = {arm: list(group) for arm, group in groupby(runs, key=lambda run: run.lane.spec.arm)}
+def _stage(name: str, lanes: Sequence[_Lane]) -> Json:
+    by_arm = {arm: list(group) for arm, group in groupby(lanes, key=lambda lane: lane.artifacts.spec.arm)}
     arms = [_arm(group) for group in by_arm.values()]
-    reference = next((run for run in runs if run.lane.annotate and run.lane.spec.method.conditions), None)
-    reference = reference or next((run for run in runs if run.lane.annotate), None)
-    inventory = runs[0].lane.inventory
-    annotations = _unique(artifact for run in runs for artifact in run.lane.annotate)
-    holdout = _unique(run.lane.holdout for run in runs if run.lane.holdout)
+    annotated = [lane for lane in lanes if lane.artifacts.annotate]
+    reference = next((lane for lane in annotated if lane.artifacts.spec.method.conditions), None)
+    reference = reference or next(iter(annotated), None)
+    inventory = lanes[0].artifacts.inventory
+    annotations = _unique(artifact for lane in lanes for artifact in lane.artifacts.annotate)
+    holdout = _unique(lane.artifacts.holdout for lane in lanes if lane.artifacts.holdout)
     return {
         "name": name,
-        "type": runs[0].lane.spec.stage_type.value,
+        "type": lanes[0].artifacts.spec.stage_type.value,
         "verdict": _verdict(arms, all(map(cost_known, annotations))),
         "seeds": max(len(arm["seeds"]) for arm in arms),
         "arms": arms,
-        "ratio": annotation_ratio(reference.lane, reference.training) if reference else None,
+        "ratio": annotation_ratio(reference.artifacts, reference.training) if reference else None,
         "annotation": account(annotations) if annotations else None,
         "holdoutAnnotation": account(holdout) if holdout else None,
-        "feedback": feedback_figures(annotations, reference.lane) if annotations and reference else None,
+        "feedback": feedback_figures(annotations, reference.artifacts) if annotations and reference else None,
         "inventory": dict(inventory.summary),
         "levels": sorted(
             {level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=numeric
@@ -122,41 +120,41 @@ def _unique(artifacts: Iterable[Artifact]) -> list[Artifact]:
 # --- arms ---
 
 
-def _arm(runs: Sequence[_Run]) -> Json:
-    first = runs[0]
-    method = first.lane.spec.method
+def _arm(lanes: Sequence[_Lane]) -> Json:
+    first = lanes[0]
+    method = first.artifacts.spec.method
     prefix = "Best" if method.conditions else "None"
     return {
-        "name": first.lane.spec.arm,
+        "name": first.artifacts.spec.arm,
         "method": method.value,
         "prefix": prefix,
-        "seeds": [run.seed for run in runs],
+        "seeds": [lane.seed for lane in lanes],
         "flops": {
-            "before": fmean(run.before for run in runs),
-            "annotation": fmean(run.annotation for run in runs),
-            "annotationByKind": by_kind(first.lane.annotate, first.annotation),
-            "training": fmean(run.training for run in runs),
-            "total": fmean(run.points[-1][0] for run in runs),
+            "before": fmean(lane.before for lane in lanes),
+            "annotation": fmean(lane.annotation for lane in lanes),
+            "annotationByKind": by_kind(first.artifacts.annotate, first.annotation),
+            "training": fmean(lane.training for lane in lanes),
+            "total": fmean(lane.points[-1][0] for lane in lanes),
         },
         "annotatedPercent": percentage(
-            sum(artifact.summary["documents"] for artifact in first.lane.annotate),
-            first.lane.inventory.summary["documents"],
+            sum(artifact.summary["documents"] for artifact in first.artifacts.annotate),
+            first.artifacts.inventory.summary["documents"],
         ),
-        "training": _training(runs),
+        "training": _training(lanes),
         "curves": {
             metric.value: [
-                {"seed": run.seed, "flops": list(curve.flops), "quality": list(curve.quality)}
-                for run in runs
-                if (curve := _curve(run, metric, prefix))
+                {"seed": lane.seed, "flops": list(curve.flops), "quality": list(curve.quality)}
+                for lane in lanes
+                if (curve := _curve(lane, metric, prefix))
             ]
             for metric in Measure
         },
-        "accuracy": _accuracies(runs),
-        "tasks": _tasks(runs),
-        "logProbability": _documents(runs),
-        "levels": _levels(runs),
-        "prepared": dict(first.lane.prepare.summary),
-        "prefixTokens": _prefix_tokens(first.lane.prepare.summary),
+        "accuracy": _accuracies(lanes),
+        "tasks": _tasks(lanes),
+        "logProbability": _documents(lanes),
+        "levels": _levels(lanes),
+        "prepared": dict(first.artifacts.prepare.summary),
+        "prefixTokens": _prefix_tokens(first.artifacts.prepare.summary),
     }
 
 
@@ -166,17 +164,17 @@ def _prefix_tokens(prepared: Json) -> float:
     return (prepared.get("feedbackTokens") or 0) / conditioned if conditioned else 0.0
 
 
-def _training(runs: Sequence[_Run]) -> Json:
-    summaries = [run.lane.train.summary for run in runs]
+def _training(lanes: Sequence[_Lane]) -> Json:
+    summaries = [lane.artifacts.train.summary for lane in lanes]
     names = ("tokens", "uniqueTokens", "epochs", "steps", "finalLoss", "parameters")
     return {name: _mean(summary.get(name) for summary in summaries) for name in names}
 
 
-def _curve(run: _Run, metric: Measure, prefix: str) -> Curve | None:
+def _curve(lane: _Lane, metric: Measure, prefix: str) -> Curve | None:
     if metric is Measure.ACCURACY:
-        return run.curve(_accuracy(scores, prefix) for _, scores in run.points)
-    losses = (_loss(scores) for _, scores in run.points)
-    return run.curve(None if loss is None else -loss for loss in losses)
+        return lane.curve(_accuracy(scores, prefix) for _, scores in lane.points)
+    losses = (_loss(scores) for _, scores in lane.points)
+    return lane.curve(None if loss is None else -loss for loss in losses)
 
 
 def _accuracy(scores: Json, prefix: str) -> float | None:
@@ -192,23 +190,23 @@ def _loss(scores: Json) -> float | None:
     return documents["None"]["nll"] if documents.get("None") else None
 
 
-def _accuracies(runs: Sequence[_Run]) -> dict[str, float]:
+def _accuracies(lanes: Sequence[_Lane]) -> dict[str, float]:
     found = {
-        prefix: _mean(_accuracy(run.scores, prefix) for run in runs)
+        prefix: _mean(_accuracy(lane.scores, prefix) for lane in lanes)
         for prefix in ("Best", "None", "Worst", "Random")
     }
     return {prefix: value for prefix, value in found.items() if value is not None}
 
 
-def _tasks(runs: Sequence[_Run]) -> dict[str, Json]:
+def _tasks(lanes: Sequence[_Lane]) -> dict[str, Json]:
     """Accuracy by task and prefix, and how many questions stand behind it."""
-    first = runs[0].scores.get("tasks") or {}
+    first = lanes[0].scores.get("tasks") or {}
     return {
         task: {
             "items": max((score.get("items", 0) for score in asked.values()), default=0),
             "accuracy": {
                 prefix: _mean(
-                    run.scores["tasks"].get(task, {}).get(prefix, {}).get("accuracy") for run in runs
+                    lane.scores["tasks"].get(task, {}).get(prefix, {}).get("accuracy") for lane in lanes
                 )
                 for prefix in asked
             },
@@ -217,23 +215,23 @@ def _tasks(runs: Sequence[_Run]) -> dict[str, Json]:
     }
 
 
-def _documents(runs: Sequence[_Run]) -> dict[str, float | None]:
+def _documents(lanes: Sequence[_Lane]) -> dict[str, float | None]:
     """Nats a token of held-out documents by the prefix before them, lower is better."""
-    first = runs[0].scores.get("documents") or {}
+    first = lanes[0].scores.get("documents") or {}
     return {
-        prefix: _mean((run.scores["documents"].get(prefix) or {}).get("nll") for run in runs)
+        prefix: _mean((lane.scores["documents"].get(prefix) or {}).get("nll") for lane in lanes)
         for prefix in first
     }
 
 
-def _levels(runs: Sequence[_Run]) -> list[Json]:
+def _levels(lanes: Sequence[_Lane]) -> list[Json]:
     """Nats a token of held-out documents by their level and the prefix before them."""
     rows = {}
-    for row in runs[0].scores.get("levels") or []:
+    for row in lanes[0].scores.get("levels") or []:
         same = [
             other
-            for run in runs
-            for other in run.scores.get("levels") or []
+            for lane in lanes
+            for other in lane.scores.get("levels") or []
             if other["level"] == row["level"]
         ]
         rows[row["level"]] = {
@@ -253,7 +251,7 @@ def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     shared = [metric for metric in measured if all(arm["curves"][metric.value] for arm in arms)]
     metric = next(iter(shared or measured), None)
     if metric is None:
-        return {"metric": None, "items": 0, **_camel(asdict(judge([], Measure.ACCURACY)))}
+        return {"metric": None, "items": 0, **judge([], Measure.ACCURACY).model_dump(mode="json")}
     contenders = [
         Contender(
             name=arm["name"],
@@ -270,18 +268,7 @@ def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
     ]
     items = sum(task["items"] for task in arms[0]["tasks"].values())
     found = judge(contenders, metric, items, costs_known)
-    return {"metric": metric.value, "items": items, **_camel(asdict(found))}
-
-
-def _camel(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_camel_case(name): _camel(item) for name, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _camel_case(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
+    return {"metric": metric.value, "items": items, **found.model_dump(mode="json")}
 
 
 # --- lineage ---

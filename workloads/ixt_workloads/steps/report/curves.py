@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean, variance
 
+from ixt_workloads.contract.base import Model
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -22,8 +24,7 @@ class Curve:
             raise ValueError("FLOPs of a curve must rise")
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Model):
     """One arm against another, both by their mean curves."""
 
     flops: float | None
@@ -62,7 +63,7 @@ def quality_at(curve: Curve, flops: float) -> float | None:
 def flops_to(curve: Curve, quality: float) -> float | None:
     """FLOPs at which the curve first reaches a quality; None when it never does.
 
-    Time to target: what comes after the first crossing does not count, so this is the monotone envelope.
+    What comes after the first crossing does not count.
     """
     if curve.quality[0] >= quality:
         return curve.flops[0]
@@ -84,7 +85,7 @@ def compare(arm: Curve, baseline: Curve, spread: float = 0.0) -> Comparison:
         gain = quality - baseline_quality
     target = max(baseline.quality) - spread
     needed, spent = flops_to(arm, target), flops_to(baseline, target)
-    # What is there at the first evaluation was reached some time before.
+    # A quality that the first evaluation finds was reached some time before it.
     timed = min(len(arm.flops), len(baseline.flops)) > 1 and max(arm.quality[0], baseline.quality[0]) < target
     return Comparison(
         flops=None if gain is None else flops,

@@ -66,8 +66,8 @@ def curves(stage: Json, metric: Measure) -> Figure | None:
 
 
 def limits(curves: Sequence[Sequence[float]], metric: Measure) -> tuple[float, float]:
-    """Of the vertical axis. The answers to a few questions are not blown up to a trend, and the loss of a
-    model that was not trained yet does not flatten all that follows: such a curve comes from above."""
+    """Ends of the vertical axis. Accuracy spans LEAST_SPAN at least, so that noise does not look like a
+    trend. A loss that was much higher before training is cut off at the top, so that the rest is not flat."""
     values = [value for curve in curves for value in curve]
     low, high = min(values), max(values)
     if metric is Measure.ACCURACY:
@@ -116,8 +116,7 @@ def _axis_of_flops(axes: Axes, arms: Sequence[Json], bands: Any, power: int) -> 
 
 
 def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Measure) -> None:
-    """An arrow at the quality that both are timed to, from where the baseline reached it to where the arm
-    did."""
+    """Draw an arrow at the target quality, from the FLOPs of the baseline to those of the arm."""
     found = verdict["comparisons"].get(verdict["subject"])
     if not found or found["flopsRatio"] is None or abs(found["flopsRatio"] - 1) < 0.05:
         return

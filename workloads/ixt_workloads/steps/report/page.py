@@ -1,6 +1,7 @@
 """The report's JSON and pictures as one HTML page that needs nothing from outside. Text is escaped."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,21 +28,20 @@ def render(report: Mapping[str, Any], pictures: Mapping[str, Mapping[str, Pictur
         "percent": numbers.percent,
         "quality": _quality,
     }
-    return environment.get_template("page.html.jinja").render(report=report, picture=_finder(pictures))
+    return environment.get_template("page.html.jinja").render(
+        report=report, picture=partial(_element, pictures)
+    )
 
 
-def _finder(pictures: Mapping[str, Mapping[str, Picture]]) -> Any:
-    def find(stage: str, what: str) -> Markup:
-        """A picture as a labelled element, or nothing when the stage has none."""
-        found = pictures.get(stage, {}).get(what)
-        if found is None:
-            return Markup("")
-        return Markup('<div class="picture" role="img" aria-label="{}">{}</div>').format(
-            found.alt,
-            Markup(found.svg),  # noqa: S704 - our own drawing; matplotlib escapes the text in it
-        )
-
-    return find
+def _element(pictures: Mapping[str, Mapping[str, Picture]], stage: str, what: str) -> Markup:
+    """A picture as a labelled element, or nothing when the stage has none."""
+    found = pictures.get(stage, {}).get(what)
+    if found is None:
+        return Markup("")
+    return Markup('<div class="picture" role="img" aria-label="{}">{}</div>').format(
+        found.alt,
+        Markup(found.svg),  # noqa: S704 - our own drawing; matplotlib escapes the text in it
+    )
 
 
 def _quality(value: float | None, metric: str, digits: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""How the report's charts look. Colours follow the page's light or dark."""
+"""How the report's charts look. Colours follow the page's light or dark theme."""
 
 from typing import Any
 

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
+from ixt_workloads.contract.base import Model
 from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.curves import Band, Comparison, Curve, band, compare, quality_at
 from ixt_workloads.steps.report.numbers import decimal, flops, ratio
 
 ENOUGH_SEEDS = 5
-"""Fewer seeds carry no claim (docs: honest baselines)."""
+"""Seeds that a claim needs: with fewer, a difference between arms may be chance."""
 
 CREDIBLE = 2.0
 """Standard errors by which two accuracies must differ before the questions can tell them apart."""
@@ -43,24 +44,23 @@ class Contender:
         return band([self.curves[seed] for seed in sorted(self.curves)])
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Model):
     """What the report says first."""
 
     headline: str
     """The comparison that the run is about, in one sentence."""
     seeds: str
-    """How far seeds and questions carry it."""
+    """How many seeds there are, how far they spread, and whether that is enough for a claim."""
     notes: tuple[str, ...] = ()
-    """What the other arms say to it."""
+    """How the other arms compare."""
     subject: str | None = None
     baseline: str | None = None
-    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = {}
     """Of every other arm with the baseline."""
     gains: tuple[float, ...] = ()
     """At equal FLOPs, of each seed that both arms have."""
     equal_quality: str = ""
-    """How the quality was taken that arms are timed to."""
+    """How the quality was chosen for which the arms' FLOPs are compared."""
 
 
 def judge(
@@ -71,7 +71,7 @@ def judge(
     `items`: questions behind an accuracy, 0 when not known. `costs_known`: annotation is in the FLOPs.
     """
     if not contenders:
-        return Verdict("Nothing was evaluated, so there is no verdict.", "")
+        return Verdict(headline="Nothing was evaluated, so there is no verdict.", seeds="")
     if len(contenders) == 1:
         return _alone(contenders[0], metric)
     baseline = _first(contenders, Method.NEXT_TOKEN) or _other(contenders)
@@ -110,9 +110,9 @@ def _other(contenders: Sequence[Contender]) -> Contender:
 def _alone(contender: Contender, metric: Measure) -> Verdict:
     end = contender.band
     return Verdict(
-        f"{contender.name} is the only arm that was evaluated, so it is compared with nothing. It ends at "
-        f"{_named(end.mean[-1], metric)} after {flops(end.flops[-1])} FLOPs.",
-        _seed_count(len(contender.curves)),
+        headline=f"{contender.name} is the only arm that was evaluated, so it is compared with nothing. It "
+        f"ends at {_named(end.mean[-1], metric)} after {flops(end.flops[-1])} FLOPs.",
+        seeds=_seed_count(len(contender.curves)),
         subject=contender.name,
     )
 

@@ -1,1 +1,1 @@
-"""The step Train: prepared sequences to a model folder."""
+"""Train: trains a model on packed sequences and exports a model folder."""

@@ -129,7 +129,7 @@ def _show(step: Step, folder: Path, done: threading.Event) -> None:
 
 
 def _unexplained(error: ChildFailedError, killed_before: int) -> StepError:
-    """For a rank that left no word."""
+    """The error of a rank that left none of its own."""
     rank, failure = error.get_first_failure()
     if failure.exitcode == -signal.SIGKILL and _kills() > killed_before:
         return StepError(
@@ -142,7 +142,7 @@ def _unexplained(error: ChildFailedError, killed_before: int) -> StepError:
 
 
 def _kills() -> int:
-    """How often the kernel killed for want of memory in this container."""
+    """How often the kernel has killed in this container because its memory was used up."""
     try:
         lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
     except OSError:

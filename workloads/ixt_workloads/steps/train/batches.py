@@ -1,4 +1,4 @@
-"""PackedSequence sequences to tensors in which no document sees another.
+"""Makes tensors of packed sequences, and attention in which no document sees another.
 
 Two layouts, both exact. Flat: the segments end to end, and attention run for each on its own
 (FlashAttention's variable length on a GPU, slices elsewhere). Dense: whole sequences and a block-diagonal
@@ -9,13 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+
+from ixt_workloads.data.packed import Packed
 
 ATTENTION = "ixt_documents"
 """Name under which models find the attention of both layouts."""
@@ -33,19 +35,6 @@ class Layout(Enum):
 
     DENSE = "dense"
     FLAT = "flat"
-
-
-class PackedSequence(Protocol):
-    """One packed sequence (see docs/artifacts.md, Prepare)."""
-
-    @property
-    def input_ids(self) -> np.ndarray: ...
-    @property
-    def loss_mask(self) -> np.ndarray: ...
-    @property
-    def starts(self) -> np.ndarray: ...
-    @property
-    def length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,7 @@ def layout_for(device: torch.device, *, compiled: bool, bf16: bool) -> Layout:
 
 
 def make_batch(
-    rows: Sequence[PackedSequence], layout: Layout, device: torch.device, *, counted: bool = True
+    rows: Sequence[Packed], layout: Layout, device: torch.device, *, counted: bool = True
 ) -> Batch:
     """Tensors of a few packed sequences. Not `counted`: no label counts, to keep ranks in step."""
     ids = np.stack([np.asarray(row.input_ids) for row in rows]).astype(np.int64)
@@ -110,13 +99,13 @@ def block_diagonal(segments: torch.Tensor) -> torch.Tensor:
     return (segments[:, :, None] == segments[:, None, :]).logical_and_(causal)[:, None]
 
 
-def _lengths(row: PackedSequence, total: int) -> np.ndarray:
+def _lengths(row: Packed, total: int) -> np.ndarray:
     """Lengths of the segments, and of the padding as one more."""
     ends = [*row.starts, row.length] if row.length == total else [*row.starts, row.length, total]
     return np.diff(ends)
 
 
-def _labels(row: PackedSequence, lengths: np.ndarray) -> np.ndarray:
+def _labels(row: Packed, lengths: np.ndarray) -> np.ndarray:
     """The next token where it is a target. The first of a segment never is: nothing stands before it."""
     target = np.asarray(row.loss_mask).astype(bool)
     target[np.cumsum(lengths) - lengths] = False

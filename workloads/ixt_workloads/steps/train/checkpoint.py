@@ -38,7 +38,7 @@ class Checkpoints:
         self._pending: tuple[str, dict[str, Any], Future[None]] | None = None
 
     def load(self, tensors: dict[str, Any]) -> dict[str, Any] | None:
-        """Fill `tensors` in place from the newest checkpoint; answers what `save` was told beside them."""
+        """Fill `tensors` in place from the newest checkpoint; returns the state saved beside them."""
         found: list[Any] = [None]
         if dist.get_rank() == 0:
             complete = self._complete()

@@ -1,6 +1,6 @@
 """What ranks tell their launcher: progress, failures and the result, as files in a folder of theirs.
 
-torch's launcher knows exit codes only, and replaces them by 1 for what failed later.
+torch's launcher passes on exit codes only, and makes a 1 of those of ranks that fail later.
 """
 
 import json

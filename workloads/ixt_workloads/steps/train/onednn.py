@@ -13,7 +13,7 @@ import torch
 
 
 def use_onednn(model: torch.nn.Module) -> None:
-    """Let the linear layers of a model on the CPU use it, where that pays."""
+    """Let the linear layers of a model on the CPU use oneDNN, where that is faster."""
     if _pays():
         for module in model.modules():
             if type(module) is torch.nn.Linear:

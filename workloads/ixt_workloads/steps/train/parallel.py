@@ -10,12 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from ixt_workloads.contract.settings import (
-    Compile,
-    Parallelism,
-    Precision,
-    Train,
-)
+from ixt_workloads.contract.settings import Compile, Parallelism, Precision, Train
 from ixt_workloads.flops import ModelShape, training_flops
 from ixt_workloads.steps.train.ranks import World, memory_of_rank
 
@@ -34,7 +29,7 @@ _MOST_TOKENS = {"cpu": 8192, "cuda": 65_536}
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices that the user may leave to us."""
+    """How a training runs: what the settings leave open, and sizes worked out from them."""
 
     sharded: bool
     compiled: bool
@@ -110,7 +105,7 @@ def flat_gradients(model: torch.nn.Module) -> torch.Tensor:
 
 
 def clip_and_scale(gradients: list[torch.Tensor], scale: float, largest: float) -> float:
-    """Scale gradients and clip their norm to `largest` (0: not at all); answers the norm before clipping."""
+    """Scale gradients and clip their norm to `largest` (0: not at all); returns the norm before clipping."""
     norm = torch.nn.utils.get_total_norm(gradients)
     value = float(norm.full_tensor() if isinstance(norm, DTensor) else norm) * scale
     if math.isfinite(value):

@@ -17,7 +17,7 @@ from torch._C._distributed_c10d import HashStore
 from ixt_workloads.contract.exits import Exit
 
 HUNG_AFTER_SECONDS = 1800.0
-"""A step that takes longer hangs: a rank that is gone without a word, or a file system that is."""
+"""An optimizer step that takes longer hangs, because a rank or a file system does not answer."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def world() -> Iterator[World]:
     yield World(
         number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"], number["LOCAL_WORLD_SIZE"], device
     )
-    # Not after a failure: NCCL may hang or abort the process in it before that has said why it failed.
+    # Not after a failure: NCCL may hang or abort here before the rank has said why it failed.
     dist.destroy_process_group()
 
 
@@ -82,7 +82,7 @@ def memory_of_rank(place: World) -> int:
 class Watchdog:
     """Ends a rank that hangs, or whose launcher or neighbour is gone, from a thread of its own.
 
-    A rank in a collective cannot even handle a signal, so nothing milder than an exit would reach it.
+    A rank in a collective cannot even handle a signal, so the thread exits the process.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> flo
 
 
 class Order:
-    """In which order sequences are read: a pure function of seed and position, the same for any world size.
+    """The order in which sequences are read: a pure function of seed and position, whatever the world size.
 
     Blocks come in a seeded order, and the sequences of a block in a seeded order. Blocks hold the same
     documents in every arm and are uniform samples of the corpus, so arms of one seed meet the documents in

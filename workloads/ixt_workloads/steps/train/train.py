@@ -61,9 +61,9 @@ def train(  # noqa: PLR0915 - a training script reads best in one piece
     report: Callable[[Progress], None],
     beat: Callable[[], None],
 ) -> Result | None:
-    """Train and commit the artifact; rank 0 answers the result.
+    """Train and commit the artifact; rank 0 returns the result, the others None.
 
-    `stop` is asked after every step: set on any rank, all save and raise StepError(INTERRUPTED).
+    `stop` is read after every step: once it is set on any rank, all save and raise StepError(INTERRUPTED).
     """
     config: TrainConfig = step.config
     settings = config.train

@@ -20,7 +20,7 @@ from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train import exchange
 from ixt_workloads.steps.train.ranks import Watchdog, World, world
 from ixt_workloads.steps.train.train import train
-from ixt_workloads.store import StoreError, exit_code, open_store
+from ixt_workloads.store import StoreError, open_store
 
 log = logging.getLogger("ixt.train")
 
@@ -80,7 +80,7 @@ def _cause(error: Exception, rank: int) -> StepError:
         case StepError():
             return error
         case StoreError():
-            return StepError(exit_code(error), str(error))
+            return StepError(error.code, str(error))
         case torch.OutOfMemoryError() | MemoryError():
             return _out_of_memory(rank, text)
         case RuntimeError() if "can't allocate memory" in text or "not enough memory" in text:
