@@ -6,14 +6,13 @@ import os
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import Phase, RunStatus
-
-DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+from ixt_operator.cli.stop import FAILED, INTERRUPTED, stop
 
 app = typer.Typer(
     name="ixt",
@@ -94,22 +93,22 @@ def run(
         with watching(console, loaded.metadata.name) as watch:
             last = asyncio.run(loop.run_to_end(loaded, chosen, folder.resolve(), watch))
     except LocalError as error:
-        _stop(str(error), BAD_USAGE)
+        stop(str(error))
     except OSError as error:
         what = place(Path(error.filename or folder))
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = f"make room, then go on with: {again}" if full else "choose another --workdir"
-        _stop(f"{what}: {error.strerror or error}; {mend}", FAILED)
+        stop(f"{what}: {error.strerror or error}; {mend}", FAILED)
     if last is None:
-        _stop(f"interrupted; go on with: {again}", INTERRUPTED)
+        stop(f"interrupted; go on with: {again}", INTERRUPTED)
     if last.status.phase is Phase.FAILED:
         told = failure(loaded.metadata.name, last.status, logs_of_failures(last), again)
         Console(stderr=True, highlight=False).print(told, soft_wrap=True)
         raise typer.Exit(FAILED)
     try:
         path = artifacts.fetch_report(identified(loaded, folder), last.status, folder)
-    except artifacts.StorageError:
-        _stop(f"complete, but the report could not be fetched: go on with: {again}", FAILED)
+    except typer.Exit:
+        stop(f"complete, but the report could not be fetched: go on with: {again}", FAILED)
     assert path is not None
     console.print(f"Complete. Report: {place(path)}", soft_wrap=True)
 
@@ -136,7 +135,7 @@ def validate(
             problems += len(error.problems)
             typer.echo(str(error), err=True)
     if problems:
-        _stop(f"{problems} problem{'s' if problems > 1 else ''}", BAD_USAGE)
+        stop(f"{problems} problem{'s' if problems > 1 else ''}")
 
 
 @app.command(epilog="Example: `ixt render run.yaml -n team-a | kubectl diff -f -`")
@@ -209,12 +208,11 @@ def why(
     A step runs again when its key changes: when a field of its own does, or the content that it reads, or a
     step before it. The cause is followed back to where it lies.
     """
+    from ixt_operator.adapters.local.workdir import keys_in, read_run
     from ixt_operator.cli import explain
 
-    try:
-        explain.print_why(*_open(file, workdir), step)
-    except explain.UnknownStepError as error:
-        _stop(str(error), BAD_USAGE)
+    loaded, folder = _open(file, workdir)
+    explain.print_why(read_run(folder) or loaded, keys_in(folder), step, "this workdir")
 
 
 @app.command(epilog="Example: `ixt diff run.yaml` after an edit of it")
@@ -233,12 +231,9 @@ def report(file: Manifest, workdir: Workdir = None) -> None:
 
     loaded, folder = _open(file, workdir)
     found = _status_of(file, folder, workdir)
-    try:
-        path = artifacts.fetch_report(loaded, found, folder)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
+    path = artifacts.fetch_report(loaded, found, folder)
     if path is None:
-        _stop(f"no report yet: the run is {found.phase.value}; go on with `{_run(file, workdir)}`", FAILED)
+        stop(f"no report yet: the run is {found.phase.value}; go on with `{_run(file, workdir)}`", FAILED)
     typer.echo(path)
 
 
@@ -259,10 +254,7 @@ def gc(
     from ixt_operator.cli import artifacts
 
     loaded, _ = _open(file, workdir)
-    try:
-        artifacts.collect_garbage(loaded, older_than_days, delete)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
+    artifacts.collect_garbage(loaded, older_than_days, delete)
 
 
 @app.command(epilog="Example: `ixt crd | kubectl apply --server-side -f -`")
@@ -280,7 +272,7 @@ def crd(
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(text)
             except OSError as error:
-                _stop(f"{folder / name} cannot be written: {error.strerror}", BAD_USAGE)
+                stop(f"{folder / name} cannot be written: {error.strerror}")
         else:
             typer.echo(f"---\n{text}", nl=False)
 
@@ -298,7 +290,7 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
     try:
         return identified(loaded, folder), folder
     except LocalError as error:
-        _stop(str(error), BAD_USAGE)
+        stop(str(error))
 
 
 def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
@@ -306,7 +298,7 @@ def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
 
     found = status_in(folder)
     if found is None:
-        _stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`", BAD_USAGE)
+        stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`")
     return found
 
 
@@ -318,14 +310,6 @@ def _run(file: Path, workdir: Path | None, runtime: Path | None = None) -> str:
 
 
 def _print_changes(run: IXTRun, folder: Path) -> None:
-    from ixt_operator.cli import artifacts, explain
+    from ixt_operator.cli import explain
 
-    try:
-        explain.print_changes(run, folder)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+    explain.print_changes(run, folder)

@@ -12,25 +12,25 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Phase, RunStatus, StepState
+from ixt_operator.api.status import Phase, RunStatus
+from ixt_operator.cli.artifacts import PAGE, report_key
+from ixt_operator.cli.stop import FAILED, stop
 from ixt_operator.manifests.documents import dump
 from ixt_operator.planner.building import tool_child
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.history import Entry
-from ixt_operator.planner.nodes import REPORT
 from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
 from ixt_operator.render.render import render
 from ixt_workloads.contract.graph import OfNode
 from ixt_workloads.contract.versions import read_known
 
-FAILED, BAD_USAGE = 1, 2
 FETCH_SECONDS = 300
 
 app = typer.Typer(
@@ -115,7 +115,7 @@ def logs(
             f"{node.node} ({pod['status'].get('phase', 'Pending')})" for node, pod in found if node.kind
         }
         have = "\n  ".join(sorted(phases)) or "(none)"
-        _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
+        stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
     newest: dict[str, int] = {}
     for node, pod in chosen:
         newest[node.node] = max(int(pod["metadata"]["labels"][ATTEMPT]), newest.get(node.node, 0))
@@ -142,27 +142,23 @@ def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_d
     """Say which field caused a step's last re-run, from the tasks that its attempts were given."""
     from ixt_operator.cli import explain
 
-    run = IXTRun.model_validate(_without_status(_run(name)))
     configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
-    try:
-        explain.print_cause(run, _history(configs), step, f"run {name}")
-    except explain.UnknownStepError as error:
-        _stop(str(error))
+    explain.print_why(_loaded(_run(name)), _history(configs), step, f"run {name}")
 
 
 @app.command()
 def report(
     name: Name,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(PAGE),
 ) -> None:
     """Fetch a completed run's report, by a pod that reads the storage with the run's own credentials."""
     manifest = _run(name)
-    steps = [step for stage in _status(manifest).stages for step in stage.steps if step.name == REPORT]
-    if not steps or steps[-1].state is not StepState.COMPLETE:
-        _stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
-    run = IXTRun.model_validate(_without_status(manifest))
+    key = report_key(_status(manifest))
+    if key is None:
+        stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
+    run = _loaded(manifest)
     runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
-    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), steps[-1].key, "report.html")
+    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), key, PAGE)
     child = tool_child(run, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
     page = _output_of(run, runtime, child)
     output.write_bytes(gzip.decompress(base64.b64decode(page)))
@@ -190,7 +186,7 @@ def retry(name: Name) -> None:
     phase = _status(_run(name)).phase
     if phase is not Phase.FAILED:
         verb = "resume" if phase is Phase.SUSPENDED else "status"
-        _stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
+        stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
     _suspend(name, suspended=True)
     _suspend(name, suspended=False)
 
@@ -215,7 +211,7 @@ def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
         _kubectl("create", "-f", "-", stdin=dump(job))
         if not _ended_well(child.name):
             said = _kubectl("logs", f"job/{child.name}", "--tail=5")
-            _stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
+            stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
         return _kubectl("logs", f"job/{child.name}")
     finally:
         _kubectl("delete", "job", child.name, "--ignore-not-found", "--wait=false")
@@ -255,8 +251,9 @@ def _status(manifest: Any) -> RunStatus:
     return read_known(RunStatus, manifest.get("status") or {})
 
 
-def _without_status(manifest: Any) -> Any:
-    return {field: value for field, value in manifest.items() if field != "status"}
+def _loaded(manifest: Any) -> IXTRun:
+    """The run without its status, which another version may have written."""
+    return IXTRun.model_validate({name: value for name, value in manifest.items() if name != "status"})
 
 
 def _json(*arguments: str) -> Any:
@@ -270,15 +267,10 @@ def _kubectl(*arguments: str, stdin: str | None = None) -> str:
             ["kubectl", *_flags, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False
         )
     except FileNotFoundError:
-        _stop("kubectl is not on the PATH: install it, then try again")
+        stop("kubectl is not on the PATH: install it, then try again")
     if done.returncode:
         raise typer.Exit(FAILED)
     return done.stdout
-
-
-def _stop(message: str, code: int = BAD_USAGE) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:
