@@ -67,8 +67,8 @@ def run(
 ) -> None:
     """Carry out a run on this machine, without a cluster.
 
-    What is committed already is not done again: run it again after an interruption, a failure or an edit, and
-    it goes on from there. Ctrl-C stops it in good order; training saves a checkpoint first.
+    What is committed already is not done again: after an interruption, a failure or an edit, the same command
+    goes on from there. Ctrl-C stops the run; training saves a checkpoint first.
 
     pvc://CLAIM/PATH means WORKDIR/volumes/CLAIM/PATH here, unless $IXT_PVC_ROOT names another folder.
     """
@@ -122,7 +122,7 @@ def validate(
 ) -> None:
     """Check manifests and name every problem with its file, line and field.
 
-    Nothing is read but the manifests: whether data and models are there, the run's Inventory says.
+    Only the manifests are read. Whether data and models are there is checked by the run's Inventory.
     """
     from ixt_operator.manifests.loading import ManifestError, load
 
@@ -205,8 +205,8 @@ def why(
 ) -> None:
     """Say which field caused a step's last re-run.
 
-    A step runs again when its key changes: when a field of its own does, or the content that it reads, or a
-    step before it. The cause is followed back to where it lies.
+    A step runs again when its key changes, because one of its fields, the content that it reads or a step
+    before it changed. The field that changed first is named, with the step that it belongs to.
     """
     from ixt_operator.adapters.local.workdir import keys_in, read_run
     from ixt_operator.cli import explain
@@ -219,7 +219,7 @@ def why(
 def diff(file: Manifest, workdir: Workdir = None) -> None:
     """Say which steps a manifest would run, and which changed field causes it.
 
-    It is compared with the run as it was last carried out in the workdir, and with what the storage has.
+    The manifest is compared with the run as it was last carried out in the workdir, and with the storage.
     """
     _print_changes(*_open(file, workdir))
 
@@ -249,7 +249,7 @@ def gc(
     """Delete what no run needs any more from the manifest's storage.
 
     That is: artifacts that no run refers to, unfinished work that no run continues, and claims that nobody
-    holds. What a run refers to is in the storage's runs/ folder: delete a run's folder there to give it up.
+    holds. The storage's folder runs/ says what each run refers to: delete a run's folder there to give it up.
     """
     from ixt_operator.cli import artifacts
 
@@ -285,7 +285,7 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
 
     loaded = load.local_run_of(file)
     folder = workdir or workdir_of(loaded)
-    # For steps and for what looks into the storage.
+    # Read by the steps and by the programs that use the storage.
     os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))
     try:
         return identified(loaded, folder), folder
@@ -303,7 +303,7 @@ def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
 
 
 def _run(file: Path, workdir: Path | None, runtime: Path | None = None) -> str:
-    """The command that carries a run out, as a shell takes it."""
+    """The `ixt run` command of these arguments, quoted for a shell."""
     options = {"-w": workdir, "--runtime": runtime}
     given = [text for name, value in options.items() if value for text in (name, str(value))]
     return shlex.join(["ixt", "run", str(file), *given])

@@ -41,7 +41,7 @@ def print_why(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
 
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
-    """Print for every step whether the run would do it, and why again."""
+    """Print for every node whether the run would make it, and if again, which change causes that."""
     old = history.latest(keys_in(workdir))
     nodes = _nodes(run)
     pins, moved = _pins(run, workdir)
@@ -78,8 +78,11 @@ def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
 
 
 def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
-    """The pins that hold for each stage, as Inventory found them when the run was last carried out, without
-    those of places that the manifest has changed since; and these changes, by stage."""
+    """The pins that still hold, and by stage the changes of the places that were pinned.
+
+    Pins are those that Inventory found when the run was last carried out; they hold where the manifest still
+    names the same place.
+    """
     status, last = status_in(workdir), read_run(workdir)
     if status is None or last is None:
         return {}, {}
@@ -103,7 +106,7 @@ def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
 
 
 def _places(run: IXTRun) -> dict[str, dict[str, Any]]:
-    """Where each stage's Inventory looks for the content of its pins, by stage and pin."""
+    """The places that are pinned, by stage and pin: what of the spec says where to find the content."""
     found = {}
     for stage, node in _nodes(run):
         config = node.config

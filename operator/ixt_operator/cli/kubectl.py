@@ -1,6 +1,6 @@
-"""`kubectl ixt`: what kubectl itself cannot say of a run.
+"""`kubectl ixt`: the verbs for runs on a cluster.
 
-All requests are kubectl's, so that its configuration, contexts and credentials are the user's own.
+Every request is made by kubectl, so configuration, contexts and credentials are the user's own.
 """
 
 import base64
@@ -102,8 +102,10 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(help="Lines from the end of each pod's log; -1: all.")] = -1,
 ) -> None:
-    """Print the logs of all pods of a step, each line with its pod in front; of all steps that run, without
-    one. A step that was tried again shows its newest attempt."""
+    """Print the logs of all pods of a step, or of all running steps, each line with its pod in front.
+
+    Of a step that was tried again, the newest attempt's.
+    """
     pods = _json("get", "pods", "-l", f"{RUN}={name}")["items"]
     found = [(OfNode(**fields_of_node(pod["metadata"]["labels"])), pod) for pod in pods]
     if step is None:
@@ -116,24 +118,11 @@ def logs(
         }
         have = "\n  ".join(sorted(phases)) or "(none)"
         stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
-    newest: dict[str, int] = {}
-    for node, pod in chosen:
-        newest[node.node] = max(int(pod["metadata"]["labels"][ATTEMPT]), newest.get(node.node, 0))
-    children = {
-        pod["metadata"]["labels"][CHILD]
-        for node, pod in chosen
-        if int(pod["metadata"]["labels"][ATTEMPT]) == newest[node.node]
-    }
-    selector = f"{CHILD} in ({','.join(sorted(children))})"
-    command = [
-        "logs",
-        "-l",
-        selector,
-        "--prefix",
-        f"--tail={tail}",
-        f"--max-log-requests={max(5, len(chosen))}",
-    ]
-    arguments = ["kubectl", *_flags, *command, *(["-f"] if follow else [])]
+    chosen.sort(key=lambda entry: int(entry[1]["metadata"]["labels"][ATTEMPT]))
+    newest = {node.node: pod["metadata"]["labels"][CHILD] for node, pod in chosen}
+    arguments = ["kubectl", *_flags, "logs", "-l", f"{CHILD} in ({','.join(sorted(newest.values()))})"]
+    arguments += ["--prefix", f"--tail={tail}", f"--max-log-requests={max(5, len(chosen))}"]
+    arguments += ["-f"] if follow else []
     os.execvp("kubectl", arguments)  # noqa: S606 - Ctrl-C and the exit code are kubectl's
 
 
@@ -167,21 +156,21 @@ def report(
 
 @app.command()
 def suspend(name: Name) -> None:
-    """Have a run save its state and free everything, until `kubectl ixt resume`."""
+    """Suspend a run: it saves its state and frees everything, until `kubectl ixt resume`."""
     _suspend(name, suspended=True)
 
 
 @app.command()
 def resume(name: Name) -> None:
-    """Have a suspended run go on."""
+    """Let a suspended run go on."""
     _suspend(name, suspended=False)
 
 
 @app.command()
 def retry(name: Name) -> None:
-    """Have a failed run start anew where it failed. What is committed is kept; failures count from zero.
+    """Start a failed run again where it failed. What is committed is kept; failures count from zero.
 
-    Any edit of a failed run's spec does the same: mend what the status says, or only say this.
+    Any edit of a failed run's spec does the same.
     """
     phase = _status(_run(name)).phase
     if phase is not Phase.FAILED:
@@ -197,7 +186,10 @@ def _suspend(name: str, *, suspended: bool) -> None:
 
 
 def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
-    """What a Job of one pod prints. The Job is not the operator's, and is deleted whatever happens."""
+    """Run a child as a Job of one pod that the operator takes no notice of; return what it prints.
+
+    The Job is deleted afterwards, also when it failed.
+    """
     (*_, job) = render(run, runtime, child)
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
         metadata["labels"] = {"app.kubernetes.io/name": "ixt", "ixt.dev/tool": child.name}
@@ -230,7 +222,7 @@ def _ended_well(job: str) -> bool:
 
 
 def _history(configs: list[Any]) -> list[Entry]:
-    """The keys that nodes have had, oldest first, as their tasks tell."""
+    """The keys that nodes have had, oldest first, from the tasks in their ConfigMaps."""
     found: list[Entry] = []
     for config in sorted(configs, key=lambda config: str(config["metadata"]["creationTimestamp"])):
         text = config.get("data", {}).get("task.json")
@@ -261,7 +253,7 @@ def _json(*arguments: str) -> Any:
 
 
 def _kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """What kubectl prints; its own message on stderr and its failure are ours."""
+    """Run kubectl and return what it prints. When it fails, it has said why on stderr: exit code 1."""
     try:
         done = subprocess.run(
             ["kubectl", *_flags, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False
@@ -279,7 +271,7 @@ def main() -> None:
 
 
 def _flags_first(arguments: list[str]) -> list[str]:
-    """kubectl's own flags may stand anywhere, as with kubectl: here they come before the verb."""
+    """The arguments with kubectl's own flags moved before the verb: people may write them anywhere."""
     flags, rest, left = [], [], iter(arguments)
     for argument in left:
         name, equals, _ = argument.partition("=")
