@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
-from ixt_operator.planner.keying import Asked, Graph, Pins
+from ixt_operator.planner.keying import Asked, Graph, Pins, asked_of, keyed_of, nodes_of
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.planner.retry import GiveUp, TryAgain, decide, result_lost
 from ixt_workloads.contract.configs import Config, InventoryConfig
@@ -76,10 +76,10 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
     answers: tuple[Pins, ...] | None = ()
     for position, stage in enumerate(run.spec.stages):
         if answers is None:
-            unknown = {node.name: _unknown(node, children) for node in graph.nodes(position)}
+            unknown = {node.name: _unknown(node, children) for node in nodes_of(graph, position)}
             found.append(StageView(stage, unknown, None, None))
             continue
-        asked = graph.asked(answers)
+        asked = asked_of(graph, answers)
         inventory = _inventory(asked, children, policy)
         if inventory.state is NodeState.COMPLETE and _result_lost(asked, children, inventory):
             inventory = inventory._replace(state=NodeState.WAITING)
@@ -89,7 +89,7 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
             own = _answer(inventory.current).pins
             answers = (*answers, tuple(sorted(own.items())))
             pins = asked.pins | own
-            views = _views(graph.keyed(answers), inventory, children, policy, started)
+            views = _views(keyed_of(graph, answers), inventory, children, policy, started)
         else:
             answers = None
             views |= {node.name: _unknown(node, children) for node in asked.nodes[1:]}
