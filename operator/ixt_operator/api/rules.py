@@ -114,8 +114,8 @@ class Checked(Model):
 
 
 class Spec(Checked):
-    """The root of a spec. Also checked is that in its lists names and Distinct scalars differ, as the API server
-    does by x-kubernetes-list-type."""
+    """The root of a spec. Also checked is that in its lists names and Distinct scalars differ, as the API
+    server does by x-kubernetes-list-type."""
 
     def _broken(self) -> list[tuple[Path, str]]:
         return broken(self)
