@@ -44,7 +44,8 @@ class Rule:
 
 
 def credentials_rule(*places: str, hub: bool = True) -> Rule:
-    """Only places in buckets and on the hub are read with credentials; `places` are the fields with URIs."""
+    """credentialsSecretRef is set for places in buckets and on the hub only; `places` are the fields with
+    URIs."""
     schemes = ("s3://", "gs://", *(["hf://"] if hub else []))
     takes = (
         f"(has(self.{place}) && self.{place}.startsWith('{scheme}'))"
@@ -113,10 +114,8 @@ class Checked(Model):
 
 
 class Spec(Checked):
-    """The root of a spec: also, items of its named lists have names that differ, and Distinct scalars differ.
-
-    The API server finds the same by x-kubernetes-list-type.
-    """
+    """The root of a spec. Also checked is that in its lists names and Distinct scalars differ, as the API
+    server does by x-kubernetes-list-type."""
 
     def _broken(self) -> list[tuple[Path, str]]:
         return broken(self)

@@ -127,7 +127,7 @@ class EvalTask(settings.EvalTask, Checked):
 
 
 class Evaluate(settings.Evaluate):
-    """How a trained model is judged."""
+    """How a trained model is evaluated."""
 
     tasks: Annotated[tuple[EvalTask, ...], InKey, Field(max_length=32)] = ()
     """Tasks with right answers. Without any, only the held-out documents' log-probability is measured."""
@@ -162,7 +162,7 @@ class Arm(Checked):
 
 
 def _optional(model: type[Model]) -> Any:
-    """The fields of a model, none of which need be set."""
+    """The fields of a model as optional ones, unset by default."""
     found = {}
     for name, field in model.model_fields.items():
         given: Any = field.annotation
@@ -200,7 +200,7 @@ class Stage(Checked):
     datasets: Annotated[tuple[Dataset, ...], Field(min_length=1, max_length=32)]
     """What is trained on."""
     annotate: Annotate = Annotate()
-    """Who is annotated and within which limits."""
+    """Which documents are annotated, how, and within which limits."""
     conditioning: ConditioningOverrides | None = None
     """What differs from spec.conditioning in this stage."""
     prepare: Prepare = Prepare()
@@ -208,7 +208,7 @@ class Stage(Checked):
     train: TrainSpec
     """The training job."""
     evaluate: Evaluate = Evaluate()
-    """How the trained model is judged."""
+    """How the trained model is evaluated."""
 
     rules = (
         Rule(
@@ -258,7 +258,7 @@ def _needs_judge(spec: "RunSpec") -> bool:
 
 
 def _critiques_come(spec: "RunSpec") -> bool:
-    """No stage asks for critiques of existing feedback that has none."""
+    """Whether no stage wants critiques from existing feedback that has none."""
     return all(
         not ((stage.conditioning and stage.conditioning.format) or spec.conditioning.format).needs_critique
         for stage in spec.stages
@@ -283,7 +283,7 @@ class RunSpec(Spec):
     arms: Annotated[tuple[Arm, ...], Field(min_length=1, max_length=MAX_ARMS)] = (Arm(name="conditioned"),)
     """Ways to use the feedback that are compared; each runs through all stages once a seed."""
     max_parallel_lanes: Annotated[int, Field(ge=1, le=512)] = 1
-    """Lanes (an arm with one seed) of which a step runs at the same time."""
+    """How many lanes (an arm with one seed) may have a step running at the same time."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
     """The stages, in order."""
     pods: Pods = Pods()

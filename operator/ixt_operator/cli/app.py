@@ -6,14 +6,13 @@ import os
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import Phase, RunStatus
-
-DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+from ixt_operator.cli.stop import FAILED, INTERRUPTED, stop
 
 app = typer.Typer(
     name="ixt",
@@ -68,8 +67,8 @@ def run(
 ) -> None:
     """Carry out a run on this machine, without a cluster.
 
-    What is committed already is not done again: run it again after an interruption, a failure or an edit, and
-    it goes on from there. Ctrl-C stops it in good order; training saves a checkpoint first.
+    What is committed already is not done again: after an interruption, a failure or an edit, the same command
+    goes on from there. Ctrl-C stops the run; training saves a checkpoint first.
 
     pvc://CLAIM/PATH means WORKDIR/volumes/CLAIM/PATH here, unless $IXT_PVC_ROOT names another folder.
     """
@@ -94,22 +93,22 @@ def run(
         with watching(console, loaded.metadata.name) as watch:
             last = asyncio.run(loop.run_to_end(loaded, chosen, folder.resolve(), watch))
     except LocalError as error:
-        _stop(str(error), BAD_USAGE)
+        stop(str(error))
     except OSError as error:
         what = place(Path(error.filename or folder))
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = f"make room, then go on with: {again}" if full else "choose another --workdir"
-        _stop(f"{what}: {error.strerror or error}; {mend}", FAILED)
+        stop(f"{what}: {error.strerror or error}; {mend}", FAILED)
     if last is None:
-        _stop(f"interrupted; go on with: {again}", INTERRUPTED)
+        stop(f"interrupted; go on with: {again}", INTERRUPTED)
     if last.status.phase is Phase.FAILED:
         told = failure(loaded.metadata.name, last.status, logs_of_failures(last), again)
         Console(stderr=True, highlight=False).print(told, soft_wrap=True)
         raise typer.Exit(FAILED)
     try:
         path = artifacts.fetch_report(identified(loaded, folder), last.status, folder)
-    except artifacts.StorageError:
-        _stop(f"complete, but the report could not be fetched: go on with: {again}", FAILED)
+    except typer.Exit:
+        stop(f"complete, but the report could not be fetched: go on with: {again}", FAILED)
     assert path is not None
     console.print(f"Complete. Report: {place(path)}", soft_wrap=True)
 
@@ -123,7 +122,7 @@ def validate(
 ) -> None:
     """Check manifests and name every problem with its file, line and field.
 
-    Nothing is read but the manifests: whether data and models are there, the run's Inventory says.
+    Only the manifests are read. Whether data and models are there is checked by the run's Inventory.
     """
     from ixt_operator.manifests.loading import ManifestError, load
 
@@ -136,7 +135,7 @@ def validate(
             problems += len(error.problems)
             typer.echo(str(error), err=True)
     if problems:
-        _stop(f"{problems} problem{'s' if problems > 1 else ''}", BAD_USAGE)
+        stop(f"{problems} problem{'s' if problems > 1 else ''}")
 
 
 @app.command(epilog="Example: `ixt render run.yaml -n team-a | kubectl diff -f -`")
@@ -206,22 +205,21 @@ def why(
 ) -> None:
     """Say which field caused a step's last re-run.
 
-    A step runs again when its key changes: when a field of its own does, or the content that it reads, or a
-    step before it. The cause is followed back to where it lies.
+    A step runs again when its key changes, because one of its fields, the content that it reads or a step
+    before it changed. The field that changed first is named, with the step that it belongs to.
     """
+    from ixt_operator.adapters.local.workdir import keys_in, read_run
     from ixt_operator.cli import explain
 
-    try:
-        explain.print_why(*_open(file, workdir), step)
-    except explain.UnknownStepError as error:
-        _stop(str(error), BAD_USAGE)
+    loaded, folder = _open(file, workdir)
+    explain.print_why(read_run(folder) or loaded, keys_in(folder), step, "this workdir")
 
 
 @app.command(epilog="Example: `ixt diff run.yaml` after an edit of it")
 def diff(file: Manifest, workdir: Workdir = None) -> None:
     """Say which steps a manifest would run, and which changed field causes it.
 
-    It is compared with the run as it was last carried out in the workdir, and with what the storage has.
+    The manifest is compared with the run as it was last carried out in the workdir, and with the storage.
     """
     _print_changes(*_open(file, workdir))
 
@@ -233,12 +231,9 @@ def report(file: Manifest, workdir: Workdir = None) -> None:
 
     loaded, folder = _open(file, workdir)
     found = _status_of(file, folder, workdir)
-    try:
-        path = artifacts.fetch_report(loaded, found, folder)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
+    path = artifacts.fetch_report(loaded, found, folder)
     if path is None:
-        _stop(f"no report yet: the run is {found.phase.value}; go on with `{_run(file, workdir)}`", FAILED)
+        stop(f"no report yet: the run is {found.phase.value}; go on with `{_run(file, workdir)}`", FAILED)
     typer.echo(path)
 
 
@@ -254,15 +249,12 @@ def gc(
     """Delete what no run needs any more from the manifest's storage.
 
     That is: artifacts that no run refers to, unfinished work that no run continues, and claims that nobody
-    holds. What a run refers to is in the storage's runs/ folder: delete a run's folder there to give it up.
+    holds. The storage's folder runs/ says what each run refers to: delete a run's folder there to give it up.
     """
     from ixt_operator.cli import artifacts
 
     loaded, _ = _open(file, workdir)
-    try:
-        artifacts.collect_garbage(loaded, older_than_days, delete)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
+    artifacts.collect_garbage(loaded, older_than_days, delete)
 
 
 @app.command(epilog="Example: `ixt crd | kubectl apply --server-side -f -`")
@@ -280,7 +272,7 @@ def crd(
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(text)
             except OSError as error:
-                _stop(f"{folder / name} cannot be written: {error.strerror}", BAD_USAGE)
+                stop(f"{folder / name} cannot be written: {error.strerror}")
         else:
             typer.echo(f"---\n{text}", nl=False)
 
@@ -293,12 +285,12 @@ def _open(file: Path, workdir: Path | None) -> tuple[IXTRun, Path]:
 
     loaded = load.local_run_of(file)
     folder = workdir or workdir_of(loaded)
-    # For steps and for what looks into the storage.
+    # Read by the steps and by the programs that use the storage.
     os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))
     try:
         return identified(loaded, folder), folder
     except LocalError as error:
-        _stop(str(error), BAD_USAGE)
+        stop(str(error))
 
 
 def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
@@ -306,26 +298,18 @@ def _status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
 
     found = status_in(folder)
     if found is None:
-        _stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`", BAD_USAGE)
+        stop(f"{folder} has no run yet: start it with `{_run(file, workdir)}`")
     return found
 
 
 def _run(file: Path, workdir: Path | None, runtime: Path | None = None) -> str:
-    """The command that carries a run out, as a shell takes it."""
+    """The `ixt run` command of these arguments, quoted for a shell."""
     options = {"-w": workdir, "--runtime": runtime}
     given = [text for name, value in options.items() if value for text in (name, str(value))]
     return shlex.join(["ixt", "run", str(file), *given])
 
 
 def _print_changes(run: IXTRun, folder: Path) -> None:
-    from ixt_operator.cli import artifacts, explain
+    from ixt_operator.cli import explain
 
-    try:
-        explain.print_changes(run, folder)
-    except artifacts.StorageError:
-        raise typer.Exit(FAILED) from None
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+    explain.print_changes(run, folder)

@@ -10,6 +10,7 @@ from ixt_operator.adapters.local.workdir import keys_in, read_run, status_in
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import StepState
 from ixt_operator.cli import artifacts
+from ixt_operator.cli.stop import stop
 from ixt_operator.planner import history
 from ixt_operator.planner.history import Change, Entry
 from ixt_operator.planner.nodes import stage_nodes
@@ -23,18 +24,11 @@ Pins = dict[str, dict[str, str]]
 """Pins by stage and name."""
 
 
-class UnknownStepError(Exception):
-    """No such step, or several; the message lists those that there are."""
+def print_why(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
+    """Print which field gave a step its newest key.
 
-
-def print_why(run: IXTRun, workdir: Path, step: str) -> None:
-    """Print which field gave a step the key that it has."""
-    entries = keys_in(workdir)
-    print_cause(read_run(workdir) or run, entries, step, "this workdir")
-
-
-def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
-    """Print which field gave a step its newest key, of those that its nodes have had."""
+    `entries` are the keys that nodes of the run have had, oldest first; `where` names what had them.
+    """
     newest, nodes = history.latest(entries), _nodes(run)
     name = _named(step, newest, nodes, where)
     earlier = history.before(entries, name)
@@ -47,7 +41,7 @@ def print_cause(run: IXTRun, entries: list[Entry], step: str, where: str) -> Non
 
 
 def print_changes(run: IXTRun, workdir: Path) -> None:
-    """Print for every step whether the run would do it, and why again. Raises artifacts.StorageError."""
+    """Print for every node whether the run would make it, and if again, which change causes that."""
     old = history.latest(keys_in(workdir))
     nodes = _nodes(run)
     pins, moved = _pins(run, workdir)
@@ -84,8 +78,11 @@ def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
 
 
 def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
-    """The pins that hold for each stage, as Inventory found them when the run was last carried out, without
-    those of places that the manifest has changed since; and these changes, by stage."""
+    """The pins that still hold, and by stage the changes of the places that were pinned.
+
+    Pins are those that Inventory found when the run was last carried out; they hold where the manifest still
+    names the same place.
+    """
     status, last = status_in(workdir), read_run(workdir)
     if status is None or last is None:
         return {}, {}
@@ -109,7 +106,7 @@ def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
 
 
 def _places(run: IXTRun) -> dict[str, dict[str, Any]]:
-    """Where each stage's Inventory looks for the content of its pins, by stage and pin."""
+    """The places that are pinned, by stage and pin: what of the spec says where to find the content."""
     found = {}
     for stage, node in _nodes(run):
         config = node.config
@@ -151,9 +148,11 @@ def _shown(value: object) -> str:
 
 
 def _named(step: str, known: Mapping[str, Entry], nodes: list[tuple[str, Node]], where: str) -> str:
-    """The node that a step's name means: in full, or as the tree shows it, with or without its stage. All
-    seeds of an arm have the same history: the first stands for them. Raises UnknownStepError for one without
-    a history."""
+    """Name of the node that a step's name means: in full, or as the tree shows it, with or without its stage.
+
+    All seeds of an arm have the same history: the first stands for them. A step without a history ends the
+    program with a message.
+    """
     if step in known:
         return step
     meant = [(stage, node) for stage, node in nodes if node.called(step, stage)]
@@ -165,12 +164,10 @@ def _named(step: str, known: Mapping[str, Entry], nodes: list[tuple[str, Node]],
         )
         all_names = dict.fromkeys([*known, *(node.name for _, node in nodes)])
         listed = "\n  ".join([node.name for node in reversed(fits.values())] or all_names)
-        raise UnknownStepError(f"{what}:\n  {listed}")
+        stop(f"{what}:\n  {listed}")
     (found,) = fits.values()
-    if found.name in known:
-        return found.name
-    if isinstance(found.config, InventoryConfig):
-        raise UnknownStepError(f"{found.name} keeps no history: ask why of a step that comes after it")
-    raise UnknownStepError(
-        f"{found.name} was not made in {where}: it has not begun, or its artifact was there before"
-    )
+    if found.name not in known:
+        if isinstance(found.config, InventoryConfig):
+            stop(f"{found.name} keeps no history: ask why of a step that comes after it")
+        stop(f"{found.name} was not made in {where}: it has not begun, or its artifact was there before")
+    return found.name

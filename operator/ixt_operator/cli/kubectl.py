@@ -1,6 +1,6 @@
-"""`kubectl ixt`: what kubectl itself cannot say of a run.
+"""`kubectl ixt`: the verbs for runs on a cluster.
 
-All requests are kubectl's, so that its configuration, contexts and credentials are the user's own.
+Every request is made by kubectl, so configuration, contexts and credentials are the user's own.
 """
 
 import base64
@@ -12,26 +12,26 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Phase, RunStatus, StepState
+from ixt_operator.api.status import Phase, RunStatus
+from ixt_operator.cli.artifacts import PAGE, report_key
+from ixt_operator.cli.stop import FAILED, stop
 from ixt_operator.manifests.documents import dump
 from ixt_operator.planner.building import tool_child
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.history import Entry
-from ixt_operator.planner.nodes import REPORT
 from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
 from ixt_operator.render.render import render
 from ixt_workloads.contract.graph import OfNode
 from ixt_workloads.contract.versions import read_known
 
-FAILED, BAD_USAGE = 1, 2
 FETCH_SECONDS = 300
 
 app = typer.Typer(
@@ -103,8 +103,10 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(help="Lines from the end of each pod's log; -1: all.")] = -1,
 ) -> None:
-    """Print the logs of all pods of a step, each line with its pod in front; of all steps that run, without
-    one. A step that was tried again shows its newest attempt."""
+    """Print the logs of all pods of a step, or of all running steps, each line with its pod in front.
+
+    Of a step that was tried again, the newest attempt's.
+    """
     pods = _json("get", "pods", "-l", f"{RUN}={name}")["items"]
     found = [(OfNode(**fields_of_node(pod["metadata"]["labels"])), pod) for pod in pods]
     if step is None:
@@ -116,25 +118,12 @@ def logs(
             f"{node.node} ({pod['status'].get('phase', 'Pending')})" for node, pod in found if node.kind
         }
         have = "\n  ".join(sorted(phases)) or "(none)"
-        _stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
-    newest: dict[str, int] = {}
-    for node, pod in chosen:
-        newest[node.node] = max(int(pod["metadata"]["labels"][ATTEMPT]), newest.get(node.node, 0))
-    children = {
-        pod["metadata"]["labels"][CHILD]
-        for node, pod in chosen
-        if int(pod["metadata"]["labels"][ATTEMPT]) == newest[node.node]
-    }
-    selector = f"{CHILD} in ({','.join(sorted(children))})"
-    command = [
-        "logs",
-        "-l",
-        selector,
-        "--prefix",
-        f"--tail={tail}",
-        f"--max-log-requests={max(5, len(chosen))}",
-    ]
-    arguments = ["kubectl", *_flags, *command, *(["-f"] if follow else [])]
+        stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
+    chosen.sort(key=lambda entry: int(entry[1]["metadata"]["labels"][ATTEMPT]))
+    newest = {node.node: pod["metadata"]["labels"][CHILD] for node, pod in chosen}
+    arguments = ["kubectl", *_flags, "logs", "-l", f"{CHILD} in ({','.join(sorted(newest.values()))})"]
+    arguments += ["--prefix", f"--tail={tail}", f"--max-log-requests={max(5, len(chosen))}"]
+    arguments += ["-f"] if follow else []
     os.execvp("kubectl", arguments)  # noqa: S606 - Ctrl-C and the exit code are kubectl's
 
 
@@ -143,27 +132,23 @@ def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_d
     """Say which field caused a step's last re-run, from the tasks that its attempts were given."""
     from ixt_operator.cli import explain
 
-    run = _accepted(_run(name))
     configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
-    try:
-        explain.print_cause(run, _history(configs), step, f"run {name}")
-    except explain.UnknownStepError as error:
-        _stop(str(error))
+    explain.print_why(_loaded(_run(name)), _history(configs), step, f"run {name}")
 
 
 @app.command()
 def report(
     name: Name,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(PAGE),
 ) -> None:
     """Fetch a completed run's report, by a pod that reads the storage with the run's own credentials."""
     manifest = _run(name)
-    steps = [step for stage in _status(manifest).stages for step in stage.steps if step.name == REPORT]
-    if not steps or steps[-1].state is not StepState.COMPLETE:
-        _stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
-    run = _accepted(manifest)
+    key = report_key(_status(manifest))
+    if key is None:
+        stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
+    run = _loaded(manifest)
     runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
-    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), steps[-1].key, "report.html")
+    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), key, PAGE)
     child = tool_child(run, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
     page = _output_of(run, runtime, child)
     output.write_bytes(gzip.decompress(base64.b64decode(page)))
@@ -172,26 +157,26 @@ def report(
 
 @app.command()
 def suspend(name: Name) -> None:
-    """Have a run save its state and free everything, until `kubectl ixt resume`."""
+    """Suspend a run: it saves its state and frees everything, until `kubectl ixt resume`."""
     _suspend(name, suspended=True)
 
 
 @app.command()
 def resume(name: Name) -> None:
-    """Have a suspended run go on."""
+    """Let a suspended run go on."""
     _suspend(name, suspended=False)
 
 
 @app.command()
 def retry(name: Name) -> None:
-    """Have a failed run start anew where it failed. What is committed is kept; failures count from zero.
+    """Start a failed run again where it failed. What is committed is kept; failures count from zero.
 
-    Any edit of a failed run's spec does the same: mend what the status says, or only say this.
+    Any edit of a failed run's spec does the same.
     """
     phase = _status(_run(name)).phase
     if phase is not Phase.FAILED:
         verb = "resume" if phase is Phase.SUSPENDED else "status"
-        _stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
+        stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
     _suspend(name, suspended=True)
     _suspend(name, suspended=False)
 
@@ -202,7 +187,10 @@ def _suspend(name: str, *, suspended: bool) -> None:
 
 
 def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
-    """What a Job of one pod prints. The Job is not the operator's, and is deleted whatever happens."""
+    """Run a child as a Job of one pod that the operator takes no notice of; return what it prints.
+
+    The Job is deleted afterwards, also when it failed.
+    """
     (*_, job) = render(run, runtime, child)
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
         metadata["labels"] = {"app.kubernetes.io/name": "ixt", "ixt.dev/tool": child.name}
@@ -216,7 +204,7 @@ def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
         _kubectl("create", "-f", "-", stdin=dump(job))
         if not _ended_well(child.name):
             said = _kubectl("logs", f"job/{child.name}", "--tail=5")
-            _stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
+            stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
         return _kubectl("logs", f"job/{child.name}")
     finally:
         _kubectl("delete", "job", child.name, "--ignore-not-found", "--wait=false")
@@ -235,7 +223,7 @@ def _ended_well(job: str) -> bool:
 
 
 def _history(configs: list[Any]) -> list[Entry]:
-    """The keys that nodes have had, oldest first, as their tasks tell."""
+    """The keys that nodes have had, oldest first, from the tasks in their ConfigMaps."""
     found: list[Entry] = []
     for config in sorted(configs, key=lambda config: str(config["metadata"]["creationTimestamp"])):
         text = config.get("data", {}).get("task.json")
@@ -256,11 +244,12 @@ def _status(manifest: Any) -> RunStatus:
     return read_known(RunStatus, manifest.get("status") or {})
 
 
-def _accepted(manifest: Any) -> IXTRun:
+def _loaded(manifest: Any) -> IXTRun:
+    """The run without its status, which another version may have written."""
     try:
-        return IXTRun.model_validate({field: value for field, value in manifest.items() if field != "status"})
+        return IXTRun.model_validate({name: value for name, value in manifest.items() if name != "status"})
     except ValidationError:
-        _stop("the operator does not accept the run as it stands: kubectl ixt status says why", FAILED)
+        stop("the operator does not accept the run as it stands: kubectl ixt status says why", FAILED)
 
 
 def _json(*arguments: str) -> Any:
@@ -268,21 +257,16 @@ def _json(*arguments: str) -> Any:
 
 
 def _kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """What kubectl prints; its own message on stderr and its failure are ours."""
+    """Run kubectl and return what it prints. When it fails, it has said why on stderr: exit code 1."""
     try:
         done = subprocess.run(
             ["kubectl", *_flags, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False
         )
     except FileNotFoundError:
-        _stop("kubectl is not on the PATH: install it, then try again")
+        stop("kubectl is not on the PATH: install it, then try again")
     if done.returncode:
         raise typer.Exit(FAILED)
     return done.stdout
-
-
-def _stop(message: str, code: int = BAD_USAGE) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:
@@ -291,7 +275,7 @@ def main() -> None:
 
 
 def _flags_first(arguments: list[str]) -> list[str]:
-    """kubectl's own flags may stand anywhere, as with kubectl: here they come before the verb."""
+    """The arguments with kubectl's own flags moved before the verb: people may write them anywhere."""
     flags, rest, left = [], [], iter(arguments)
     for argument in left:
         name, equals, _ = argument.partition("=")

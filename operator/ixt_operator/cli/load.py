@@ -2,12 +2,10 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
-
-import typer
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.cli.stop import stop
 from ixt_operator.manifests.loading import ManifestError, load
 from ixt_operator.render.builtin_runtimes import BUILTIN
 
@@ -17,7 +15,7 @@ def run_of(file: Path) -> IXTRun:
     runs = [found for found in _load(file) if isinstance(found, IXTRun)]
     if len(runs) != 1:
         named = f" ({', '.join(run.metadata.name for run in runs)})" if runs else ""
-        _bad(f"{file}: has {len(runs)} IXTRuns{named}, needs exactly one: give each run a file of its own")
+        stop(f"{file}: has {len(runs)} IXTRuns{named}, needs exactly one: give each run a file of its own")
     return runs[0]
 
 
@@ -26,7 +24,7 @@ def local_run_of(file: Path) -> IXTRun:
     run = run_of(file)
     judge = run.spec.judge
     if judge and judge.rubric.config_map_key_ref:
-        _bad(f"{file}: spec.judge.rubric.configMapKeyRef needs a cluster: write the rubric out under inline")
+        stop(f"{file}: spec.judge.rubric.configMapKeyRef needs a cluster: write the rubric out under inline")
     return run
 
 
@@ -35,16 +33,16 @@ def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
     name = run.spec.runtime_ref.name
     if file is None:
         if name not in BUILTIN:
-            _bad(
+            stop(
                 f"spec.runtimeRef.name: runtime {name} is not built in (there are {', '.join(BUILTIN)}): "
                 "give its file with --runtime"
             )
         return BUILTIN[name](f"ixt-workloads-{name}:{version('ixt')}")
     found = {entry.metadata.name: entry for entry in _load(file) if isinstance(entry, IXTRuntime)}
     if not found:
-        _bad(f"{file}: has no IXTRuntime")
+        stop(f"{file}: has no IXTRuntime")
     if len(found) > 1 and name not in found:
-        _bad(f"{file}: has the runtimes {', '.join(found)}, but not {name}, which spec.runtimeRef.name names")
+        stop(f"{file}: has the runtimes {', '.join(found)}, but not {name}, which spec.runtimeRef.name names")
     return found.get(name) or next(iter(found.values()))
 
 
@@ -52,9 +50,4 @@ def _load(file: Path) -> tuple[IXTRun | IXTRuntime, ...]:
     try:
         return load(file)
     except ManifestError as error:
-        _bad(str(error))
-
-
-def _bad(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
+        stop(str(error))

@@ -5,7 +5,7 @@ import signal
 
 def main() -> None:
     """Run the verb that the arguments name."""
-    # Ctrl-C ends a verb that has nothing to put in order without a word. `ixt run` hears it from its start.
+    # Ctrl-C ends a verb at once and silently. `ixt run` has a handler of its own, which stops the run.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

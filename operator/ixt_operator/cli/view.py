@@ -47,7 +47,7 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
     if not console.is_terminal:
         yield _plain(console)
         return
-    # Redrawn at each look and in between by nobody: looks come as often as there is something new.
+    # Drawn at each look only: looks come as often as there is something new.
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
 
         def show(look: Look) -> None:
@@ -63,6 +63,7 @@ def watching(console: Console, name: str) -> Iterator[Callable[[Look], None]]:
 
 
 def _plain(console: Console) -> Callable[[Look], None]:
+    """A function that prints a look's events, and its progress every PLAIN_SECONDS."""
     last = time.monotonic()
 
     def say(text: str) -> None:
@@ -71,7 +72,7 @@ def _plain(console: Console) -> Callable[[Look], None]:
     def show(look: Look) -> None:
         nonlocal last
         for event in look.events:
-            # Why a run failed is told once, by what ends the command.
+            # Why the run failed is printed once, at the end of `ixt run`.
             if event.reason == "AttemptFailed" or not event.warning:
                 say(f"{event.reason}: {event.message}")
         if look.stopping:
@@ -79,16 +80,22 @@ def _plain(console: Console) -> Callable[[Look], None]:
         summary = look.status.summary
         if time.monotonic() - last >= PLAIN_SECONDS and summary.step:
             last = time.monotonic()
-            steps = (
-                step for stage in look.status.stages for step in stage.steps if stage.name == summary.stage
-            )
-            children = [c for c in look.observed.children.values() if c.live and c.in_stage == summary.step]
-            child = next((child for child in children if child.stage in ("", summary.stage)), None)
-            step = next((step for step in steps if child and step.name == child.step), None)
-            text = (figures(step, child) if step else "") or _note(look.status, look.due)
+            text = _figures_of_summary(look) or _note(look.status, look.due)
             say(f"{summary.progress_percent}% {summary.stage}/{summary.step}  {text}".rstrip())
 
     return show
+
+
+def _figures_of_summary(look: Look) -> str:
+    """Figures of the step that the summary is about, if a child of it runs."""
+    summary = look.status.summary
+    steps = [step for stage in look.status.stages if stage.name == summary.stage for step in stage.steps]
+    for child in look.observed.children.values():
+        if child.live and child.in_stage == summary.step:
+            for step in steps:
+                if child.told_by(summary.stage, step.name):
+                    return figures(step, child)
+    return ""
 
 
 def tree(
@@ -101,8 +108,8 @@ def tree(
 ) -> RenderableType:
     """Stages, steps and arms with state, progress, rate and time left, in `height` lines if that can be.
 
-    What does not fit is told in one line: first stages that are done or not begun, then steps. `stopped`:
-    nobody carries the run on, whatever the status says.
+    What does not fit is summed up: first each stage that is done or not begun, in a line, then each stage's
+    steps that do not run. `stopped`: no process carries the run out, although the status says that it runs.
     """
     if stopped:
         status = _at_rest(status)
@@ -111,6 +118,7 @@ def tree(
         shown = {stage.name for stage in _active(status)}
     steps_fit = height is None or _lines(status, shown) <= height
     width = max((len(step.name) for stage in status.stages for step in stage.steps), default=0)
+    children = observed.children.values() if observed else ()
     root = Tree(_head(name, status, stopped), guide_style="dim")
     for stage in status.stages:
         if stage.name not in shown:
@@ -119,7 +127,8 @@ def tree(
         branch = root.add(Text(stage.name, style="bold"))
         for step in stage.steps:
             if steps_fit or step.state in (StepState.RUNNING, StepState.FAILED):
-                child = _live(observed, stage.name, step.name) if observed else None
+                live = (child for child in children if child.live and child.told_by(stage.name, step.name))
+                child = next(live, None)
                 branch.add(_step_line(step, child, width))
         if not steps_fit:
             branch.add(_counts(stage))
@@ -138,7 +147,7 @@ def tree_and_note(name: str, status: RunStatus) -> RenderableType:
 
 
 def _at_rest(status: RunStatus) -> RunStatus:
-    """The status with steps that were running waiting to be gone on with."""
+    """The status with its running steps as waiting ones."""
 
     def rest(step: StepStatus) -> StepStatus:
         going_on = step.state is StepState.RUNNING
@@ -185,14 +194,14 @@ def _elapsed(status: RunStatus) -> str:
     if status.start_time is None:
         return ""
     end = unix(status.completion_time) if status.completion_time else time.time()
+    elapsed = duration(end - unix(status.start_time))
     if status.phase in (Phase.COMPLETE, Phase.FAILED) or status.summary.eta_seconds is None:
-        return duration(end - unix(status.start_time))
-    left = duration(status.summary.eta_seconds)
-    return f"{duration(end - unix(status.start_time))}, {left} left in {status.summary.step}"
+        return elapsed
+    return f"{elapsed}, {duration(status.summary.eta_seconds)} left in {status.summary.step}"
 
 
 def _note(status: RunStatus, due: float | None) -> str:
-    """What the run waits for, and how long, where a step's own line does not tell."""
+    """What the run waits for, and for how long."""
     summary = status.summary
     if status.phase is not Phase.RUNNING or not summary.stage:
         return ""
@@ -209,7 +218,7 @@ def _stage_line(stage: StageStatus) -> Text:
 
 
 def _counts(stage: StageStatus) -> Text:
-    """How many steps there are that are not shown."""
+    """How many of a stage's steps are not shown, by state."""
     states = Counter(step.state for step in stage.steps)
     quiet = (StepState.COMPLETE, StepState.WAITING)
     return Text(
@@ -300,13 +309,6 @@ def place(path: Path) -> str:
 def _from_here(message: str) -> str:
     """A message with its paths as `place` writes them."""
     return message.replace(f" {Path.cwd()}/", " ")
-
-
-def _live(observed: Observed, stage: str, step: str) -> ChildState | None:
-    for child in observed.children.values():
-        if child.live and child.told_by(stage, step):
-            return child
-    return None
 
 
 def duration(seconds: float) -> str:

@@ -1,1 +1,1 @@
-"""What is generated from the API's models: CRDs, the chart's templates, the reference (`make crds`)."""
+"""Generators of what is made from the API's models: CRDs, chart templates, reference (`make crds`)."""

@@ -1,6 +1,6 @@
 """The chart's generated templates: `python -m ixt_operator.generate.chart charts/ixt-operator`.
 
-CRDs and runtimes have one definition, in the models; the chart's are made from it and never edited.
+CRDs and runtimes are defined in Python; the chart's files are made from that and never edited.
 """
 
 import sys
@@ -16,7 +16,7 @@ metadata:
   annotations:
     helm.sh/resource-policy: keep
 """
-"""Kept when the chart goes: with a CRD all its objects would go."""
+"""Metadata of a CRD. It is kept when the chart is uninstalled, since its objects would be deleted with it."""
 
 RUNTIME = """\
 metadata:
@@ -24,15 +24,16 @@ metadata:
 """
 
 IMAGE = "<image>"
-"""Stands in a runtime for the image that the chart's values name."""
+"""Stands in a runtime in place of the image, which the chart's values name."""
 
 
 def templates() -> dict[str, str]:
     """The generated templates, by their path in the chart's folder `templates`."""
     found = {f"crds/{file}": _template(text, ".Values.crds.install", CRD) for file, text in crds().items()}
     for name, runtime in BUILTIN.items():
-        text = dump(runtime(IMAGE).model_dump(mode="json", exclude_defaults=True))
-        text = f"apiVersion: {runtime(IMAGE).api_version}\nkind: {runtime(IMAGE).kind}\n{text}"
+        model = runtime(IMAGE)
+        fields = dump(model.model_dump(mode="json", exclude_defaults=True))
+        text = f"apiVersion: {model.api_version}\nkind: {model.kind}\n{fields}"
         value = f'{{{{ include "ixt.image" (list . .Values.runtimes.{name}.image) | quote }}}}'
         text = text.replace(IMAGE, value)
         found[f"runtimes/{name}.yaml"] = _template(text, f".Values.runtimes.{name}.install", RUNTIME)

@@ -1,8 +1,8 @@
 """CustomResourceDefinitions, made from the models: `python -m ixt_operator.generate.crd crds`.
 
-pydantic's JSON schema becomes a structural one: references are written out, optional fields are left out
-instead of null, unknown fields are pruned by the API server and so not mentioned, named lists are maps by
-name, relations are CEL rules.
+pydantic's JSON schema is made a structural one: references are written out, an optional field has no null,
+unknown fields are not mentioned (the API server prunes them), named lists are maps by name, and relations
+between fields are CEL rules.
 """
 
 import sys
@@ -36,13 +36,14 @@ COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Message", "string", ".status.summary.message", 1),
 )
-"""What `kubectl get ixt` shows: name, type, path and priority, over 0 for what only -o wide shows."""
+"""Columns of `kubectl get ixt`: name, type, path and priority; above 0, only -o wide shows it."""
 
 
 def crds() -> dict[str, str]:
     """The CRDs as YAML, by file name."""
     return {
-        f"{GROUP}_{crd['spec']['names']['plural']}.yaml": dump(crd) for crd in (_run_crd(), _runtime_crd())
+        f"{GROUP}_{crd['spec']['names']['plural']}.yaml": dump(crd)
+        for crd in (_run_crd(), _crd(IXTRuntime, "Cluster", ["ixtrt"]))
     }
 
 
@@ -55,10 +56,6 @@ def _run_crd() -> dict[str, Any]:
         for name, kind, path, priority in COLUMNS
     ]
     return crd
-
-
-def _runtime_crd() -> dict[str, Any]:
-    return _crd(IXTRuntime, "Cluster", ["ixtrt"])
 
 
 def _crd(model: type[BaseModel], scope: str, short: list[str]) -> dict[str, Any]:
@@ -106,7 +103,8 @@ def openapi(model: type[BaseModel]) -> Schema:
 
 
 class _WithRules(GenerateJsonSchema):
-    """JSON schema with each model's rules beside its properties, and objects' defaults in short."""
+    """JSON schema with each model's rules beside its properties; objects' defaults without their own
+    defaults."""
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, BaseModel):
@@ -129,7 +127,8 @@ class _WithRules(GenerateJsonSchema):
 
 
 def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
-    """One schema made structural. Raises TypeError for one without bounds: CEL's cost needs them all."""
+    """One schema made structural. Raises TypeError for one without bounds, from which the API server counts
+    CEL's cost."""
     source = _inlined(source, defs)
     schema = {name: source[name] for name in KEPT if name in source}
     if "const" in source:
@@ -157,7 +156,8 @@ def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
 
 
 def _inlined(source: Schema, defs: dict[str, Schema]) -> Schema:
-    """A schema with its reference written out and its null left out; what stands beside them wins."""
+    """A schema with its reference written out and without null. Keywords beside a reference win over its
+    own."""
     beside = {name: value for name, value in source.items() if name not in ("$ref", "anyOf")}
     if "$ref" in source:
         return _inlined(defs[source["$ref"].rsplit("/", 1)[1]], defs) | beside
@@ -177,17 +177,15 @@ def _property(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
 
 
 def _list_type(items: Schema, *, unique: bool, whole: bool) -> Schema:
-    if whole:
-        return {"x-kubernetes-list-type": "atomic"}
-    if "properties" not in items:
-        return {"x-kubernetes-list-type": "set" if unique else "atomic"}
+    """The keywords that say how the API server merges a list."""
     keys = [name for name in ("name", "type") if name in items.get("required", [])]
-    if not keys:
-        return {"x-kubernetes-list-type": "atomic"}
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys[:1]}
+    if keys and not whole:
+        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys[:1]}
+    return {"x-kubernetes-list-type": "set" if unique else "atomic"}
 
 
 def _unbounded(schema: Schema) -> str:
+    """The keyword that a schema lacks; empty for one that is complete."""
     match schema.get("type"):
         case None:
             return "type"

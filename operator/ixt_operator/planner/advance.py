@@ -18,10 +18,10 @@ SERVER_POLL_SECONDS = 0.2
 """While a server starts, it is asked this often whether it is ready."""
 
 GONE_POLL_SECONDS = 1.0
-"""What is waited for to be gone is looked for this often."""
+"""What is being deleted, and is waited for, is looked for this often."""
 
 LANES = "lanes"
-"""Who has the devices while no server has them."""
+"""All lanes together, as those who have the devices while no server has them."""
 
 
 class _Open(NamedTuple):
@@ -48,15 +48,17 @@ def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
         for child in at.observed.children.values()
         if child.server and child.node != turn and not child.deleting
     )
-    complete = {name for stage in stages for name, view in stage.views.items() if _complete(view)}
-    # Whatever lives holds its place; so does what waits for its server or its next attempt.
+    views = [view for stage in stages for view in stage.views.values()]
+    complete = {view.node.name for view in views if view.state is NodeState.COMPLETE}
+    # A node keeps its place while an attempt of it lives, and while it waits for its server or next attempt.
     placed: dict[str, OfNode] = {c.node: c for c in at.observed.children.values() if c.live and not c.server}
     for stage, view, devices in nodes:
         if not _has_inputs(stage, view, complete) or not _has_place(at, view, placed):
             continue
-        if devices and (devices != turn or not _devices_free(at, turn, moves)):
-            if devices == turn:
-                placed.setdefault(view.node.name, view.node)
+        if devices and devices != turn:
+            continue
+        if devices and not _devices_free(at, devices, moves):
+            placed.setdefault(view.node.name, view.node)
             continue
         served = devices if devices != LANES else None
         server = _server(at, stage, view, moves) if served else None
@@ -74,7 +76,7 @@ def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
 def _open_nodes(at: Now, stages: tuple[StageView, ...]) -> Iterator[_Open]:
     for stage in stages:
         for view in stage.views.values():
-            if _complete(view):
+            if view.state is NodeState.COMPLETE:
                 continue
             if engine_of(at.run, view.node):
                 yield _Open(stage, view, OfNode(**view.node.serving()).node)
@@ -82,12 +84,8 @@ def _open_nodes(at: Now, stages: tuple[StageView, ...]) -> Iterator[_Open]:
                 yield _Open(stage, view, LANES if KINDS[view.node.kind].holds_devices else None)
 
 
-def _complete(view: View) -> bool:
-    return view.state is NodeState.COMPLETE
-
-
 def _has_inputs(stage: StageView, view: View, complete: set[str]) -> bool:
-    """Whether all that a node reads is there, and it has a key; Inventory has a question instead."""
+    """Whether a node's inputs are complete and its key is known; of Inventory, its question."""
     if isinstance(view.node.config, InventoryConfig):
         return stage.asked is not None
     inputs = view.node.inputs.values()
@@ -106,7 +104,7 @@ def _has_place(at: Now, view: View, placed: dict[str, OfNode]) -> bool:
 
 
 def _devices_free(at: Now, turn: str, moves: Moves) -> bool:
-    """Whether nobody else has the devices any more."""
+    """Whether nobody else has the devices that are given to `turn`."""
     servers = [child for child in at.observed.children.values() if child.server]
     if any(server.node != turn for server in servers):
         moves.waits.append(at.time + GONE_POLL_SECONDS)
@@ -118,8 +116,8 @@ def _devices_free(at: Now, turn: str, moves: Moves) -> bool:
 
 
 def _server(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None:
-    """The server that a node talks to, once it is ready. One that an attempt talks to stays, whatever a new
-    one would look like."""
+    """The server that a node talks to, if it is ready; else the moves that bring it about are added. A server
+    that a running attempt talks to stays, also when a new one would have another key."""
     engine, config = engine_of(at.run, view.node), view.node.config
     assert engine
     assert view.keyed
@@ -145,8 +143,8 @@ def _server(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None
 
 
 def _may_start(at: Now, view: View, moves: Moves) -> bool:
-    """Whether a new attempt is due: never before the last one of the node, of whatever key, is gone. What is
-    due later is noted."""
+    """Whether a new attempt is due; if it is due later, its time is added to the moves. The last attempt of
+    the node, of whatever key, must be gone first."""
     if any(child.live for child in at.children.get(view.node.name, ())):
         if view.state is not NodeState.RUNNING:
             moves.waits.append(at.time + GONE_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Nodes to children: what a step's processes are called, run and may use. Pure."""
+"""Children made from nodes: the names, commands, tasks and resources of their processes. Pure."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SERVER_READY_SECONDS = 1800
 """Weights of a large model take long to read; a server that cannot start ends by itself much earlier."""
 
 SERVER_DRAIN_SECONDS = 45
-"""A server that is to stop may finish what it was asked so long."""
+"""A server that is to stop has this long to answer the requests that it has taken."""
 
 SERVER_STOP_SECONDS = 15
 
@@ -41,7 +41,7 @@ def child_name(run: IXTRun, node: OfNode, key: str, attempt: int) -> str:
 def inventory_child(
     run: IXTRun, runtime: IXTRuntime, stage: Stage, probe: Probe, pins: dict[str, str], attempt: int
 ) -> Child:
-    """The child that pins a stage; its key stands for its whole question (see `Asked`)."""
+    """The child that pins a stage; its key is the hash of its question (`question_of`)."""
     node = probe.nodes[0]
     task = Task(
         **node.fields_of_node(),
@@ -64,7 +64,7 @@ def step_child(
     attempt: int,
     server: str | None = None,
 ) -> Child:
-    """The child that makes a node's artifact; `server` names the child that serves what it talks to."""
+    """The child that makes a node's artifact; `server` is the name of the server that it talks to."""
     task = Task(
         **keyed.node.fields_of_node(),
         config=keyed.node.config,
@@ -95,7 +95,7 @@ def step_child(
 
 
 def engine_of(run: IXTRun, node: Node) -> JudgeEngine | None:
-    """How the server is run that a node talks to; None for a node that talks to none."""
+    """How the server of a node is run; None for a node that talks to no server."""
     if KINDS[node.kind].server is None:
         return None
     if isinstance(node.config, AnnotateConfig):
@@ -105,8 +105,8 @@ def engine_of(run: IXTRun, node: Node) -> JudgeEngine | None:
 
 
 def server_key(run: IXTRun, runtime: IXTRuntime, keyed: Keyed, pins: Mapping[str, str]) -> str:
-    """Key of the server that a node talks to: changes with whatever needs another server, and not with the
-    number of replicas."""
+    """Key of the server that a node talks to. It changes with everything that takes another server, so not
+    with the number of replicas."""
     engine = engine_of(run, keyed.node) or JudgeEngine()
     served: dict[str, object] = {"inputs": keyed.inputs}
     if isinstance(keyed.node.config, AnnotateConfig) and run.spec.judge:
@@ -161,7 +161,7 @@ def server_child(
 
 
 def tool_child(run: IXTRun, name: str, command: tuple[str, ...]) -> Child:
-    """A child that is no step: a command beside the run's storage, with the run's credentials."""
+    """A child that is no step: a command that uses the run's storage, with the run's credentials."""
     return Child(
         name=name,
         kind="Tool",
@@ -229,7 +229,7 @@ def _indexes(node: Node, stage: Stage) -> int:
 
 
 def _command(runtime: IXTRuntime, role: Role, module: str) -> tuple[str, ...]:
-    """Our own module for the step, behind what the runtime puts before it."""
+    """The command of a process: what the runtime puts before it, then our module."""
     entry = runtime.spec.role(role)
     return (*(entry.command if entry else ()), "python", "-m", module)
 
@@ -240,7 +240,7 @@ def _secrets(run: IXTRun) -> tuple[str, ...]:
 
 
 def credentials(run: IXTRun, places: Config | RunSpec) -> tuple[str, ...]:
-    """Secrets of the places that are read, without the storage's, which every child has anyway."""
+    """Secrets of the places that are read, without the storage's, which every child has."""
     return tuple(sorted(secrets_of(places) - {*_secrets(run)}))
 
 

@@ -1,7 +1,7 @@
-"""Children: what a plan wants to run, in words that are neither Kubernetes' nor the local machine's.
+"""Children: what a plan wants to run, described alike for Kubernetes and for this machine.
 
 A child's name is deterministic and carries its attempt, so that creating it twice is impossible and a stale
-read harmless. Whether a child is current is told by its key and attempt alone, never by its contents.
+read harmless. Its key and attempt alone decide whether it is current, never its contents.
 
 Every process of a child finds these in its environment, whatever runs it:
     IXT_TASK      file with the task (JSON), if the child has one
@@ -41,8 +41,8 @@ class Child(OfNode):
     ready_seconds: int = 600
     """Server: a process that is not ready after this long is given up."""
     drain: tuple[str, ...] = ()
-    """Server: a command that a process is told to stop after, within grace_seconds. Locally none is: whoever
-    stops a server there stops its clients as well."""
+    """Server: a command that is run before a process is told to stop, within grace_seconds. Locally it is not
+    run: a server's clients are stopped with it."""
     servers: dict[str, str] = {}
     """Variable name to the name of a server's child that this one talks to."""
     env: dict[str, str] = {}
@@ -56,10 +56,10 @@ class Child(OfNode):
     claims: tuple[str, ...] = ()
     """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>."""
     grace_seconds: int = 30
-    """Time between the wish that it stops, mostly SIGTERM, and SIGKILL."""
+    """Seconds that a process has to stop before SIGKILL."""
     overrides: dict[str, Any] = {}
     """The run's pod overrides for the role, applied by the renderer."""
     resources: dict[str, Any] = {}
     """Kubernetes resource requirements of one process; not enforced locally."""
     avoid_hosts: tuple[str, ...] = ()
-    """Machines that failed this run twice."""
+    """Machines that it must not run on (see `bad_hosts` in retry.py)."""

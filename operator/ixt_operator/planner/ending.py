@@ -23,7 +23,7 @@ class Ending(NamedTuple):
 
 
 def ending_of(at: Now, stages: tuple[StageView, ...], moves: Moves) -> Ending | None:
-    """How the run ends, if it does."""
+    """How the run ends, if it does; else the times at which it may are added to the moves."""
     if all(stage.complete for stage in stages):
         return Ending(
             False, Reason.RUN_COMPLETE, f"all {sum(len(s.views) for s in stages)} steps are committed"
@@ -67,7 +67,7 @@ def _servers_failed(at: Now, stages: tuple[StageView, ...]) -> Iterator[str]:
 
 
 def _too_late(at: Now, moves: Moves) -> Ending | None:
-    """Time suspended does not count."""
+    """The end of a run that took longer than activeDeadlineSeconds; time suspended does not count."""
     deadline = at.run.spec.active_deadline_seconds
     if deadline is None or at.run.spec.suspend:
         return None
@@ -84,6 +84,7 @@ def _too_late(at: Now, moves: Moves) -> Ending | None:
 
 
 def _blocked(at: Now, moves: Moves) -> Ending | None:
+    """The end of a run of which a process could not start within schedulingTimeoutSeconds."""
     timeout = at.run.spec.scheduling_timeout_seconds
     for child in at.observed.children.values():
         for process in child.processes if stops(child) else ():

@@ -1,4 +1,4 @@
-"""Keys that a run's nodes have had, and which field changed one: what explains a re-run. Pure."""
+"""The keys that a run's nodes have had, and which changed field gave a node another key. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple

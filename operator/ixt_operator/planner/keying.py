@@ -1,7 +1,7 @@
-"""The graph of a run stage by stage, with what each Inventory is asked and the keys that its answer gives.
+"""The graph of a run stage by stage: its nodes, what each Inventory is asked, and the keys after its answer.
 
-Every look at a run needs all of it, and it depends on little: on the spec and on the pins. So it is worked
-out once for each of these and remembered. Pure.
+Every look at a run needs all of it. It depends on the run's name and spec and on the pins only, so it is
+computed once for each of these and remembered. Pure.
 """
 
 import hashlib
@@ -29,8 +29,7 @@ class Asked(NamedTuple):
     pins: dict[str, str]
     """What earlier stages pinned."""
     question: str
-    """Stands for the whole question, places included: a dataset that moved, or an edit that gives any step
-    of the stage another key, asks anew; an edit that is in no key does not."""
+    """Hash of the whole question (see `question_of`), by which an Inventory is current."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -39,37 +38,7 @@ class Asked(NamedTuple):
 
 
 class Graph:
-    """The graph of one run."""
-
-    def __init__(self, run: IXTRun) -> None:
-        self._run = _Run(run)
-
-    def nodes(self, position: int) -> tuple[Node, ...]:
-        """The nodes of a stage, inputs before their users."""
-        return _nodes(self._run, position)
-
-    def asked(self, answers: tuple[Pins, ...]) -> Asked:
-        """The question to the first stage without an answer."""
-        return _asked(self._run, answers)
-
-    def keyed(self, answers: tuple[Pins, ...]) -> Mapping[str, Keyed]:
-        """The nodes, with keys, of the last stage with an answer. Raises KeyError for a missing pin."""
-        return _keyed(self._run, answers)
-
-
-def question_of(probe: Probe, pins: Mapping[str, str]) -> str:
-    """What stands for the question that an Inventory is asked, with what earlier stages pinned."""
-    question = {
-        "inventory": probe.nodes[0].config.model_dump(mode="json", exclude_defaults=True),
-        "nodes": [[node.name, node.version, canonical(node.config), node.inputs] for node in probe.nodes],
-        "known": probe.known,
-        "pins": dict(pins),
-    }
-    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
-
-
-class _Run:
-    """A run that is equal to another when all that its graph is made from is."""
+    """A run as its graph sees it: equal to another whose name and spec are the same."""
 
     def __init__(self, run: IXTRun) -> None:
         self.run = run
@@ -79,24 +48,42 @@ class _Run:
         return hash(self._text)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Run) and other._text == self._text
+        return isinstance(other, Graph) and other._text == self._text
 
 
 @lru_cache(REMEMBERED)
-def _nodes(run: _Run, position: int) -> tuple[Node, ...]:
-    return stage_nodes(run.run, position)
+def nodes_of(graph: Graph, position: int) -> tuple[Node, ...]:
+    """The nodes of a stage, inputs before their users."""
+    return stage_nodes(graph.run, position)
 
 
 @lru_cache(REMEMBERED)
-def _asked(run: _Run, answers: tuple[Pins, ...]) -> Asked:
-    stages = [_keyed(run, answers[: count + 1]) for count in range(len(answers))]
+def asked_of(graph: Graph, answers: tuple[Pins, ...]) -> Asked:
+    """What the first Inventory without an answer is asked."""
+    stages = [keyed_of(graph, answers[: count + 1]) for count in range(len(answers))]
     known = {name: keyed.key for stage in stages for name, keyed in stage.items()}
     pins = {name: pin for answer in answers for name, pin in answer}
-    probe = Probe(nodes=_nodes(run, len(answers)), known=known)
+    probe = Probe(nodes=nodes_of(graph, len(answers)), known=known)
     return Asked(probe, pins, question_of(probe, pins))
 
 
 @lru_cache(REMEMBERED)
-def _keyed(run: _Run, answers: tuple[Pins, ...]) -> dict[str, Keyed]:
-    asked = _asked(run, answers[:-1])
+def keyed_of(graph: Graph, answers: tuple[Pins, ...]) -> dict[str, Keyed]:
+    """The nodes, with keys, of the last stage with an answer. Raises KeyError for a missing pin."""
+    asked = asked_of(graph, answers[:-1])
     return resolve(asked.nodes, asked.pins | dict(answers[-1]), asked.probe.known)
+
+
+def question_of(probe: Probe, pins: Mapping[str, str]) -> str:
+    """Hash of all that an Inventory is asked, with the pins of earlier stages.
+
+    Places are in it, so a dataset that moved is asked about again, as is an edit that changes a key of any
+    node of the stage. An edit of what is in no key changes nothing.
+    """
+    question = {
+        "inventory": probe.nodes[0].config.model_dump(mode="json", exclude_defaults=True),
+        "nodes": [[node.name, node.version, canonical(node.config), node.inputs] for node in probe.nodes],
+        "known": probe.known,
+        "pins": dict(pins),
+    }
+    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

@@ -1,4 +1,4 @@
-"""What plans are made from, what they are collected in, and what their parts share."""
+"""What a plan is made from (`Now`), and the moves that its parts add (`Moves`)."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Now(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """What a plan is collected in."""
+    """The moves of a plan, while it is made."""
 
     delete: list[str]
     create: list[Child]
@@ -32,5 +32,5 @@ class Moves(NamedTuple):
 
 
 def stops(child: ChildState) -> bool:
-    """Whether a child is to be stopped when nothing may run: it lives, and is not on its way out."""
+    """Whether a child is still to be stopped when nothing may run: it lives, and is not being deleted."""
     return child.live and not child.deleting

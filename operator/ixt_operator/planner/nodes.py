@@ -20,7 +20,7 @@ from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import Judge, Method
 
 ANNEAL_PERCENT = 10
-"""The Annealed arm trains the last tenth of its tokens on the top level (method: honest baselines)."""
+"""Percent of its tokens, the last, that an Annealed arm trains on documents of the top level only."""
 
 REPORT = "report"
 
@@ -36,7 +36,7 @@ class Lane(NamedTuple):
 
     @property
     def own(self) -> dict[str, Any]:
-        """What tells of the lane in its nodes."""
+        """The fields by which its nodes name the lane."""
         return {"arm": self.arm.name, "seed": self.seed}
 
 
@@ -46,21 +46,22 @@ def lanes(run: IXTRun) -> tuple[Lane, ...]:
 
 
 def sample_percent_of(arm: Arm, stage: Stage) -> int:
-    """Percent of a stage's documents that an arm has annotated; feedback that exists already is free."""
+    """Percent of a stage's documents that an arm has annotated: all, where feedback exists already."""
     if stage.annotate.existing:
         return 100
     return arm.sample_percent or stage.annotate.sample_percent
 
 
 def bands(run: IXTRun, stage: Stage) -> tuple[tuple[int, int], ...]:
-    """The sample cut at every arm's percentage, so that arms share what they have in common."""
+    """The bands of a stage's sample, as first and last percent. It is cut at every arm's percentage, so that
+    arms share the bands that they have in common."""
     ends = sorted({sample_percent_of(arm, stage) for arm in run.spec.arms if arm.method.uses_feedback})
     return tuple(zip([0, *ends], ends, strict=False))
 
 
 def stage_nodes(run: IXTRun, position: int) -> tuple[Node, ...]:
     """The nodes of a stage in the order in which they are started, inputs before their users: what all arms
-    share, then arm by arm. The last stage's end in the report."""
+    share, then arm by arm; in the last stage the report comes last."""
     stage = run.spec.stages[position]
     judge = judge_of(run)
     found = [_inventory(run, stage, judge), *_annotations(run, stage, judge)]
@@ -123,7 +124,7 @@ def _band(start: int, end: int) -> str:
 
 
 def _paid(run: IXTRun, stage: Stage, arm: Arm) -> tuple[str, ...]:
-    """The bands that an arm reads, and pays for."""
+    """The bands that an arm reads, whose annotation it pays for."""
     limit = sample_percent_of(arm, stage) if arm.method.uses_feedback else 0
     return tuple(_band(start, end) for start, end in bands(run, stage) if end <= limit)
 

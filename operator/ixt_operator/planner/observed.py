@@ -1,4 +1,4 @@
-"""What an adapter sees: children and their processes, each as it was when last looked at."""
+"""Observations: the children of a run and their processes, as an adapter found them."""
 
 from enum import StrEnum
 
@@ -29,11 +29,10 @@ class ProcessState(Model):
     host: str = ""
     """Machine it ran on."""
     exit_code: int | None = None
-    """Negative for a signal. Of a server that runs again: how it ended before, and so with what else is known
-    of that end."""
+    """Negative for a signal. Of a server's process that was started anew, this and the other fields about an
+    end are about the end before."""
     reason: str = ""
-    """OOMKilled, Evicted, NodeLost, NeverReady, Lost, Stopped, ResultLost ... as the platform says it; of a
-    process that cannot start: what keeps it."""
+    """Why it ended, as the platform says it (`PlatformReason`); of a process that cannot start, why not."""
     ended_at: float | None = None
     """Unix seconds."""
     result: Result | None = None
@@ -45,8 +44,8 @@ class ProcessState(Model):
     restarts: int = 0
     """Servers: how often it was started anew."""
     blocked_since: float | None = None
-    """Since when something that time alone will not mend keeps it from starting (no node for it, its image,
-    a Secret, a quota), in Unix seconds; `reason` says what."""
+    """Unix seconds since when it cannot start for a reason that waiting may not remove: no node for it, its
+    image, a Secret, a quota; `reason` says which."""
 
 
 class ChildState(OfNode):
@@ -62,8 +61,8 @@ class ChildState(OfNode):
 
     @property
     def live(self) -> bool:
-        """It has processes, or will have: one that is being deleted holds what it held, and a server that
-        ended is started again."""
+        """It has processes, or will have: a child that is being deleted still has what it had, and a server
+        that ended is started again."""
         return self.deleting or self.server or not self.ended
 
     @property
@@ -80,8 +79,8 @@ class ChildState(OfNode):
 
     @property
     def progress(self) -> Progress | None:
-        """Progress of its processes together: those that share the documents among them add up, of ranks the
-        one that is furthest tells."""
+        """Progress of its processes together: the sum over workers, which share the work, else that of the
+        process that is furthest."""
         found = [process.progress for process in self.processes if process.progress]
         if not found:
             return None
@@ -102,7 +101,7 @@ class ChildState(OfNode):
 
 
 class Observed(Model):
-    """All children of a run."""
+    """An observation: all children of a run."""
 
     children: dict[str, ChildState] = {}
 

@@ -12,9 +12,9 @@ from ixt_workloads.contract.results import Outcome
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
 BUSY_DELAY_SECONDS = 15.0
-"""A claim's holder is asked again after this long at first."""
+"""The first delay after another run's claim was found; it doubles each time."""
 BUSY_ATTEMPTS = 8
-"""Attempts that found another run's claim and are kept; waiting may take days."""
+"""So many attempts that found another run's claim are kept; waiting may take days."""
 
 
 class Cause(NamedTuple):
@@ -41,16 +41,16 @@ class TryAgain(NamedTuple):
     at: float
 
     def told(self, node: str) -> str:
-        """What the node waits for, for people. One that found another run's claim did not fail."""
+        """What the node waits for, in words. A node that found another run's claim did not fail."""
         verb = "waits" if self.cause.fault is Fault.BUSY else "is tried again"
         return f"{node} {verb}: {self.cause.message}"
 
 
 def cause_of(child: ChildState) -> Cause:
-    """The cause of a failed attempt: how the process ended that the others followed."""
+    """Why an attempt failed: how that of its processes ended that failed first."""
     process = _culprit(child)
     message, found = how_ended(process), meaning(process)
-    # One that found another run's claim did not fail: not its pod is of interest, but who holds the claim.
+    # Of an attempt that found another run's claim, its pod is of no interest: the message says who holds it.
     named = bool(process.where) and found.fault is not Fault.BUSY
     return Cause(
         found.fault,
@@ -62,12 +62,13 @@ def cause_of(child: ChildState) -> Cause:
 
 
 def result_lost(child: ChildState) -> bool:
-    """Whether an attempt failed only in that results of its processes cannot be read."""
+    """Whether an attempt did its work, but results of its processes cannot be read."""
     return bool(child.failed) and all(meaning(process).done for process in child.failed)
 
 
 def _culprit(child: ChildState) -> ProcessState:
-    # Of those that ended in the same second, the one of which the platform says why did not just follow.
+    """The process of a failed attempt that failed first; the others failed because it did."""
+    # Of those that ended in the same second, the first is one of which the platform says why.
     return min(
         child.failed,
         key=lambda process: (
@@ -79,7 +80,7 @@ def _culprit(child: ChildState) -> ProcessState:
 
 
 def _hint(process: ProcessState, found: Meaning) -> str:
-    """What to do next: the step's own words, unless its machine is sick, which it may not have known."""
+    """What to do next: what the step said, unless its machine is sick, which the step may not know."""
     blame = found.blame if process.host else Blame.NEVER
     if blame is Blame.AT_ONCE:
         return f"the machine {process.host} is avoided from now on: {found.hint}"
@@ -114,17 +115,17 @@ def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:
 def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAgain:
     """What to do after the newest of a step's attempts failed. Each class of fault has its own budget."""
     cause = cause_of(attempts[-1])
-    failures = counts(attempts)[cause.fault]
+    failed = counts(attempts)[cause.fault]
     busy = cause.fault is Fault.BUSY
-    if not busy and failures > budget(cause.fault, policy):
+    if not busy and failed > budget(cause.fault, policy):
         return GiveUp(cause)
-    delay = (BUSY_DELAY_SECONDS if busy else FIRST_DELAY_SECONDS) * 2.0 ** min(failures - 1, 16)
+    delay = (BUSY_DELAY_SECONDS if busy else FIRST_DELAY_SECONDS) * 2.0 ** min(failed - 1, 16)
     return TryAgain(cause, cause.ended_at + min(delay, LONGEST_DELAY_SECONDS))
 
 
 def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
-    """Machines that are avoided: sick ones, and those that two attempts of a run failed by. What else of an
-    attempt went down with the process that failed first says nothing of its machine."""
+    """Machines that are avoided: sick ones, and those that two attempts of a run failed because of. Of an
+    attempt only the process that failed first counts, since the others failed because it did."""
     blamed = Counter[str]()
     for process in (_culprit(child) for child in children if child.failed):
         blamed[process.host] += meaning(process).blame
@@ -132,17 +133,17 @@ def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
 
 
 def spent(attempts: Iterable[ChildState]) -> Iterable[str]:
-    """Names of old attempts that count for nothing any more."""
+    """Names of attempts to be deleted: all but the newest of those that found another run's claim."""
     busy = [child for child in attempts if child.failed and cause_of(child).fault is Fault.BUSY]
     return [child.name for child in busy[:-BUSY_ATTEMPTS] if child.ended]
 
 
-def budget(fault_class: Fault, policy: FailurePolicy) -> int:
-    """Attempts of a class that may fail before the run does."""
+def budget(fault: Fault, policy: FailurePolicy) -> int:
+    """How many attempts of a step may fail with a fault before the run does."""
     return {
         Fault.INFRASTRUCTURE: policy.infrastructure,
         Fault.APPLICATION: policy.application,
         Fault.OUT_OF_MEMORY: policy.out_of_memory,
         Fault.DIVERGED: policy.diverged,
         Fault.HUNG: policy.hung,
-    }.get(fault_class, 0)
+    }.get(fault, 0)

@@ -35,7 +35,7 @@ def replicas(
 
 
 def server_trouble(server: ChildState, restarts: int) -> str | None:
-    """Why a server will never be ready, with what to do; None while there is hope."""
+    """Why a server will never be ready, with what to do; None while it may become ready."""
     for process in server.processes:
         if process.phase is ProcessPhase.READY:
             continue
@@ -46,7 +46,7 @@ def server_trouble(server: ChildState, restarts: int) -> str | None:
         fault = meaning_of(process.exit_code, told=result.fault if result else None).fault
         log = f"; log: {process.log}" if process.log else ""
         log += f"\n{process.last_log[-500:]}" if process.last_log else ""
-        # One that runs again is not given up for its last end: that may be mended by now.
+        # A process that runs again is not given up for its last end: the cause may be mended by now.
         if ended and process.phase is ProcessPhase.FAILED and fault is Fault.USER:
             return f"{said}: {hint}" if hint else f"{said}{log}"
         if process.reason == PlatformReason.NEVER_READY:

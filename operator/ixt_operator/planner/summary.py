@@ -1,11 +1,7 @@
 """A run in a line: where it is, how far, how long it will take, and what it waits for. Pure."""
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import (
-    MAX_MESSAGE,
-    RunStatus,
-    Summary,
-)
+from ixt_operator.api.status import MAX_MESSAGE, RunStatus, Summary
 from ixt_operator.planner.ending import Ending
 from ixt_operator.planner.observed import Observed, ProcessPhase
 from ixt_operator.planner.retry import TryAgain
@@ -13,7 +9,7 @@ from ixt_operator.planner.survey import NodeState, StageView, View, ready
 from ixt_workloads.contract.kinds import KINDS
 
 ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
-"""Which of a stage's nodes the summary is about."""
+"""Which of a stage's nodes the summary is about: one of the lowest number."""
 
 
 def summarize(
@@ -60,7 +56,7 @@ def _percent(stages: tuple[StageView, ...]) -> int:
 
 
 def _percent_before(run: IXTRun, previous: RunStatus | None) -> int:
-    """What was shown of the same work: an attempt that starts again does not turn the progress back."""
+    """The percentage that was shown of the same work, so that it never falls when an attempt starts again."""
     if previous is None or not previous.conditions:
         return 0
     same = previous.observed_generation == run.metadata.generation and previous.completion_time is None

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy, IXTRun, Stage
-from ixt_operator.planner.keying import Asked, Graph, Pins
+from ixt_operator.planner.keying import Asked, Graph, Pins, asked_of, keyed_of, nodes_of
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase
 from ixt_operator.planner.retry import GiveUp, TryAgain, decide, result_lost
 from ixt_workloads.contract.configs import Config, InventoryConfig
@@ -76,10 +76,10 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
     answers: tuple[Pins, ...] | None = ()
     for position, stage in enumerate(run.spec.stages):
         if answers is None:
-            unknown = {node.name: _unknown(node, children) for node in graph.nodes(position)}
+            unknown = {node.name: _unknown(node, children) for node in nodes_of(graph, position)}
             found.append(StageView(stage, unknown, None, None))
             continue
-        asked = graph.asked(answers)
+        asked = asked_of(graph, answers)
         inventory = _inventory(asked, children, policy)
         if inventory.state is NodeState.COMPLETE and _result_lost(asked, children, inventory):
             inventory = inventory._replace(state=NodeState.WAITING)
@@ -89,7 +89,7 @@ def survey(run: IXTRun, observed: Observed, started: float) -> tuple[StageView, 
             own = _answer(inventory.current).pins
             answers = (*answers, tuple(sorted(own.items())))
             pins = asked.pins | own
-            views = _views(graph.keyed(answers), inventory, children, policy, started)
+            views = _views(keyed_of(graph, answers), inventory, children, policy, started)
         else:
             answers = None
             views |= {node.name: _unknown(node, children) for node in asked.nodes[1:]}
@@ -103,7 +103,7 @@ def ready(child: ChildState) -> bool:
 
 
 def _inventory(asked: Asked, children: Mapping[str, list[ChildState]], policy: FailurePolicy) -> View:
-    """Inventory by what it was asked; one whose answer got lost or lacks a pin failed."""
+    """The view of an Inventory. An attempt whose answer is lost or lacks a pin counts as failed."""
     node = asked.nodes[0]
     wanted = _pinned(node.config)
     attempts = tuple(
@@ -123,9 +123,9 @@ def _pinned(config: Config) -> set[str]:
 
 
 def _result_lost(asked: Asked, children: Mapping[str, list[ChildState]], inventory: View) -> bool:
-    """Whether a step's result went missing after Inventory was asked: asked again, Inventory says whether the
-    artifact is committed, and only if not is the step tried again. Both times are the platform's, since the
-    clocks of two machines may differ."""
+    """Whether a step's result was lost after Inventory was asked. Inventory is then asked again, and the step
+    is tried again only if its artifact is not committed. Both times are the platform's, since the clocks of
+    two machines may differ."""
     newest = (children[node.name][-1] for node in asked.nodes[1:] if node.name in children)
     asked_at = inventory.current.created_at if inventory.current else 0.0
     return any(
@@ -150,7 +150,7 @@ def _without_result(child: ChildState) -> ChildState:
 
 
 def _unknown(node: Node, children: Mapping[str, list[ChildState]]) -> View:
-    """A node without a key: what runs for it goes on until its key is known to be another."""
+    """The view of a node without a key. An attempt that runs goes on until its key proves to be another."""
     live = tuple(child for child in children.get(node.name, ()) if child.live and not child.deleting)
     return View(node, NodeState.RUNNING if live else NodeState.WAITING, None, live)
 
@@ -162,7 +162,7 @@ def _views(
     policy: FailurePolicy,
     started: float,
 ) -> dict[str, View]:
-    """The nodes of a stage whose Inventory answered."""
+    """The views of the nodes of a stage whose Inventory answered."""
     assert inventory.current
     answer, answered_at = _answer(inventory.current), _ended_at(inventory.current)
     committed = set(answer.committed)
@@ -173,12 +173,12 @@ def _views(
             continue
         attempts = _attempts(children, name, entry.key)
         if place in committed:
-            # A status tells times in whole seconds: what ended in that of the start was there before it.
+            # Times in a status are whole seconds: what ended in the second of the start was made before it.
             made_here = any(
                 (_committed(child) or result_lost(child)) and _ended_at(child) >= started + 1
                 for child in attempts
             )
-            # One that only its result was lost of did not fail.
+            # An attempt of which only the result was lost did not fail.
             told = tuple(child for child in attempts if not result_lost(child))
             views[name] = View(entry.node, NodeState.COMPLETE, entry, told, cached=not made_here)
         else:
@@ -189,8 +189,8 @@ def _views(
 def _view(
     node: Node, keyed: Keyed | None, attempts: tuple[ChildState, ...], policy: FailurePolicy, since: float
 ) -> View:
-    """A node by its newest attempt. A success from before Inventory's answer, which did not find the
-    artifact, counts for nothing: the artifact was deleted since."""
+    """The view of a node by its newest attempt. One that succeeded before `since`, when Inventory answered
+    that the artifact is not there, counts for nothing: the artifact was deleted in between."""
     if not attempts:
         return View(node, NodeState.WAITING, keyed)
     current = attempts[-1]
@@ -215,7 +215,7 @@ def _outcomes(child: ChildState) -> set[Outcome]:
 
 
 def _committed(child: ChildState) -> bool:
-    """Whether an attempt made the artifact: its processes committed it or did their share."""
+    """Whether an attempt made the artifact: a process committed it or did its share."""
     return bool(_outcomes(child) & {Outcome.COMMITTED, Outcome.SHARED})
 
 

@@ -69,10 +69,10 @@ def _template(image: str, resources: Any) -> dict[str, Any]:
             "containers": [main],
             "volumes": [
                 {"name": "tmp", "emptyDir": {}},
-                # What hubs and engines keep: a container that starts again in its pod fetches nothing twice.
-                # In a runtime of one's own a claim may stand here, which serves all pods.
+                # Caches of hubs and engines, for a container that is started again in its pod. A runtime of
+                # one's own may have a volume claim here, which serves all pods.
                 {"name": "cache", "emptyDir": {}},
-                # Ranks and engines of a pod share tensors here; a container's own has 64 MB.
+                # Ranks and engines of a pod share tensors here; without it a container has 64 MB.
                 {"name": "shm", "emptyDir": {"medium": "Memory"}},
             ],
         }

@@ -1,4 +1,4 @@
-"""Names, labels and places that the manifests of a child share. Pure."""
+"""Names, labels and paths that the manifests of a child share. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +13,16 @@ TASK_FILE = "task.json"
 VOLUMES_FOLDER = "/ixt/volumes"
 MANAGER = "ixt-operator"
 PLACE_SECONDS = 60
-"""What a server's pods have to be placed in, before their time to become ready."""
+"""Seconds in which a server's pods are to be scheduled; then their time to become ready begins."""
 RUN, RUN_UID = "ixt.dev/run", "ixt.dev/run-uid"
 CHILD, KEY, ATTEMPT = "ixt.dev/child", "ixt.dev/key", "ixt.dev/attempt"
 OF_NODE = {name: f"ixt.dev/{name}" for name in ("kind", "stage", "arm", "seed", "part", "server")}
-"""Labels of all that belongs to a child, the last ones by the field of its node that they tell."""
+"""Labels of the fields of a child's node."""
 NODE = "ixt.dev/node"
-"""Annotation of the same, for people: the node's name, which as a label would lose its slashes."""
+"""Annotation with the node's name, for people; a label may not have its slashes."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 QUEUE = "kueue.x-k8s.io/queue-name"
-"""Label of what Kueue admits: its LocalQueue."""
+"""Label with the LocalQueue by which Kueue admits an object."""
 
 
 def labels(run: IXTRun, child: Child) -> dict[str, str]:
@@ -45,7 +45,7 @@ def labels(run: IXTRun, child: Child) -> dict[str, str]:
 
 
 def fields_of_node(labels: Mapping[str, str]) -> dict[str, Any]:
-    """The node's fields that labels tell. They are a person's to edit: what says nothing is left empty."""
+    """The node's fields from labels. A person may have edited them: what cannot be read is left empty."""
     found: dict[str, Any] = {name: labels.get(label, "") for name, label in OF_NODE.items()}
     seed = found["seed"]
     return found | {"seed": int(seed) if seed.isdecimal() else None, "server": bool(found["server"])}
@@ -62,7 +62,7 @@ def selector(child: Child) -> dict[str, str]:
 
 
 def metadata(run: IXTRun, child: Child) -> dict[str, object]:
-    """Metadata of an object of a child: owned by the run, so that it goes with it."""
+    """Metadata of an object of a child. The run owns it, so that it is deleted with the run."""
     found: dict[str, object] = {"name": child.name}
     if run.metadata.namespace:
         found["namespace"] = run.metadata.namespace

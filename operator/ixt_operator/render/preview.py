@@ -14,7 +14,7 @@ from ixt_workloads.contract.graph import Probe
 from ixt_workloads.contract.rubrics import BUILTIN
 
 EXAMPLE_PIN = "0" * 64
-"""Stands for what Inventory finds: real keys and names differ."""
+"""Stands in place of each pin, so keys and names differ from those of a real run."""
 
 
 def preview(run: IXTRun, runtime: IXTRuntime) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ def render(run: IXTRun, runtime: IXTRuntime, child: Child) -> tuple[Manifest, ..
 
 
 def _config(run: IXTRun, child: Child) -> Manifest:
-    """The task. The report of a thousand lanes has more than the 1 MiB that a ConfigMap holds: then it is
-    compressed, which steps recognise."""
+    """The ConfigMap with the child's task, compressed when it is large: that of the report of a thousand
+    lanes exceeds the 1 MiB that a ConfigMap holds. Steps read both."""
     text = write_task(child.task) if child.task else "{}"
     if len(text.encode()) <= READABLE_BYTES:
         data: Manifest = {"data": {TASK_FILE: text}}
@@ -46,7 +46,7 @@ def _config(run: IXTRun, child: Child) -> Manifest:
 
 
 def _service(run: IXTRun, child: Child) -> Manifest:
-    """Headless: a client sees every replica, a rank finds index 0 by name before it is ready."""
+    """A headless Service: clients see every replica, and ranks find index 0 by name before it is ready."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -78,8 +78,8 @@ def _deployment(run: IXTRun, child: Child, template: Manifest) -> Manifest:
 
 
 def _job(run: IXTRun, child: Child, template: Manifest) -> Manifest:
-    """An Indexed Job of one attempt: retries are the planner's. completions = parallelism is the shape that
-    Kueue and gang scheduling understand."""
+    """An Indexed Job that is one attempt, since the planner decides about retries. completions = parallelism
+    is the shape that Kueue and gang scheduling understand."""
     spec: Manifest = {
         "completionMode": "Indexed",
         "completions": child.indexes,

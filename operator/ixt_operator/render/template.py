@@ -1,4 +1,4 @@
-"""The pod template of a child: the runtime's, then the run's overrides, then what the operator owns. Pure."""
+"""The pod template of a child: the runtime's, with the run's overrides and what the operator owns. Pure."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -62,6 +62,7 @@ def _override(spec: Manifest, main: Manifest, overrides: Mapping[str, Any]) -> N
 
 
 def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
+    """Set what the operator owns."""
     spec["automountServiceAccountToken"] = False
     spec["enableServiceLinks"] = False
     spec["terminationGracePeriodSeconds"] = child.grace_seconds
@@ -111,7 +112,8 @@ def _own(run: IXTRun, spec: Manifest, main: Manifest, child: Child) -> None:
 
 
 def _avoid(spec: Manifest, hosts: Iterable[str]) -> None:
-    """Required node affinity: each of the template's own terms, which are alternatives, gets it."""
+    """Keep a pod off these nodes, by each of the template's own node selector terms, which are
+    alternatives."""
     node: Manifest = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
     required: Manifest = node.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
     terms: list[Manifest] = required.setdefault("nodeSelectorTerms", [{}])
@@ -121,8 +123,8 @@ def _avoid(spec: Manifest, hosts: Iterable[str]) -> None:
 
 
 def _probe(main: Manifest, child: Child) -> None:
-    """Start-up may take as long as weights take to read; after that a server that does not answer for half
-    a minute gets no requests, and one that does not for two minutes is started anew."""
+    """Set the probes of a server. It has ready_seconds to start; after that it gets no requests when it did
+    not answer for half a minute, and is started anew when it did not for two minutes."""
     get = {"httpGet": {"path": child.ready_path, "port": "http"}, "timeoutSeconds": 5}
     main["startupProbe"] = {**get, "periodSeconds": 5, "failureThreshold": -(-child.ready_seconds // 5)}
     main["readinessProbe"] = {**get, "periodSeconds": 5, "failureThreshold": 6}

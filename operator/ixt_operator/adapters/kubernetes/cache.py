@@ -1,7 +1,7 @@
-"""What watches saw last: the objects of every run, and the runs and runtimes themselves.
+"""A cache of what the watches saw last: the objects of every run, and the runs and runtimes themselves.
 
-Reads of the planner come from here. It may lag behind the API server, never ahead of it; what is written is
-put in at once. Objects are cut down to what is read of them, so that a thousand runs take little memory.
+Observations are made from it. It may lag behind the API server, but what this process writes is put in at
+once. Of each object only what is read is kept, so that a thousand runs take little memory.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from ixt_operator.render.names import CHILD, RUN_UID
 CHILDREN = (JOBS, DEPLOYMENTS, PODS)
 
 WORD_LENGTH = 64
-"""Longer strings are seldom the same."""
+"""Characters of the longest string that is held once for all objects; longer ones are seldom equal."""
 
 
 class Cache:
@@ -34,18 +34,20 @@ class Cache:
         self._of_run: dict[tuple[Resource, str, str], set[str]] = defaultdict(set)
         self._named: dict[tuple[Resource, str, str], str] = {}
         self._gone: dict[str, int] = {}
-        """Uids of what went, and the versions at which it did: a list that was under way still has it."""
+        """Uids of deleted objects, with the version at which each was: a list that was begun before has
+        them."""
         self._gone_before: dict[str, int] = {}
+        """The same from before the last `renew`."""
         self._words: dict[str, str] = {}
 
     def renew(self) -> None:
-        """To be called before everything is listed: forget what went before the last time, and the words that
-        no object has any more."""
+        """Forget objects that were deleted before the last call, and words that no object has any more. To be
+        called before everything is listed."""
         self._gone, self._gone_before = {}, self._gone
         self._words = {}
 
     def put(self, resource: Resource, manifest: Object) -> bool:
-        """Take an object, unless a newer version of it is there or went; whether it was news."""
+        """Take an object, unless a newer version of it is there or was deleted; whether it was news."""
         uid, version = manifest["metadata"]["uid"], _version(manifest)
         if version <= max(self._gone.get(uid, -1), self._gone_before.get(uid, -1)):
             return False
@@ -60,15 +62,15 @@ class Cache:
         return news
 
     def drop(self, resource: Resource, manifest: Object, successor: Object | None = None) -> None:
-        """Forget an object that is gone: what is still told of it is older than the one that bears its name
-        now, if there is one."""
+        """Forget an object that is gone, and take none of its versions again that are older than `successor`,
+        the object that has its name now, or than itself."""
         uid = manifest["metadata"]["uid"]
         self._remove(resource, uid)
         self._gone[uid] = _version(successor or manifest)
 
     def replace(self, resource: Resource, listing: Listing, namespace: str = "", run: str = "") -> None:
-        """Take a list as all that there was when it was made, in a namespace or in all, of one run (its uid)
-        or of all: what it lacks and is not newer is gone."""
+        """Take a list of all objects of a namespace or of all, of one run (its uid) or of all. What it lacks
+        is gone, unless it is newer than the list."""
         listed = {manifest["metadata"]["uid"] for manifest in listing}
         objects = self._objects[resource]
         if run:
@@ -94,7 +96,8 @@ class Cache:
         return self._objects[resource].get(uid) if uid else None
 
     def of_run(self, namespace: str, uid: str) -> Seen:
-        """The children of a run: what bears its label but is not its is a copy that somebody made."""
+        """The objects of a run's children. Copies that somebody made, which have the run's label but not its
+        ownership, are left out."""
         jobs, deployments, pods = (
             [
                 self._objects[resource][each]
@@ -111,7 +114,7 @@ class Cache:
         )
 
     def _remove(self, resource: Resource, uid: str) -> None:
-        """Remove an object from where it was put, whatever is said of it now."""
+        """Remove an object from where it was put, by its labels and name of that time."""
         stored = self._objects[resource].pop(uid, None)
         if stored is None:
             return
@@ -144,23 +147,23 @@ def _version(manifest: Object) -> int:
 
 
 def _slim(resource: Resource, manifest: Object) -> Object:
+    """The object without what is never read."""
     metadata = {
         name: value
         for name, value in manifest["metadata"].items()
         if name not in ("managedFields", "finalizers")
     }
     slim = {**manifest, "metadata": metadata}
-    match resource:
-        case _ if resource == PODS:
-            slim["spec"] = {"nodeName": manifest.get("spec", {}).get("nodeName", "")}
-        case _ if resource in (JOBS, DEPLOYMENTS):
-            slim["spec"] = {name: value for name, value in manifest["spec"].items() if name != "template"}
+    if resource == PODS:
+        slim["spec"] = {"nodeName": manifest.get("spec", {}).get("nodeName", "")}
+    elif resource in (JOBS, DEPLOYMENTS):
+        slim["spec"] = {name: value for name, value in manifest["spec"].items() if name != "template"}
     return slim
 
 
 def _shared(value: Any, words: dict[str, str]) -> Any:
-    """A JSON value whose strings are held once: the same names and words are in every object. (Not by
-    sys.intern: in some releases of Python 3.12 what is interned stays for ever.)"""
+    """A JSON value whose strings are held once, since most are in every object. (sys.intern does not do: in
+    some releases of Python 3.12 what is interned stays for ever.)"""
     if isinstance(value, dict):
         return {words.setdefault(name, name): _shared(item, words) for name, item in value.items()}
     if isinstance(value, list):
@@ -169,8 +172,8 @@ def _shared(value: Any, words: dict[str, str]) -> Any:
 
 
 def _is_childs(pod: Object, jobs: Mapping[str, str]) -> bool:
-    """Whether a pod was made for a child of the run with these Jobs, uids by name, and is no copy that bears
-    its labels. The child itself may be gone."""
+    """Whether a pod was made for a child of a run, not copied with its labels. `jobs` are the run's Jobs,
+    uids by name; the child's own may be gone."""
     metadata = pod["metadata"]
     labels = metadata.get("labels", {})
     owners: list[Object] = metadata.get("ownerReferences", [])

@@ -1,7 +1,7 @@
 """The API server as the operator uses it: a few verbs, each under a deadline, with one kind of error.
 
-kubernetes.aio carries the requests (kubeconfig, tokens that change, TLS); nothing is retried here: the queue
-does that.
+kubernetes.aio makes the requests (kubeconfig, tokens that change, TLS). Nothing is retried here, since the
+queue does that.
 """
 
 import asyncio
@@ -19,8 +19,7 @@ Object = dict[str, Any]
 
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
-
-_READS = ("GET",)
+"""Objects of one page of a list."""
 
 
 class Resource(NamedTuple):
@@ -57,12 +56,12 @@ _BY_KIND = {
     "IXTRun": RUNS,
 }
 
-
 _OWNERS = (RUNS, JOBS, DEPLOYMENTS)
+"""What owns other objects."""
 
 
 class Listing(list[Object]):
-    """Objects as they all were at one version of what the API server stores."""
+    """A list of objects, and the version of the API server's store that it shows."""
 
     def __init__(self, objects: Iterable[Object] = (), version: int = 0) -> None:
         super().__init__(objects)
@@ -87,8 +86,8 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """The server understood and says no: asking again in the same words is of no use until something
-        changes on the cluster."""
+        """The server refused the request: the same one is refused again until something changes on the
+        cluster."""
         return self.status in (400, 403, 404, 405, 413, 422)
 
 
@@ -149,7 +148,8 @@ class Client:
             raise
 
     async def apply(self, manifest: Object) -> Object:
-        """Server-side apply: fields that are left out and were ours are removed."""
+        """Server-side apply: create an object, or change its fields to these; those of ours that are left out
+        are removed."""
         metadata = manifest["metadata"]
         return await self.request(
             "PATCH",
@@ -192,9 +192,11 @@ class Client:
         version: str = "",
         grace: int | None = None,
     ) -> None:
-        """Delete an object; one that owns others stays until they are gone. One that is gone, or whose name
-        another bears by now (`uid`), is no error. Raises ApiError 409 for one that has changed since it was
-        of a resource `version`."""
+        """Delete an object; one that owns others stays until they are gone.
+
+        With `uid` or `version`, only the object of that uid or resource version is deleted. It is no error
+        when it is gone, or another object has its name. Raises ApiError 409 when it is of another version.
+        """
         options: Object = {"propagationPolicy": "Foreground" if resource in _OWNERS else "Background"}
         asked = {"uid": uid, "resourceVersion": version}
         if preconditions := {name: value for name, value in asked.items() if value}:
@@ -221,7 +223,7 @@ class Client:
         content_type: str = "application/json",
     ) -> Object:
         """One request. Raises ApiError."""
-        if method not in _READS:
+        if method != "GET":
             self._fence()
         parameters = [(name, value) for name, value in (query or {}).items() if value]
         headers = {"Accept": "application/json", "Content-Type": content_type}

@@ -1,9 +1,9 @@
 """Leader election on a Lease: one process at a time may write.
 
-Time is the monotonic clock of each process alone: a holder counts from before its last renewal was sent, a
-candidate from when it saw the Lease change last, so clocks that differ or step do no harm. A process that was
-stopped (SIGSTOP, a frozen machine) finds its time over when it wakes up, and `fence` refuses its writes.
-Every request has a deadline. Losing the Lease ends the process: nothing that it had in mind is safe.
+Each process goes by its own monotonic clock: a holder counts from before it sent its last renewal, a
+candidate from when it last saw the Lease change, so clocks that differ or step do no harm. A process that was
+stopped (SIGSTOP, a frozen machine) finds its time over when it goes on, and `fence` refuses its writes. Every
+request has a deadline. Losing the Lease ends the process, since what it was about to do is no longer safe.
 (The elector of kubernetes.aio survives neither a network error nor a hanging call.)
 """
 
@@ -23,15 +23,16 @@ log = logging.getLogger("ixt.lease")
 LEASE_SECONDS = 10.0
 """A candidate takes over a Lease that did not change for this long."""
 HELD_SECONDS = 7.0
-"""The holder stops writing this long after its last renewal: earlier than any candidate may start."""
+"""The holder stops writing this long after its last renewal: before any candidate may start."""
 PERIOD_SECONDS = 2.0
 """Between two renewals; also the deadline of one."""
 RETRY_SECONDS = 0.5
-"""After a renewal that failed: three fit into the time that the Lease is held."""
+"""Between a renewal that failed and the next: three fit into the time that the Lease is held."""
 
 
 class LostLease(BaseException):
-    """This process is not the leader any more. No Exception: nothing may catch it and go on."""
+    """This process is not the leader any more. It is no Exception, so that no handler catches it and goes
+    on."""
 
 
 class Elector:
@@ -73,7 +74,7 @@ class Elector:
         log.info("%s leads", self.identity)
 
     async def keep(self) -> None:
-        """Renew until that fails for too long; then raise LostLease."""
+        """Renew for ever. Raises LostLease when that failed for too long."""
         renewed = True
         while True:
             await asyncio.sleep(PERIOD_SECONDS if renewed else RETRY_SECONDS)
@@ -83,7 +84,7 @@ class Elector:
                 raise LostLease(f"{self.holder_seen} took the Lease {self._name} over")
 
     async def release(self) -> None:
-        """Let the next one take over at once. Only after the last write."""
+        """Give the Lease back, so that the next process takes over at once. Only after the last write."""
         if not self.leading:
             return
         with suppress(ApiError, TimeoutError):
@@ -132,7 +133,7 @@ class Elector:
         return await self._client.create({**lease, "spec": self._spec(self.identity, 0)}) is not None
 
     async def _write(self, lease: Object, holder: str) -> None:
-        """Replace the Lease as it was read: of two that try, one gets a conflict."""
+        """Replace the Lease as it was read. Of two processes that try, one gets a conflict (ApiError 409)."""
         old = lease.get("spec", {})
         changes = int(old.get("leaseTransitions") or 0) + (holder != old.get("holderIdentity"))
         spec = self._spec(holder, changes)

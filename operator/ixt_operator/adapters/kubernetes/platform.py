@@ -21,14 +21,7 @@ from ixt_operator.adapters.kubernetes.client import (
     owned_by,
     resource_of,
 )
-from ixt_operator.adapters.kubernetes.translate import (
-    Seen,
-    lost,
-    observed,
-    stuck_at,
-    unexplained,
-    warning,
-)
+from ixt_operator.adapters.kubernetes.translate import Seen, lost, observed, stuck_at, unexplained, warning
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import rfc3339
@@ -42,7 +35,7 @@ log = logging.getLogger("ixt.platform")
 
 
 class Refused(Exception):  # noqa: N818 - what the API server did, not what went wrong here
-    """An object cannot be created until a person changes something; the message says what."""
+    """An object cannot be created until a person changes what the message names."""
 
 
 class KubernetesPlatform:
@@ -64,7 +57,7 @@ class KubernetesPlatform:
         self._namespace = run.metadata.namespace
 
     async def observe(self, *, live: bool = False) -> Observed:
-        """All children. Pods of lost nodes are brought to their end on the way."""
+        """All children. Pods of nodes that do not answer are marked as failed or removed first."""
         uid = self._run.metadata.uid
         if live:
             for resource in CHILDREN:
@@ -81,17 +74,17 @@ class KubernetesPlatform:
         return observed(seen, self._progress, why)
 
     def again(self) -> float | None:
-        """Seconds after which to look again for what no watch tells: why a Job's pods cannot be made or
-        do not start, and that pods which were to go are still there."""
+        """Seconds until the next look that is needed for what no watch tells: why pods are not made or do not
+        start, and that pods which were to go are still there."""
         seen, now = self._seen(), time.time()
         due = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None and at > now]
-        # Less and less often: each time costs a LIST, and a thousand runs may wait for one quota.
+        # At growing intervals, since each look costs a LIST and a thousand runs may wait for one quota.
         due += [max(each.patience, now - each.since) for each in unexplained(seen)]
         return min(due, default=None)
 
     async def create(self, child: Child) -> None:
-        """Create a child's objects, its pods' needs first, so that the next look sees it. Raises Refused, and
-        ApiError when it would not be seen."""
+        """Create a child's objects: first what its pods need, then its Job or Deployment, which the next look
+        then sees. Raises Refused, and ApiError when the child would not be seen."""
         *needs, workload = render(self._run, self._runtime, child)
         with _refusals(child):
             made = await self._make(needs, workload)
@@ -105,7 +98,8 @@ class KubernetesPlatform:
             raise ApiError(0, "Unseen", f"{what} was created, but is not seen as a child of the run")
 
     async def delete(self, name: str) -> None:
-        """Delete a child's objects, its Job or Deployment last: as long as that is there, it is not done."""
+        """Delete a child's objects, its Job or Deployment last: while that is there, the child is observed
+        and deleted again."""
         seen = self._seen()
         for resource in (CONFIG_MAPS, SERVICES):
             await self._delete(resource, name)
@@ -118,7 +112,7 @@ class KubernetesPlatform:
                     self._cache.put(resource, {**manifest, "metadata": metadata})
 
     async def scale(self, child: Child) -> None:
-        """Give a Deployment the child's number of replicas, and a Service if it has lost it."""
+        """Give a Deployment the child's number of replicas, and its Service if that is gone."""
         for manifest in render(self._run, self._runtime, child):
             if manifest["kind"] == "Service":
                 with _refusals(child):
@@ -162,8 +156,8 @@ class KubernetesPlatform:
         await self._client.apply(manifest)
 
     async def _need(self, manifest: Object) -> Object | None:
-        """What a child's pods need, if it is there. Raises ApiError while it is on its way out, as a create
-        would."""
+        """An object that a child's pods need, if it is there. Raises ApiError while it is being deleted, as a
+        create would."""
         found = self._own(await self._get(manifest), manifest)
         if found and "deletionTimestamp" in found["metadata"]:
             message = f"{manifest['kind']} {manifest['metadata']['name']} is being deleted"
@@ -174,7 +168,7 @@ class KubernetesPlatform:
         return await self._client.get(resource_of(manifest), self._namespace, manifest["metadata"]["name"])
 
     def _own(self, found: Object | None, wanted: Object) -> Object | None:
-        """An object that is ours, or none. Raises Refused for one that is not: it is never adopted."""
+        """The object, if it is this run's. Raises Refused for another's, which is never adopted."""
         if found is not None and not owned_by(found, self._run.metadata.uid):
             raise Refused(
                 f"{wanted['kind']} {wanted['metadata']['name']} exists in namespace {self._namespace} and is "
@@ -188,6 +182,7 @@ class KubernetesPlatform:
             await self._client.delete(resource, self._namespace, name, uid=found["metadata"]["uid"])
 
     async def _tend(self, seen: Seen, now: float) -> None:
+        """Mark as failed, or remove, the pods of nodes that do not answer."""
         for pod in lost(seen, now).mark:
             metadata, node = pod["metadata"], pod["spec"].get("nodeName", "")
             message = (
@@ -205,13 +200,13 @@ class KubernetesPlatform:
             await self._client.delete(PODS, self._namespace, metadata["name"], uid=metadata["uid"], grace=0)
 
     async def _warning(self, uid: str) -> str:
-        """Why nothing comes of an object, as events about it say: the Job controller's, the kubelet's."""
+        """Why an object makes no progress, from its events: the Job controller's, the kubelet's."""
         return warning(await self._client.list(EVENTS, self._namespace, fields=f"involvedObject.uid={uid}"))
 
 
 @contextmanager
 def _refusals(child: Child) -> Iterator[None]:
-    """Raise Refused where the API server says no to what a child needs."""
+    """Raise Refused when the API server refuses an object of a child."""
     try:
         yield
     except ApiError as error:

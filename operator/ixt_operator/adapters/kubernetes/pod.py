@@ -25,7 +25,7 @@ _BLOCKED = {
     "CreateContainerConfigError",
     "CreateContainerError",
 }
-"""Reasons of a waiting container that a person, not time, must end."""
+"""Reasons of a waiting container that a person must remove."""
 
 _LOST = {
     "DeletionByTaintManager": PlatformReason.NODE_LOST,
@@ -41,8 +41,8 @@ _LOST = {
 
 
 def replica_of(place: int, pod: Object, why: Mapping[str, str]) -> ProcessState:
-    """A judge's process: ready or not, and until it is ready, how its container ended last, if it did: that
-    is why it was started anew."""
+    """A server's process, ready or not. Until it is ready, it also has how its container ended last, which is
+    why it was started anew."""
     process = process_of(place, pod, {}, why)
     status = _container(pod)
     ready = any(
@@ -91,7 +91,7 @@ def process_of(
 
 
 def blocked(pod: Object, why: Mapping[str, str]) -> tuple[str, float | None]:
-    """Why a pod does not start and since when; empty while it is only on its way."""
+    """Why a pod does not start, and since when; empty while nothing keeps it from starting."""
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             if condition.get("reason") == "SchedulingGated":
@@ -107,7 +107,7 @@ def blocked(pod: Object, why: Mapping[str, str]) -> tuple[str, float | None]:
 
 
 def waits_for(queued: Object) -> str:
-    """For what a suspended Job or a gated pod waits."""
+    """What a suspended Job or a gated pod waits for."""
     queue = label_of(queued, QUEUE)
     if not queue:
         return "it is suspended, and not by ixt"
@@ -132,7 +132,8 @@ def label_of(manifest: Object, name: str) -> str:
 
 
 def _ending(terminated: Object) -> dict[str, Any]:
-    """How a container ended. Its last word is a result, or the last lines of its log."""
+    """How a container ended, as fields of ProcessState: its message is a result, or the last lines of its
+    log."""
     message = str(terminated.get("message") or "")
     try:
         result = read_known(Result, message)
@@ -151,7 +152,7 @@ def _ending(terminated: Object) -> dict[str, Any]:
 
 
 def _disruption(pod: Object) -> str:
-    """What ended a pod from outside, if anything did."""
+    """The reason for which a pod was ended from outside; empty for others."""
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return _LOST.get(condition.get("reason", ""), PlatformReason.EVICTED)

@@ -36,8 +36,8 @@ class Seen(NamedTuple):
 def observed(
     seen: Seen, progress: Mapping[str, Progress] | None = None, why: Mapping[str, str] | None = None
 ) -> Observed:
-    """The children of a run. `progress` is by the pods' uid; `why` is what was found out about the
-    unexplained, by their uid."""
+    """The children of a run. `progress` is by the pods' uid, `why` the warnings about Jobs and pods
+    (`unexplained`) by theirs."""
     progress, why = progress or {}, why or {}
     pods = _by_child(seen.pods)
     found: dict[str, ChildState] = {}
@@ -47,7 +47,7 @@ def observed(
     for deployment in seen.deployments:
         name = deployment["metadata"]["name"]
         found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), why))
-    # Pods whose Job or Deployment is gone still hold what they hold.
+    # Pods whose Job or Deployment is gone still have their devices.
     for name, left in pods.items():
         live = [pod for pod in left if phase_of(pod) not in ("Succeeded", "Failed")]
         if live and name:
@@ -57,16 +57,16 @@ def observed(
 
 
 class Lost(NamedTuple):
-    """Pods of nodes that do not answer: nobody else will say that they ended."""
+    """Pods of nodes that do not answer, so that nothing else will mark them as ended."""
 
     mark: list[Object]
-    """To be marked as failed, which lets their Job go on; what they said stays to be read."""
+    """To be marked as failed, which lets their Job end; what they told stays to be read."""
     remove: list[Object]
     """To be removed, since what owned them is gone or is to go."""
 
 
 def stuck_at(pod: Object) -> float | None:
-    """When a pod that is to go counts as one of a node that does not answer; None for one that is to stay."""
+    """From when a deleted pod counts as one of a node that does not answer; None for one not deleted."""
     # The API server sets deletionTimestamp to the end of the grace.
     until = pod["metadata"].get("deletionTimestamp")
     return None if until is None else unix(until) + STUCK_SECONDS
@@ -88,25 +88,25 @@ def lost(seen: Seen, now: float) -> Lost:
 
 
 class Unexplained(NamedTuple):
-    """Something of which nothing comes and that does not say why: its events may."""
+    """A Job or pod that makes no progress and does not say why; its events may."""
 
     uid: str
     since: float
     """Unix seconds."""
     patience: float
-    """Seconds after which its events are asked for: nobody watches them, and each time costs a LIST."""
+    """Seconds after which its events are listed. They are not watched, so each time costs a request."""
 
 
 PODLESS_SECONDS = 5.0
 """A Job that lacks pods after this long is asked why."""
 
 UNSTARTED_SECONDS = 60.0
-"""A pod that its node took and that does not run after this long is asked why. Mostly it is its image."""
+"""A pod that does not run this long after its node took it is asked why; mostly its image is being pulled."""
 
 
 def unexplained(seen: Seen) -> list[Unexplained]:
-    """Jobs that want more pods than they have, and pods that are long in coming. (A Deployment says itself
-    why it lacks pods.)"""
+    """Jobs that lack pods, and pods that their node has taken and not started. (A Deployment says itself why
+    it lacks pods.)"""
     pods = _by_child(seen.pods)
     jobs = [
         Unexplained(job["metadata"]["uid"], _wanted_since(job), PODLESS_SECONDS)
@@ -131,15 +131,14 @@ def _lacks_pods(job: Object, pods: list[Object]) -> bool:
 
 
 def _unstarted_since(pod: Object) -> float | None:
-    """Since when a pod's node prepares it, as far as the pod itself tells of no obstacle."""
+    """Since when a pod's node prepares it; None for a pod that runs or says itself why it does not start."""
     since = pod.get("status", {}).get("startTime")
     waits = phase_of(pod) == "Pending" and blocked(pod, {}) == ("", None)
     return unix(since) if since and waits and "deletionTimestamp" not in pod["metadata"] else None
 
 
 def warning(events: Iterable[Object]) -> str:
-    """What the newest of an object's events warns of, if it does: after a volume that came late an image is
-    pulled, which may take long."""
+    """The message of an object's newest event, if that is a warning; an older warning may be over."""
 
     def told(event: Object) -> tuple[str, bool]:
         at = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
@@ -150,7 +149,7 @@ def warning(events: Iterable[Object]) -> str:
 
 
 def _wanted_since(job: Object) -> float:
-    """Since when a Job wants pods, in Unix seconds: one that was suspended does since it goes on."""
+    """Since when a Job wants pods, in Unix seconds: its creation, or its end of being suspended."""
     return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
 
 
@@ -162,7 +161,8 @@ def _by_child(pods: Iterable[Object]) -> dict[str, list[Object]]:
 
 
 def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> ChildState:
-    """Labels are a person's to edit: one that says nothing any more makes a child that is not current."""
+    """A child by the labels of its Job, Deployment or pod. A person may have edited them: a label that cannot
+    be read makes a child that is not current."""
     metadata, attempt = owner["metadata"], label_of(owner, ATTEMPT)
     return ChildState(
         **fields_of_node(metadata.get("labels", {})),
@@ -178,7 +178,8 @@ def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> Chi
 def _tasks(
     job: Object, pods: list[Object], progress: Mapping[str, Progress], why: Mapping[str, str]
 ) -> tuple[ProcessState, ...]:
-    """A process an index. One whose pod is gone ended with its Job, or is yet to come."""
+    """The processes of a Job, one for each index. An index without a pod has ended with its Job, or has not
+    started."""
     by_index: dict[int, Object] = {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
         if not _put_out(pod, job):
@@ -191,7 +192,7 @@ def _tasks(
         elif ended is not None:
             where = f"index {index}"
             phase = ProcessPhase.FAILED
-            # Pods that are done go with their node as well.
+            # When a node is removed, so are its pods, those that succeeded as well.
             gone = PlatformReason.RESULT_LOST if _true(job, "Complete") else PlatformReason.STOPPED
             found.append(ProcessState(index=index, phase=phase, where=where, reason=gone, ended_at=ended))
         else:
@@ -205,8 +206,9 @@ def _tasks(
 
 
 def _put_out(pod: Object, job: Object) -> bool:
-    """Whether a pod was stopped for its Job to go on later: a queue that takes its admission back suspends
-    the Job, which deletes its pods and counts none of them. A pod that is deleted otherwise ends its Job."""
+    """Whether a pod was stopped because its Job was suspended: a queue that takes its admission back does
+    that, and the Job deletes its pods and counts none as failed. A pod that is deleted otherwise ends its
+    Job."""
     return phase_of(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
 
 
@@ -228,7 +230,8 @@ def _true(owner: Object, *types: str) -> list[Object]:
 
 
 def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:
-    """A process a replica. Pods that are being deleted are left out: others come in their place."""
+    """The processes of a Deployment, one for each replica. Pods that are being deleted are left out: others
+    come in their place."""
     live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and phase_of(pod) != "Failed"]
     conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
     late_since = _late_since(deployment, conditions.get("Progressing", {}))
@@ -252,8 +255,10 @@ def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> t
 
 
 def _late_since(deployment: Object, progressing: Object) -> float:
-    """A pod that started by then had all its time to become ready. One that its queue let wait did not, nor
-    one that waited for a new node: its start-up probe ends it in time."""
+    """The time, in Unix seconds, by which a pod must have started to have had all its time to become ready.
+
+    A pod that started later, since it waited for its queue or a new node, is ended by its start-up probe.
+    """
     if progressing.get("reason") != "ProgressDeadlineExceeded":
         return -math.inf
     allowed = int(deployment["spec"]["progressDeadlineSeconds"])

@@ -1,4 +1,4 @@
-"""Files of the state that crashes leave whole."""
+"""Files of a run's state, which a crash leaves whole."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Processes that outlived their supervisor or owner, found by what they cannot lose.
+"""Processes that outlived their supervisor or `ixt run`, found by their mark or their log.
 
-Each has a mark in its environment and a log of ours as its output. Engines that set their title (vLLM's)
-overwrite their environment, as /proc shows it; they keep the log. Others lay their output aside; they keep
-the mark.
+Each has a mark in its environment and one of our logs as its output. Engines that set their title (vLLM's)
+overwrite the environment that /proc shows, and keep the log. Others send their output elsewhere, and keep the
+mark.
 """
 
 import os
@@ -15,7 +15,8 @@ from pathlib import Path
 MARK = "IXT_SUPERVISED"
 """Variable in the environment of every process: `<workdir>|<child>|<index>|`."""
 DYING_SECONDS = 5.0
-"""A killed process that takes longer is stuck in a device; it ends when that answers."""
+"""Seconds that are waited for a killed process; one that takes longer is stuck in a device, until that
+answers."""
 
 
 def kill_left(mark: str, logs: Collection[Path]) -> None:
@@ -33,7 +34,8 @@ def kill_left(mark: str, logs: Collection[Path]) -> None:
 
 
 def _handles(mark: str, logs: frozenset[str]) -> Iterator[int]:
-    """A pidfd of each of these processes, opened before the look at it: no other can get its pid."""
+    """A pidfd of each of these processes. It is opened before the process is examined, so that no other
+    process with the same pid is taken for it."""
     wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():

@@ -1,7 +1,7 @@
 """LocalPlatform: children as processes of this machine, with their state on disk.
 
 State: <workdir>/children/<name>/{child.json, task.json, <index>/…}, logs in <workdir>/logs. A platform that
-is opened on the workdir of a dead one first ends what that left running, then sees its children as ended.
+is opened on the workdir of a dead one first ends what that left running, then observes its children as ended.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class LocalPlatform:
     @classmethod
     @asynccontextmanager
     async def open(cls, workdir: Path) -> "AsyncIterator[LocalPlatform]":
-        """The platform of a workdir, alone; everything it started is ended when it is left.
+        """The only platform of a workdir. What it started is ended when the context is left.
 
         Raises LocalError while another process has it open.
         """
@@ -90,7 +90,8 @@ class LocalPlatform:
                     await platform.close()
 
     async def observe(self) -> Observed:
-        """All children, restarting servers that ended and stopping what is left of failed Tasks."""
+        """All children. Servers that ended are started anew, and what is left of failed children is
+        stopped."""
         for group in self._groups.values():
             self._tend(group)
         states = await asyncio.gather(*(self._child_state(group) for group in self._groups.values()))
@@ -158,7 +159,7 @@ class LocalPlatform:
                 process.hurry()
 
     async def close(self) -> None:
-        """End all processes in good order, servers last, since others still talk to them."""
+        """End all processes, servers last, since others still talk to them."""
         for servers in (False, True):
             processes = [
                 process
@@ -170,12 +171,12 @@ class LocalPlatform:
         self._kill_left()
 
     def _kill_left(self) -> None:
-        """End what outlived its supervisor."""
+        """End the processes that outlived their supervisors."""
         logs = [process.log for group in self._groups.values() for process in group.processes]
         kill_left(f"{self._workdir}|", logs)
 
     def _load(self) -> None:
-        """Children of an earlier owner; what it left behind half made is removed."""
+        """Read the children of an earlier platform; those that it had not made completely are removed."""
         folders = self._workdir / "children"
         for folder in sorted(folders.iterdir()) if folders.exists() else ():
             try:
@@ -202,7 +203,7 @@ class LocalPlatform:
         self._watch(process, server=child.server)
 
     def _watch(self, process: Process, *, server: bool) -> None:
-        """Wake `wait_changed` when the process ends. A server keeps its ports, for its next start."""
+        """Make `wait_changed` return when the process ends. A server keeps its ports for its next start."""
 
         def ended() -> None:
             if not server:
@@ -226,8 +227,9 @@ class LocalPlatform:
         loop.add_reader(descriptor, readable)
 
     def _tend(self, group: _Group) -> None:
-        """What Kubernetes' controllers do: a server that ended starts anew, later each time, unless a person
-        must mend it; when one index of Tasks failed, the others are stopped (Job with backoffLimit 0)."""
+        """Do what Kubernetes' controllers do. A server's process that ended is started anew, later each time,
+        unless a person must mend something first. When a process of another child failed, its others are
+        stopped, as in a Job with backoffLimit 0."""
         now = time.time()
         for process in group.processes:
             if process.lost:
@@ -266,7 +268,7 @@ class LocalPlatform:
         )
 
     async def _state(self, group: _Group, process: Process) -> ProcessState:
-        # One that is lost has ended only once all that it left was killed.
+        # A lost process has ended only when all that it left was killed.
         lives = process.alive or process.lost
         ended = process.exit()
         common: dict[str, Any] = {
@@ -303,7 +305,7 @@ class LocalPlatform:
             process.ever_ready |= process.ready
             if process.ready:
                 return ProcessState(**common, phase=ProcessPhase.READY)
-            # Of one that was started anew people want to know why.
+            # For a process that was started anew, people want to know why.
             common["last_log"] = process.last_log() if process.restarts else ""
             if process.before:
                 ended, result = process.before

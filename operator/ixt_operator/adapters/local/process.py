@@ -1,4 +1,4 @@
-"""One supervised process: started, stopped, and what it left on disk."""
+"""A supervised process: how it is started and stopped, and what it leaves on disk."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LAST_LOG_LINES, LAST_LOG_BYTES = 20, 2048
 
 _OF_ONE_CHILD = re.compile(r"IXT_(TASK|RESULT|INDEX|HOST|LEADER|PORT_.*|.*_URLS)")
-"""Variables of one process alone. They are there when `ixt run` is itself a step of something."""
+"""Variables of one process alone, not handed on: they are set when `ixt run` itself runs in a step."""
 
 
 class Ended(NamedTuple):
@@ -41,7 +41,7 @@ class Ended(NamedTuple):
 
 @dataclass
 class Process:
-    """One index of a child."""
+    """One process of a child."""
 
     folder: Path
     """Its state: result.json and exit.json."""
@@ -55,14 +55,14 @@ class Process:
     ready: bool = False
     ever_ready: bool = False
     reason: str = ""
-    """NeverReady, once it was given up."""
+    """NeverReady, after it took too long to become ready."""
     stopping: bool = False
     cleared: bool = False
-    """What a killed supervisor left behind is gone."""
+    """What its killed supervisor left running was killed."""
     popen: subprocess.Popen[bytes] | None = None
     """Its supervisor, if this program started it."""
     before: tuple[Ended, Result | None] | None = None
-    """How it ended before it was started anew, with its last word; None also if its supervisor was killed."""
+    """How it ended before it was started anew, with its result; None also if its supervisor was killed."""
     _reserved: list[socket.socket] = field(default_factory=list)
     _exit: Ended | None = None
 
@@ -73,20 +73,20 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Its supervisor lives. To be asked before `exit`, which a supervisor leaves and then ends."""
+        """Its supervisor lives. To be asked before `exit`, which a supervisor writes just before it ends."""
         return self.popen is not None and self.popen.poll() is None
 
     @property
     def lost(self) -> bool:
-        """Its supervisor was killed and could not clear up, and nobody else has yet."""
+        """Its supervisor was killed, and what that left running is not killed yet."""
         return self.popen is not None and not self.cleared and not self.alive and self.exit() is None
 
     def reserve(self, names: Collection[str]) -> None:
-        """Ports of 127.0.0.1 under these names, which the kernel gives to nobody else until `release`."""
+        """Reserve a port of 127.0.0.1 for each name: the kernel gives it to nobody else until `release`."""
         for name in names:
             reserved = socket.socket()
             self._reserved.append(reserved)
-            # Never listened to: servers, which set this too, bind beside it.
+            # This socket never listens: a server, which sets SO_REUSEADDR too, can bind the same port.
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reserved.bind(("127.0.0.1", 0))
             self.ports[name] = int(reserved.getsockname()[1])
@@ -119,7 +119,7 @@ class Process:
         self.first_started_at = self.first_started_at or self.started_at
         self.ready = self.stopping = self.cleared = False
         self._exit = None
-        # Inherited: a supervisor that is told to stop before it is ready to hear it hears it later.
+        # The supervisor inherits this: a signal that comes before it handles signals waits for it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         try:
             self.popen = subprocess.Popen(
@@ -157,7 +157,7 @@ class Process:
         return self._exit
 
     def result(self) -> Result | None:
-        """Its last word, if it had one that can be read."""
+        """Its result, if it left one that can be read."""
         try:
             return read_known(Result, (self.folder / "result.json").read_bytes())
         except (FileNotFoundError, ValueError):
@@ -191,7 +191,7 @@ def environment_of(child: Child) -> dict[str, str]:
 
 
 def check_credentials(secrets: Iterable[str]) -> None:
-    """Raise LocalError for a place's own Secret of which this program's environment has nothing."""
+    """Raise LocalError for a place's own Secret of which no entry is in this program's environment."""
     for secret in secrets:
         prefix = prefix_of(secret)
         if not any(name.startswith(prefix) for name in os.environ):

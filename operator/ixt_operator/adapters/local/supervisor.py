@@ -1,10 +1,10 @@
 """Runs one process and leaves nothing behind: `python -I -S supervisor.py NAME < SPEC`.
 
-Its own program, of the standard library only, so that it starts in milliseconds and outlives what it runs.
-It asks the kernel to be told when `ixt run` dies (PR_SET_PDEATHSIG) and to be given the orphans of its own
-descendants (PR_SET_CHILD_SUBREAPER), so engines that fork end with the process that started them. NAME is
-for people who look at `ps`. SPEC is JSON {argv, env, log, exit, grace, parent}; the exit code is written to
-`exit` as JSON {exitCode, endedAt, reason}, in one step.
+It is a program of the standard library only, so that it starts in milliseconds. The kernel tells it when `ixt
+run` dies (PR_SET_PDEATHSIG) and makes it the parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER), so
+that engines that fork end with the process that started them. NAME is for people who look at `ps`. SPEC is
+JSON {argv, env, log, exit, grace, parent}; how the process ended is written to the file `exit` as JSON
+{exitCode, endedAt, reason}, in one step.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ def main() -> None:
         spec = json.loads(sys.stdin.read())
     except ValueError:
         return  # `ixt run` died before it had said what to run
-    _say_it_in(spec["log"])
+    _log_to(spec["log"])
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != spec["parent"]:
@@ -38,14 +38,14 @@ def main() -> None:
     before = _oom_kills()
     pid = _start(spec)
     code = _wait(pid, float(spec["grace"]))
-    # The kernel does not say whom it killed; SIGKILL and its counter together are as good as that.
+    # The kernel does not say which process it killed for want of memory: SIGKILL and its counter tell.
     out_of_memory = code == -signal.SIGKILL and _oom_kills() > before
     _kill_descendants()
     _write(spec["exit"], code, "OOMKilled" if out_of_memory else "")
 
 
-def _say_it_in(log: str) -> None:
-    """Send what this program says, too, to the log: the terminal is `ixt run`'s."""
+def _log_to(log: str) -> None:
+    """Send this program's own output to the log as well: the terminal is `ixt run`'s."""
     try:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError:  # a full disk, say
@@ -76,10 +76,11 @@ def _start(spec: dict[str, Any]) -> int:
 
 
 def _wait(pid: int, grace: float) -> int:
-    """Exit code of the process, negative for a signal.
+    """Wait for the process; its exit code, negative for a signal.
 
-    Told to stop, it gets SIGTERM, and SIGKILL after the grace or at SIGINT. Another signal, since two of one
-    kind can arrive as one."""
+    When this program gets SIGTERM, the process does too, and SIGKILL after the grace. SIGINT ends the grace:
+    it is another signal because two of one kind can arrive as one.
+    """
     deadline = None
     while True:
         while True:

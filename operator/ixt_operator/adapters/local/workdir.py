@@ -1,9 +1,9 @@
-"""What a run keeps on this machine beside its processes' state, all of it in the workdir:
+"""The files of a run in its workdir, beside the state of its children:
 
 run.json     the manifest as it was last carried out, with the uid that the workdir gave the run
 status.json  the run's status
-keys.jsonl   the keys that nodes have had (see history)
-lock         held while a process carries the run out
+keys.jsonl   the keys that nodes have had (`Entry` in planner/history.py), a line each
+lock         locked while a process carries the run out
 """
 
 import json
@@ -41,7 +41,7 @@ def keys_in(workdir: Path) -> list[Entry]:
 
 
 def record_keys(workdir: Path, keyed: Mapping[str, Keyed]) -> None:
-    """Append what differs from each node's newest entry."""
+    """Append the keys that differ from their node's newest entry."""
     path, last = _keys(workdir), latest(keys_in(workdir))
     new = [
         Entry(name, entry.key, entry.preimage)
@@ -87,8 +87,8 @@ def write_run(workdir: Path, run: IXTRun) -> None:
 
 
 def identified(run: IXTRun, workdir: Path) -> IXTRun:
-    """The run with the uid that this workdir gave it, by which it finds its own unfinished work; as it is
-    before its first start. Raises LocalError for the workdir of another run."""
+    """The run with the uid that this workdir gave it, or as it is before its first start. By the uid it finds
+    its own unfinished work. Raises LocalError for the workdir of another run."""
     try:
         known = json.loads((workdir / "run.json").read_bytes())["metadata"]
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
@@ -106,8 +106,8 @@ def with_uid(run: IXTRun, uid: str) -> IXTRun:
 
 
 def in_use(workdir: Path) -> bool:
-    """Whether a process carries the run out. The kernel is asked who holds the lock: to try it would turn
-    away whoever starts the run at that moment."""
+    """Whether a process carries the run out. The kernel's list of locks is read, since taking the lock for a
+    moment would turn away whoever starts the run just then."""
     try:
         inode = (workdir / "lock").stat().st_ino
     except FileNotFoundError:
