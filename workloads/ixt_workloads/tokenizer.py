@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
@@ -42,7 +43,7 @@ def load_tokenizer(folder: Path) -> Any:
     own = json.loads(tokenizer.backend_tokenizer.to_str())
     plain = without_prefix(own)
     if plain is not own:
-        tokenizer.backend_tokenizer.post_processor = _post_processor(plain)
+        tokenizer.backend_tokenizer.post_processor = Tokenizer.from_str(json.dumps(plain)).post_processor
     template = tokenizer.chat_template
     if isinstance(template, str) and template.startswith(_BEGIN):
         tokenizer.chat_template = template.partition(_END)[2]
@@ -143,9 +144,3 @@ def _joined(processors: list[dict[str, Any]]) -> dict[str, Any]:
 def _before_first(pieces: list[dict[str, Any]], piece: dict[str, Any]) -> list[dict[str, Any]]:
     place = next(index for index, value in enumerate(pieces) if "Sequence" in value)
     return [*pieces[:place], piece, *pieces[place:]]
-
-
-def _post_processor(tokenizer: dict[str, Any]) -> Any:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(json.dumps(tokenizer)).post_processor

@@ -14,7 +14,7 @@ from ixt_workloads.contract.settings import Gates
 from ixt_workloads.data.counts import Counts
 from ixt_workloads.feedback.answers import copied
 
-KINDS = ("prompt", "cached", "reasoning", "feedback", "wasted")
+TOKEN_KINDS = ("prompt", "cached", "reasoning", "feedback", "wasted")
 """Kinds of a judge's tokens. `cached` are part of `prompt`; `wasted` are those of rejected answers."""
 
 CONVINCING = 50
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         ("critique", pa.string()),
         ("reasoning", pa.string()),
         ("truncated", pa.bool_()),
-        *((f"{kind}_tokens", pa.int32()) for kind in KINDS),
+        *((f"{kind}_tokens", pa.int32()) for kind in TOKEN_KINDS),
         ("tries", pa.int8()),
         ("fingerprint", pa.string()),
     ]
@@ -70,7 +70,7 @@ class Row:
 
     def tokens(self) -> dict[str, int]:
         """Tokens by kind."""
-        return {kind: getattr(self, f"{kind}_tokens") for kind in KINDS}
+        return {kind: getattr(self, f"{kind}_tokens") for kind in TOKEN_KINDS}
 
     def computed(self) -> int:
         """Tokens that the judge ran through its layers for this document."""
@@ -143,7 +143,7 @@ class Tally(Counts):
             "valid": self.valid,
             "invalid": self.documents - self.valid,
             "truncated": self.truncated,
-            "tokens": {kind: self.tokens[kind] for kind in KINDS},
+            "tokens": {kind: self.tokens[kind] for kind in TOKEN_KINDS},
             "flops": self.flops,
             "judgeParameters": parameters,
             "scores": histogram(self.scores),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ixt_workloads.steps.report.read import Json, LaneArtifacts, cut, judged_documents
 from ixt_workloads.store import Artifact
 
-KINDS = ("prompt", "reasoning", "feedback", "wasted")
+COMPUTED = ("prompt", "reasoning", "feedback", "wasted")
 """Tokens that a judge computes. Cached prompt tokens cost nothing and are counted beside them."""
 
 
@@ -54,13 +54,13 @@ def by_kind(artifacts: Sequence[Artifact], flops: float) -> dict[str, float]:
     for artifact in artifacts:
         tokens.update(_computed(artifact.summary.get("tokens") or {}))
     total = sum(tokens.values())
-    return {kind: flops * tokens[kind] / total if total else 0.0 for kind in KINDS}
+    return {kind: flops * tokens[kind] / total if total else 0.0 for kind in COMPUTED}
 
 
 def _computed(tokens: Mapping[str, int]) -> dict[str, int]:
     """Tokens that cost the judge a forward pass: of the prompt only what was not cached."""
     prompt = max(0, tokens.get("prompt", 0) - tokens.get("cached", 0))
-    return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in KINDS[1:]}}
+    return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in COMPUTED[1:]}}
 
 
 def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
