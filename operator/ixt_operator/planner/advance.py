@@ -147,7 +147,7 @@ def _child(at: Now, stage: StageView, view: View, server: Child | None) -> Child
     attempt, asked = _next_attempt(at, view), stage.asked
     assert asked
     if view.keyed is None or isinstance(view.node.config, InventoryConfig):
-        return inventory_child(at.run, at.runtime, stage.stage, asked.probe, asked.pins, attempt)
+        return inventory_child(at.run, at.runtime, asked.probe, asked.pins, attempt)
     name = server.name if server else None
     return step_child(at.run, at.runtime, stage.stage, view.keyed, stage.pins or {}, attempt, name)
 
