@@ -85,7 +85,7 @@ def run(
     from ixt_operator.adapters.local.errors import LocalError
     from ixt_operator.adapters.local.workdir import identified
     from ixt_operator.cli import artifacts
-    from ixt_operator.cli.view import failure, logs_of_failures, place, watching
+    from ixt_operator.cli.view import failure, place, watching
 
     console = Console(highlight=False)
     again = _run(file, workdir, runtime)
@@ -102,7 +102,7 @@ def run(
     if last is None:
         stop(f"interrupted; go on with: {again}", INTERRUPTED)
     if last.status.phase is Phase.FAILED:
-        told = failure(loaded.metadata.name, last.status, logs_of_failures(last), again)
+        told = failure(loaded.metadata.name, last, again)
         Console(stderr=True, highlight=False).print(told, soft_wrap=True)
         raise typer.Exit(FAILED)
     try:

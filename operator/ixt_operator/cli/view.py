@@ -279,17 +279,17 @@ def reason(status: RunStatus, logs: Path) -> Text:
     return Text(f"{_from_here(failed.message)}\nlogs: {place(logs)}\n")
 
 
-def failure(name: str, status: RunStatus, logs: list[Path], again: str) -> Text:
-    """What failed and why, where its logs are, and how to go on."""
-    failed = status.condition(ConditionType.FAILED)
+def failure(name: str, last: Look, again: str) -> Text:
+    """What failed and why, where its logs are, and how to go on. `last` is the last look at the run."""
+    failed = last.status.condition(ConditionType.FAILED)
     what, _, more = _from_here(failed.message if failed else "").partition("\n")
     lines = [(f"{name} failed: {what}", "bold red"), (more, "")]
-    lines += [(f"log: {place(path)}", "") for path in logs]
+    lines += [(f"log: {place(path)}", "") for path in _logs_of_failures(last)]
     lines.append((f"once that is mended, go on with: {again}", ""))
     return Text("\n").join(Text(text, style=style) for text, style in lines if text)
 
 
-def logs_of_failures(look: Look) -> list[Path]:
+def _logs_of_failures(look: Look) -> list[Path]:
     """Logs of the newest attempts of steps that were given up."""
     newest: dict[str, ChildState] = {}
     for stage in look.status.stages:

@@ -1,8 +1,5 @@
 """What a run starts next: every node that is ready, as far as three constraints leave room. Pure."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 from ixt_operator.planner.building import engine_of, inventory_child, server_child, step_child
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.moves import Moves, Now
@@ -24,15 +21,6 @@ LANES = "lanes"
 """All lanes together, as those who have the devices while no server has them."""
 
 
-class _Open(NamedTuple):
-    """A node that is not complete."""
-
-    stage: StageView
-    view: View
-    devices: str | None
-    """Who needs devices for it: LANES, the server that it talks to, or nobody."""
-
-
 def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
     """Start the nodes whose inputs are complete, in the order of the graph. The constraints:
 
@@ -41,15 +29,15 @@ def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
     Of a kind that a stage owns, one step runs at a time, since it fills its server by itself.
     Of arms and lanes, at most maxParallelLanes steps run at a time.
     """
-    nodes = list(_open_nodes(at, stages))
-    turn = next((node.devices for node in nodes if node.devices), None)
+    views = [(stage, view) for stage in stages for view in stage.views.values()]
+    complete = {view.node.name for _, view in views if view.state is NodeState.COMPLETE}
+    nodes = [(stage, view, _devices_of(at, view)) for stage, view in views if view.node.name not in complete]
+    turn = next((devices for *_, devices in nodes if devices), None)
     moves.delete.extend(
         child.name
         for child in at.observed.children.values()
         if child.server and child.node != turn and not child.deleting
     )
-    views = [view for stage in stages for view in stage.views.values()]
-    complete = {view.node.name for view in views if view.state is NodeState.COMPLETE}
     # A node keeps its place while an attempt of it lives, and while it waits for its server or next attempt.
     placed: dict[str, OfNode] = {c.node: c for c in at.observed.children.values() if c.live and not c.server}
     for stage, view, devices in nodes:
@@ -73,15 +61,11 @@ def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
             placed.setdefault(view.node.name, view.node)
 
 
-def _open_nodes(at: Now, stages: tuple[StageView, ...]) -> Iterator[_Open]:
-    for stage in stages:
-        for view in stage.views.values():
-            if view.state is NodeState.COMPLETE:
-                continue
-            if engine_of(at.run, view.node):
-                yield _Open(stage, view, OfNode(**view.node.serving()).node)
-            else:
-                yield _Open(stage, view, LANES if KINDS[view.node.kind].holds_devices else None)
+def _devices_of(at: Now, view: View) -> str | None:
+    """Who needs devices for a node: LANES, the server that it talks to, or nobody."""
+    if engine_of(at.run, view.node):
+        return OfNode(**view.node.serving()).node
+    return LANES if KINDS[view.node.kind].holds_devices else None
 
 
 def _has_inputs(stage: StageView, view: View, complete: set[str]) -> bool:
@@ -163,7 +147,7 @@ def _child(at: Now, stage: StageView, view: View, server: Child | None) -> Child
     attempt, asked = _next_attempt(at, view), stage.asked
     assert asked
     if view.keyed is None or isinstance(view.node.config, InventoryConfig):
-        return inventory_child(at.run, at.runtime, stage.stage, asked.probe, asked.pins, attempt)
+        return inventory_child(at.run, at.runtime, asked.probe, asked.pins, attempt)
     name = server.name if server else None
     return step_child(at.run, at.runtime, stage.stage, view.keyed, stage.pins or {}, attempt, name)
 

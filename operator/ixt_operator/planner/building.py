@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ixt_operator.api.judge import JudgeEngine
 from ixt_operator.api.run import IXTRun, RunSpec, Stage
@@ -39,20 +40,12 @@ def child_name(run: IXTRun, node: OfNode, key: str, attempt: int) -> str:
 
 
 def inventory_child(
-    run: IXTRun, runtime: IXTRuntime, stage: Stage, probe: Probe, pins: dict[str, str], attempt: int
+    run: IXTRun, runtime: IXTRuntime, probe: Probe, pins: dict[str, str], attempt: int
 ) -> Child:
     """The child that pins a stage; its key is the hash of its question (`question_of`)."""
     node = probe.nodes[0]
-    task = Task(
-        **node.fields_of_node(),
-        config=node.config,
-        pins=pins,
-        attempt=attempt,
-        **_place(run),
-        indexes=1,
-        probe=probe,
-    )
-    return _tasks(run, runtime, stage, node, question_of(probe, pins), task)
+    task = _task(run, node, node.config, attempt, pins=pins, probe=probe)
+    return _step(run, runtime, question_of(probe, pins), task)
 
 
 def step_child(
@@ -65,33 +58,24 @@ def step_child(
     server: str | None = None,
 ) -> Child:
     """The child that makes a node's artifact; `server` is the name of the server that it talks to."""
-    task = Task(
-        **keyed.node.fields_of_node(),
-        config=keyed.node.config,
-        key=keyed.key,
-        preimage=keyed.preimage,
-        inputs=keyed.inputs,
-        pins=pins,
-        attempt=attempt,
-        **_place(run),
-        indexes=_indexes(keyed.node, stage),
-    )
-    child = _tasks(run, runtime, stage, keyed.node, keyed.key, task)
-    update: dict[str, object] = {}
+    config, indexes = keyed.node.config, _indexes(keyed.node, stage)
+    made_of = {"key": keyed.key, "preimage": keyed.preimage, "inputs": keyed.inputs, "pins": pins}
+    task = _task(run, keyed.node, config, attempt, indexes, **made_of)
+    more: dict[str, Any] = {}
     serving = KINDS[keyed.node.kind].server
     if server and serving:
-        update["servers"] = {serving.short.upper(): server}
+        more["servers"] = {serving.short.upper(): server}
     endpoint = run.spec.judge.endpoint if run.spec.judge else None
-    if isinstance(keyed.node.config, AnnotateConfig) and keyed.node.config.judge and endpoint:
-        update["env"] = {**child.env, "IXT_ENDPOINT_URL": endpoint.url}
+    if isinstance(config, AnnotateConfig) and config.judge and endpoint:
+        more["env"] = {"IXT_ENDPOINT_URL": endpoint.url}
         if reference := endpoint.api_key_secret_ref:
-            update["secret_env"] = {"IXT_ENDPOINT_API_KEY": (reference.name, reference.key)}
-    if isinstance(keyed.node.config, TrainConfig):
-        update["ports"] = {**child.ports, "rendezvous": RENDEZVOUS_PORT}
-        update["grace_seconds"] = 120
+            more["secret_env"] = {"IXT_ENDPOINT_API_KEY": (reference.name, reference.key)}
+    if isinstance(config, TrainConfig):
+        more["ports"] = {"progress": PROGRESS_PORT, "rendezvous": RENDEZVOUS_PORT}
+        more["grace_seconds"] = 120
         if stage.train.resources_per_node:
-            update["resources"] = stage.train.resources_per_node.model_dump(exclude_defaults=True)
-    return child.model_copy(update=update)
+            more["resources"] = stage.train.resources_per_node.model_dump(exclude_defaults=True)
+    return _step(run, runtime, keyed.key, task, **more)
 
 
 def engine_of(run: IXTRun, node: Node) -> JudgeEngine | None:
@@ -129,34 +113,27 @@ def server_child(
     engine, serving = engine_of(run, node), KINDS[node.kind].server
     if engine is None or serving is None:
         raise ValueError(f"{node.name} talks to no server")
-    of_server, key = OfNode(**node.serving()), server_key(run, runtime, keyed, pins)
     config = node.config
     if isinstance(config, AnnotateConfig):
         config = AnnotateConfig(judge=config.judge)  # for all parts of the stage
-    task = Task(**node.serving(), config=config, attempt=0, **_place(run), indexes=replicas)
+    task = _task(run, OfNode(**node.serving()), config, 0, replicas)
     arguments = [*runtime.spec.engine_args, *engine.args]
     if engine.tensor_parallel_size > 1:
         arguments += ["--tensor-parallel-size", str(engine.tensor_parallel_size)]
     module = f"ixt_workloads.steps.{KINDS[node.kind].short}"
-    return Child(
-        **node.serving(),
-        name=child_name(run, of_server, key, 0),
-        role=serving.role,
-        key=key,
-        attempt=0,
-        argv=_command(runtime, serving.role, f"{module}.server"),
-        task=task,
-        indexes=replicas,
+    drain = _command(runtime, serving.role, f"{module}.drain")
+    return _child(
+        run,
+        serving.role,
+        _command(runtime, serving.role, f"{module}.server"),
+        server_key(run, runtime, keyed, pins),
+        task,
         ports={"http": HTTP_PORT},
         ready_path="/health",
         ready_seconds=SERVER_READY_SECONDS,
-        drain=(*_command(runtime, serving.role, f"{module}.drain"), str(SERVER_DRAIN_SECONDS)),
+        drain=(*drain, str(SERVER_DRAIN_SECONDS)),
         env={"IXT_ENGINE_ARGS": json.dumps(arguments)},
-        secrets=_secrets(run),
-        credentials=credentials(run, task.config),
-        claims=claims(run),
         grace_seconds=SERVER_DRAIN_SECONDS + SERVER_STOP_SECONDS,
-        overrides=_overrides(run, serving.role),
     )
 
 
@@ -193,26 +170,43 @@ def _uris(run: IXTRun) -> Iterator[str]:
         yield from (task.uri for task in stage.evaluate.tasks)
 
 
-def _place(run: IXTRun) -> dict[str, str]:
-    return {"storage": storage_uri(run), "run": run.metadata.name, "run_uid": run.metadata.uid}
+def _task(run: IXTRun, of: OfNode, config: Config, attempt: int, indexes: int = 1, **more: Any) -> Task:
+    """The task of an attempt at a node, or of a server."""
+    return Task(
+        **of.fields_of_node(),
+        config=config,
+        attempt=attempt,
+        indexes=indexes,
+        storage=storage_uri(run),
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        **more,
+    )
 
 
-def _tasks(run: IXTRun, runtime: IXTRuntime, stage: Stage, node: Node, key: str, task: Task) -> Child:
-    role = KINDS[node.kind].role
+def _step(run: IXTRun, runtime: IXTRuntime, key: str, task: Task, **more: Any) -> Child:
+    """The child of an attempt at a node."""
+    role = KINDS[task.kind].role
+    command = _command(runtime, role, f"ixt_workloads.steps.{task.short}")
+    return _child(run, role, command, key, task, **{"ports": {"progress": PROGRESS_PORT}, **more})
+
+
+def _child(run: IXTRun, role: Role, command: tuple[str, ...], key: str, task: Task, **more: Any) -> Child:
+    """The child of a task, with what every child of a run has."""
     return Child(
-        **node.fields_of_node(),
-        name=child_name(run, node, key, task.attempt),
+        **task.fields_of_node(),
+        name=child_name(run, task, key, task.attempt),
         role=role,
         key=key,
         attempt=task.attempt,
-        argv=_command(runtime, role, f"ixt_workloads.steps.{node.short}"),
+        argv=command,
         task=task,
         indexes=task.indexes,
-        ports={"progress": PROGRESS_PORT},
         secrets=_secrets(run),
         credentials=credentials(run, task.config),
         claims=claims(run),
         overrides=_overrides(run, role),
+        **more,
     )
 
 

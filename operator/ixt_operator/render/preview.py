@@ -29,7 +29,7 @@ def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
     keyed = resolve_run(run, {stage.name: pins for stage in run.spec.stages})
     for position, stage in enumerate(run.spec.stages):
         nodes = stage_nodes(run, position)
-        yield inventory_child(run, runtime, stage, Probe(nodes=nodes), {}, 0)
+        yield inventory_child(run, runtime, Probe(nodes=nodes), {}, 0)
         servers = set[str]()
         for node in nodes[1:]:
             engine, name = engine_of(run, node), None

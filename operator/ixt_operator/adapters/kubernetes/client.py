@@ -263,15 +263,8 @@ def _answer(method: str, path: str, status: int, headers: Mapping[str, str], tex
         0 if 200 <= status < 300 else status,
         str(said.get("reason") or ""),
         f"{method} {path}: {message}",
-        _seconds(headers.get("Retry-After", "")),
+        float(after) if (after := headers.get("Retry-After", "")).isdecimal() else 0.0,
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        return 0.0
 
 
 def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 from ixt_operator.adapters.local import ask
 from ixt_operator.adapters.local.errors import LocalError
-from ixt_operator.adapters.local.files import write
 from ixt_operator.adapters.local.leftovers import kill_left
 from ixt_operator.adapters.local.process import Process, environment_of
+from ixt_operator.adapters.local.workdir import write
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, PlatformReason, meaning_of

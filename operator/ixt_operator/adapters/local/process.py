@@ -67,11 +67,6 @@ class Process:
     _exit: Ended | None = None
 
     @property
-    def exit_file(self) -> Path:
-        """Written by the supervisor when the process has ended."""
-        return self.folder / "exit.json"
-
-    @property
     def alive(self) -> bool:
         """Its supervisor lives. To be asked before `exit`, which a supervisor writes just before it ends."""
         return self.popen is not None and self.popen.poll() is None
@@ -108,10 +103,10 @@ class Process:
         env["IXT_RESULT"] = str(self.folder / "result.json")
         env |= {f"IXT_PORT_{name.upper()}": str(port) for name, port in self.ports.items()}
         spec = {
-            "argv": [_expanded(argument, env) for argument in _program(child)],
+            "argv": [_expanded(argument, env) for argument in child.argv],
             "env": env,
             "log": str(self.log),
-            "exit": str(self.exit_file),
+            "exit": str(self.folder / "exit.json"),
             "grace": child.grace_seconds,
             "parent": os.getpid(),
         }
@@ -150,7 +145,7 @@ class Process:
         """How it ended, once it has and unless its supervisor was killed."""
         if self._exit is None:
             try:
-                found = json.loads(self.exit_file.read_text())
+                found = json.loads((self.folder / "exit.json").read_text())
                 self._exit = Ended(found["exitCode"], found["endedAt"], found["reason"])
             except (FileNotFoundError, ValueError, KeyError):  # cut short when the machine went down
                 return None
@@ -202,11 +197,9 @@ def check_credentials(secrets: Iterable[str]) -> None:
             )
 
 
-def _program(child: Child) -> tuple[str, ...]:
-    """The argument vector; `python` is the interpreter of this program."""
-    return tuple(sys.executable if argument == "python" else argument for argument in child.argv)
-
-
 def _expanded(argument: str, env: Mapping[str, str]) -> str:
-    """$(NAME) replaced as Kubernetes does in a container's command; unknown names stay."""
+    """An argument with $(NAME) replaced as Kubernetes does in a container's command: unknown names stay.
+    `python` is the interpreter of this program."""
+    if argument == "python":
+        return sys.executable
     return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda match: env.get(match[1], match[0]), argument)

@@ -13,7 +13,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ixt_operator.adapters.local.errors import LocalError
-from ixt_operator.adapters.local.files import write
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.history import Entry, latest
@@ -103,6 +102,13 @@ def identified(run: IXTRun, workdir: Path) -> IXTRun:
 def with_uid(run: IXTRun, uid: str) -> IXTRun:
     """The run with this uid."""
     return run.model_copy(update={"metadata": run.metadata.model_copy(update={"uid": uid})})
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a crash leaves the old or the new one."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def in_use(workdir: Path) -> bool:
