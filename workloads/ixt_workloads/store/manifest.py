@@ -25,7 +25,7 @@ class FileEntry(Model):
 
 
 class Creator(Model):
-    """Who committed."""
+    """Which run and attempt committed."""
 
     run: str
     attempt: int
