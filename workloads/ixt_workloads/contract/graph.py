@@ -82,7 +82,7 @@ class Node(OfNode):
     """A node of the run's graph: its config, and for each role of an input the node or pin that fills it."""
 
     version: int
-    """Version of the kind as the operator knows it: keys are made of this one wherever they are made."""
+    """Version of the kind as the operator knows it: whoever makes a key uses this one."""
     config: StepConfig
     inputs: dict[str, str] = {}
 
@@ -158,7 +158,7 @@ class Task(OfNode):
     """For Inventory only."""
 
     def keyed(self, pins: Mapping[str, str]) -> dict[str, Keyed]:
-        """The nodes of Inventory's stage with their keys, its own first, now that it has pinned the rest.
+        """The nodes of Inventory's stage with their keys, its own first, given what it has pinned.
 
         Raises StepError for the task of another step.
         """

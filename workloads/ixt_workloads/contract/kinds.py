@@ -71,7 +71,7 @@ class Kind(NamedTuple):
     holds_devices: bool = False
     """Its processes may hold the devices that servers need."""
     shares_work: bool = False
-    """Its processes share the documents, and each reports on its own part of them."""
+    """Its processes share the documents, and each reports on its own share of them."""
 
 
 KINDS: dict[str, Kind] = {

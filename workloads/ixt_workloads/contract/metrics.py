@@ -1,4 +1,4 @@
-"""Names of all metrics, of the operator and of pods, in one place: dashboards and alerts rest on them.
+"""Names of all metrics, of the operator and of pods, in one place, for dashboards and alerts.
 
 Conventions: https://prometheus.io/docs/practices/naming/. Labels are bounded: runs that exist, and enums.
 """

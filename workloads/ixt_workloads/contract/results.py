@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     COMMITTED = "Committed"
     CACHED = "Cached"
     SHARED = "Shared"
-    """This index did its part; another index commits."""
+    """This index is done; another index commits."""
     FAILED = "Failed"
     OTHER = "Other"
     """An outcome that only another version knows."""

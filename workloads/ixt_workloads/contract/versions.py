@@ -44,7 +44,7 @@ def read_task(content: bytes) -> Task:
     made = KINDS[task.kind].version
     wanted = task.probe.nodes[0].version if task.probe else task.preimage.get("version", made)
     if wanted != made:
-        # Else another artifact than the key says would be committed, for all runs and for good.
+        # Else an artifact that is not what the key says would be committed, and all runs would take it.
         raise _skew(document, f"the version of {task.kind} to {wanted}, not {made}")
     return task
 

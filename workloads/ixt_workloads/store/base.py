@@ -14,7 +14,7 @@ MAX_SINGLE_PUT = 256 * 2**20
 """Bytes in the largest file of an artifact in an object store: conditional puts are single-part."""
 
 TEMPORARY = "work/.tmp"
-"""Where POSIX stores write before they link. `gc` takes leftovers for work that no run claims."""
+"""Where POSIX stores write before they link. `gc` deletes what is left there."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._=+@,-]{1,200}")
 _MAX_PATH = 700

@@ -66,7 +66,7 @@ class Claim:
         self._me = Holder(run=run, run_uid=run_uid, attempt=attempt, host=host, heartbeat=now())
 
     def acquire(self) -> Holder | None:
-        """None when the claim is this attempt's; else who holds it.
+        """Take the claim unless another has it: None when it is this attempt's, else who holds it.
 
         Taken over: released claims, those without a heartbeat for `TTL`, and those of the run's earlier
         attempts, since a run never has two at work.

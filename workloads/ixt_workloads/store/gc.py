@@ -84,7 +84,7 @@ def _marks(store: Store) -> dict[str, set[str]]:
 
 
 def _continued(folder: str, marks: dict[str, set[str]]) -> bool:
-    """Whether the run that owns a folder work/<key>/<uid> still wants the key."""
+    """Whether the run that owns a folder work/<key>/<uid> still needs the key."""
     return any(_key(folder) in marks.get(uid, ()) for uid in folder.split("/")[2:])
 
 

@@ -25,7 +25,7 @@ class FileEntry(Lenient):
 
 
 class Creator(Lenient):
-    """Who committed."""
+    """Which run and attempt committed."""
 
     run: str
     attempt: int

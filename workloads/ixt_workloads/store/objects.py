@@ -22,7 +22,7 @@ _HASH = "ixt-sha256"
 
 _CHUNK_BYTES = 8 * 2**20
 _PART_BYTES = 16 * 2**20
-"""Of a multipart upload, which has at most 10,000 parts."""
+"""Bytes of a part of a multipart upload, which has at most 10,000."""
 _PAGE = 1000
 _PARALLEL = 8
 

@@ -1,4 +1,4 @@
-"""Opening buckets from the environment, and turning obstore's errors into ours without their bodies.
+"""Opens buckets by the environment's settings, and turns obstore's errors into ours, without bodies.
 
 Bodies of answers can hold access keys and strings to sign: only the status, code and message are kept.
 """

@@ -29,7 +29,7 @@ log = logging.getLogger("ixt.judge")
 
 POLL_SECONDS = 1.0
 RESOLVE_EVERY = 10
-"""Polls between two looks at which replicas a name stands for."""
+"""Polls after which names are resolved again."""
 
 POLL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=3600, sock_connect=10)

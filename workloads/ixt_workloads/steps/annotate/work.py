@@ -43,7 +43,7 @@ class Work:
         self._shape = shape
         self.engine = ""
         self._seen = Tally()
-        """Of all documents, written or not."""
+        """Counts over all documents that were read, written or not."""
         self._written = Tally()
         self._last_rejection = ""
         self._total = shards.documents * len(shards.outstanding()) / max(len(shards.files), 1)

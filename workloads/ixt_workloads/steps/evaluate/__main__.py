@@ -31,7 +31,7 @@ def run(step: Step) -> Result:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with models.gathered(trained) as folder:
         tokenizer = load_tokenizer(folder)
-        # As it was saved: what is measured is what is served.
+        # In the dtype that it was saved in, as it will be served.
         model = models.load_model(folder, dtype=None).to(device).eval()
     contract = Prefixes.read(prepared)
     tasks = {task.name: read_questions(task) for task in config.evaluate.tasks}

@@ -48,7 +48,7 @@ def run(step: Step) -> Result:
 
 
 def _lay_out(step: Step, config: InventoryConfig, files: dict[str, list[SourceFile]], own: Keyed) -> None:
-    # Imported here: a stage that is laid out already is answered for without pyarrow.
+    # Imported here: pyarrow is not needed for a stage that is laid out already.
     from ixt_workloads.steps.inventory.shards import Spill, files_of_artifact, ranges_for
 
     size = sum(file.most_bytes for found in files.values() for file in found)

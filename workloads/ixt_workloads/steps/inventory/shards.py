@@ -27,7 +27,7 @@ RANGE_BYTES = 32 * 2**20
 """Most bytes of documents in one spilled range, about."""
 MAX_RANGES = 8192
 PENDING_BYTES = 64 * 2**20
-"""Of rows that wait to be spilled."""
+"""Bytes of rows that wait to be spilled, about."""
 PLACES = 1_000_000
 """Places in the sample."""
 
@@ -46,7 +46,7 @@ _SPILLED = pa.schema(
     [*COLUMNS, ("order", pa.uint64()), ("held", pa.uint64()), ("copies", pa.int64()), ("bytes", pa.int64())]
 )
 _ROW_BYTES = 1000
-"""What a waiting row weighs beside its texts."""
+"""Memory of a waiting row beside its texts, about."""
 
 
 class Hashes(NamedTuple):
@@ -134,7 +134,7 @@ class Spill:
             self._flush()
 
     def write(self, add: Callable[[str, bytes], object]) -> dict[str, Any]:
-        """Hand every file to `add` and answer the artifact's summary without what was dropped."""
+        """Hand every file to `add` and return the artifact's summary without what was dropped."""
         self._flush()
         shards, bound = self._survey()
         sources: Counter[str] = Counter()

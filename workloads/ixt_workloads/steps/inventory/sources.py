@@ -27,7 +27,7 @@ CARD = "readme.md"
 """A file at the top of a dataset that describes it, as on the Hugging Face hub: no document."""
 
 _BATCH_BYTES = 8 * 2**20
-"""Of a parquet file that is decoded at a time, about."""
+"""Bytes of a parquet file that are decoded at a time, about."""
 
 
 class SourceFile(NamedTuple):

@@ -105,7 +105,7 @@ def run(step: Step) -> Result:
 
 
 def _tokenizing(config: PrepareConfig) -> Tokenizing:
-    # Imported here: it takes a second, which a worker that finds the artifact committed does without.
+    # Imported here: it takes a second, and is not needed where the artifact is committed already.
     from ixt_workloads.tokenizer import load_tokenizer, start_tokens
 
     source = config.tokenizer
@@ -153,7 +153,7 @@ def _packed(
     places: Sequence[int],
     levels: Counter[str],
 ) -> bytes:
-    """The file of those of a block's documents that stand at `places`, where `texts` are."""
+    """The file with a block's documents at `places`, whose texts are `texts`."""
     config, chat = recipe.config, recipe.config.stage_type.is_chat
     loss = config.conditioning.loss_on_feedback or LossOnFeedback.INCLUDE
     length = config.prepare.sequence_length
@@ -187,7 +187,7 @@ def _packed(
 def _fitted(
     documents: Sequence[Tokenized], places: Sequence[int], length: int
 ) -> tuple[list[Tokenized], list[int], int]:
-    """Conversations cut at a length, without those that leave nothing to learn; how many are concerned."""
+    """Conversations cut at a length, without those with nothing left to learn; how many that concerns."""
     kept, cut = [], 0
     for document, place in zip(documents, places, strict=True):
         short = replace(document, body=document.body[:length], mask=document.mask[:length])

@@ -64,7 +64,7 @@ def _computed(tokens: Mapping[str, int]) -> dict[str, int]:
 
 
 def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
-    """What annotation costs, as a multiple of one training pass over the documents."""
+    """What annotating a document costs, as a multiple of one training pass over it."""
     documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
     prepared, trained = lane.prepare.summary, lane.train.summary
     judging = sum(flops_of(artifact) for artifact in lane.annotate) / documents if documents else 0.0

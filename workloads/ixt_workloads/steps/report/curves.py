@@ -30,9 +30,9 @@ class Comparison(Model):
     flops: float | None
     """The most FLOPs that both curves cover. None: the curves do not overlap."""
     quality: float | None
-    """Of the arm at `flops`."""
+    """The arm's quality at `flops`."""
     baseline_quality: float | None
-    """Of the baseline at `flops`."""
+    """The baseline's quality at `flops`."""
     gain: float | None
     """The difference."""
     target: float

@@ -19,7 +19,7 @@ def flops(value: float | None) -> str:
 
 
 def superscript(power: int) -> str:
-    """A power of ten's exponent."""
+    """An exponent in superscript digits."""
     return str(power).translate(_SUPERSCRIPTS)
 
 

@@ -45,7 +45,7 @@ def _element(pictures: Mapping[str, Mapping[str, Picture]], stage: str, what: st
 
 
 def _quality(value: float | None, metric: str, digits: int | None = None) -> str:
-    """An accuracy, or a log-probability as the loss that people know."""
+    """An accuracy, or a log-probability shown as a loss."""
     if value is None:
         return "–"
     if metric == "Accuracy":

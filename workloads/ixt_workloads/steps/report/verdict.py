@@ -1,4 +1,4 @@
-"""What the numbers say, in a few plain sentences. Pure."""
+"""The report's conclusion from its numbers, in a few sentences. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Contender:
 
 
 class Verdict(Model):
-    """What the report says first."""
+    """The conclusion for one stage."""
 
     headline: str
     """The comparison that the run is about, in one sentence."""
@@ -56,9 +56,9 @@ class Verdict(Model):
     subject: str | None = None
     baseline: str | None = None
     comparisons: Mapping[str, Comparison] = {}
-    """Of every other arm with the baseline."""
+    """Each other arm against the baseline, by the arm's name."""
     gains: tuple[float, ...] = ()
-    """At equal FLOPs, of each seed that both arms have."""
+    """Gain at equal FLOPs of each seed that both arms have."""
     equal_quality: str = ""
     """How the quality was chosen for which the arms' FLOPs are compared."""
 
@@ -94,7 +94,7 @@ def judge(
 
 
 def shown(value: float, metric: Measure) -> str:
-    """A quality in the reader's words."""
+    """A quality as the report shows it: an accuracy, or a log-probability as a loss."""
     return decimal(value) if metric is Measure.ACCURACY else decimal(-value, 3)
 
 

@@ -22,7 +22,7 @@ HUNG_AFTER_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class World:
-    """A rank's place."""
+    """A rank's place among the ranks, and its device."""
 
     rank: int
     size: int
@@ -32,13 +32,13 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this rank speaks for all."""
+        """Whether this is rank 0, which reports and writes for all."""
         return self.rank == 0
 
 
 @contextmanager
 def world() -> Iterator[World]:
-    """Join the job that the environment describes, or be alone. NCCL on GPUs, gloo elsewhere."""
+    """Join the job that the environment describes, or be a job of one rank. NCCL on GPUs, gloo elsewhere."""
     number = {name: int(os.environ.get(name, default)) for name, default in _ALONE.items()}
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", number["LOCAL_RANK"]) if cuda else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Training, from the first line to the last: the script that every rank runs.
+"""The training script that every rank runs.
 
 One process or many, CPU or GPUs: the same script. `__main__` starts it through torch's elastic launcher;
 alone, it is a job of one rank.

@@ -73,7 +73,7 @@ def _reporting(folder: Path, place: World) -> Callable[[Progress], None]:
 
 
 def _cause(error: Exception, rank: int) -> StepError:
-    """What a rank's failure means to a person."""
+    """The error, for people, that a rank failed by."""
     said = str(error)
     text = said.splitlines()[0] if said else type(error).__name__
     match error:
