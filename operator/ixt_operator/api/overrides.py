@@ -154,7 +154,7 @@ class Pods(Model):
     judge: PodOverrides = PodOverrides()
     """Pods that serve the judge."""
     worker: PodOverrides = PodOverrides()
-    """Pods of Inventory, Annotate, Prepare and Report."""
+    """Pods of all other steps."""
     trainer: PodOverrides = PodOverrides()
     """Pods that train."""
     evaluator: PodOverrides = PodOverrides()

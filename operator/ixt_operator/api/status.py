@@ -9,6 +9,7 @@ from pydantic import Field
 from ixt_operator.api.meta import Whole
 from ixt_workloads.contract.base import Lenient, Percent
 from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.kinds import KINDS
 
 MAX_BYTES = 64_000
 """No status is larger as JSON (see `fitted`)."""
@@ -131,8 +132,7 @@ class StepStatus(Lenient):
 
     name: Annotated[str, Field(max_length=48)]
     """Name of the step in its stage, for example annotate/0-15 or train/conditioned."""
-    kind: Annotated[str, Field(max_length=16)]
-    """Kind of the step: Inventory, Annotate, Prepare, Train, Evaluate or Report."""
+    kind: Annotated[str, Field(max_length=16, description=f"Kind of the step: {', '.join(KINDS)}.")]
     arm: Annotated[str, Field(max_length=24)] = ""
     """Arm that the step belongs to; empty for a step that arms share."""
     state: StepState = StepState.WAITING

@@ -30,7 +30,7 @@ class Role(StrEnum):
     JUDGE = "Judge"
     """Serve the judge."""
     WORKER = "Worker"
-    """Inventory, Annotate, Prepare and Report."""
+    """All other steps."""
     TRAINER = "Trainer"
     EVALUATOR = "Evaluator"
 
