@@ -225,7 +225,7 @@ class Evaluation:
 
     @staticmethod
     def _true(contract: Prefixes, level: int, critique: str | None) -> str | None:
-        if not level or (critique is None and contract.format.needs_critique):
+        if not level or (critique is None and contract.format.says):
             return None
         return rendered(contract.format, level, contract.levels, critique or "")
 

@@ -162,8 +162,13 @@ class FeedbackFormat(StrEnum):
 
     @property
     def needs_critique(self) -> bool:
-        """The prefix holds a critique: without one a document has no prefix."""
+        """The prefix holds a critique."""
         return self is not FeedbackFormat.TOKEN
+
+    @property
+    def says(self) -> bool:
+        """The prefix says more of a document than its level: without that a document has no prefix."""
+        return self.needs_critique
 
 
 class Calibration(StrEnum):

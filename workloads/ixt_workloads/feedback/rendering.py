@@ -5,7 +5,9 @@ Levels are plain text: no token is added to the vocabulary, so any checkpoint ca
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.settings import FeedbackFormat
 
 SEPARATOR = "\n\n"
@@ -19,13 +21,27 @@ def clean(critique: str) -> str:
     return _CONTROL.sub(" ", critique).strip()
 
 
-def prefix(form: FeedbackFormat, level: int, levels: int, critique: str) -> str:
-    """The text that stands before a document: the level's line, the critique's line, a blank line."""
+COLUMNS = ("critique",)
+"""Columns of the feedback on a document that `said` reads."""
+
+
+def said(form: FeedbackFormat, feedback: Mapping[str, Any]) -> str:
+    """What a prefix in this format says of a document besides its level, on one line; empty for nothing."""
+    return clean(feedback["critique"] or "") if form.says else ""
+
+
+def ends(form: FeedbackFormat, rubric: RubricText) -> tuple[str, str]:
+    """What is said of the best and of the worst document that the rubric knows."""
+    return said(form, {"critique": rubric.ideal_critique}), said(form, {"critique": rubric.worst_critique})
+
+
+def prefix(form: FeedbackFormat, level: int, levels: int, words: str) -> str:
+    """The text that stands before a document: the level's line, that of what is `said`, a blank line."""
     lines = []
     if form.shows_level:
         lines.append(f"Quality: {level}/{levels}")
     if form.needs_critique:
-        lines.append(f"Critique: {clean(critique)}")
+        lines.append(f"Critique: {clean(words)}")
     return "\n".join(lines) + SEPARATOR
 
 

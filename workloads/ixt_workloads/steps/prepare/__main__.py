@@ -232,7 +232,7 @@ def _holdout(inventory: Artifact, held: Bands) -> bytes:
 
     def told(row: Mapping[str, Any]) -> dict[str, Any]:
         entry = feedback.get(row["id"])
-        return {"level": entry.level, "critique": entry.critique or None} if entry else {"level": 0}
+        return {"level": entry.level, "critique": entry.said or None} if entry else {"level": 0}
 
     sink = io.BytesIO()
     table = pa.Table.from_pylist([{**row, **told(row)} for row in rows], _HELD)

@@ -10,25 +10,25 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.settings import LossOnFeedback, Method
+from ixt_workloads.contract.settings import FeedbackFormat, LossOnFeedback, Method
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.prefixes import Prefixes
-from ixt_workloads.feedback.rendering import SEPARATOR, clean, prefix
+from ixt_workloads.feedback.rendering import COLUMNS, SEPARATOR, clean, ends, prefix, said
 from ixt_workloads.store import Artifact
 
-COUNTED_CRITIQUES = 20_000
-"""The most frequent critique of a level is looked for among this many."""
+COUNTED = 20_000
+"""The most frequent words of a level are looked for among this many."""
 
 Cut = Callable[[Sequence[str]], list[str]]
-"""Critiques cut to maxFeedbackTokens."""
+"""Texts cut to maxFeedbackTokens."""
 
 
 class DocumentFeedback(NamedTuple):
-    """Level and critique of one document."""
+    """The feedback on one document, as a prefix has it."""
 
     level: int
-    critique: str
-    """Clean, and cut to maxFeedbackTokens; empty where existing feedback has none."""
+    said: str
+    """What is said besides the level, cut to maxFeedbackTokens; empty where the feedback has none."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,16 @@ class Bands:
 
     artifacts: tuple[Artifact, ...]
     bounds: tuple[float, ...]
+    format: FeedbackFormat
     cut: Cut
 
     def of_block(self, name: str) -> dict[str, DocumentFeedback]:
         """Feedback by document id in one shard; `name` is as 00000 or holdout."""
-        rows = [row for artifact in self.artifacts for row in _scored(artifact, name, "id", "critique")]
-        critiques = self.cut([clean(row["critique"] or "") for row in rows])
+        rows = [row for artifact in self.artifacts for row in _scored(artifact, name, "id", *COLUMNS)]
+        texts = self.cut([said(self.format, row) for row in rows])
         return {
-            row["id"]: DocumentFeedback(level_of(row["score"], self.bounds), critique)
-            for row, critique in zip(rows, critiques, strict=True)
+            row["id"]: DocumentFeedback(level_of(row["score"], self.bounds), text)
+            for row, text in zip(rows, texts, strict=True)
         }
 
 
@@ -71,7 +72,8 @@ def open_bands(
         low, high = float(config.rubric.min_score), float(config.rubric.max_score)
     settings = config.conditioning
     bounds = thresholds(histogram, low, high, settings.levels, settings.calibration)
-    return Bands(tuple(bands), bounds, cut), Bands((holdout,) if holdout else (), bounds, cut)
+    held = (holdout,) if holdout else ()
+    return Bands(tuple(bands), bounds, settings.format, cut), Bands(held, bounds, settings.format, cut)
 
 
 def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> Prefixes | None:
@@ -81,9 +83,10 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
     settings, rubric = config.conditioning, config.rubric
     best, worst = settings.inference_feedback, None
     if rubric:
-        best, worst = best or rubric.ideal_critique, rubric.worst_critique
+        ideal, worst = ends(settings.format, rubric)
+        best = best or ideal
     known: dict[int, str] = dict.fromkeys(range(1, settings.levels + 1), "")
-    if settings.format.needs_critique:
+    if settings.format.says:
         known = _typical(bands, blocks)
         if known:
             best, worst = best or known[max(known)], worst or known[min(known)]
@@ -95,8 +98,8 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
             )
         known = known or {1: worst, settings.levels: best}
 
-    def text(level: int, critique: str | None) -> str:
-        found = prefix(settings.format, level, settings.levels, bands.cut([clean(critique or "")])[0])
+    def text(level: int, words: str | None) -> str:
+        found = prefix(settings.format, level, settings.levels, bands.cut([clean(words or "")])[0])
         # In a conversation the prefix is system text: the template says what follows it.
         return found.removesuffix(SEPARATOR) if config.stage_type.is_chat else found
 
@@ -104,7 +107,7 @@ def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> P
         format=settings.format,
         levels=settings.levels,
         thresholds=bands.bounds,
-        by_level={level: text(level, critique) for level, critique in sorted(known.items())},
+        by_level={level: text(level, words) for level, words in sorted(known.items())},
         best=text(settings.levels, best),
         worst=text(1, worst),
         chat=config.stage_type.is_chat,
@@ -117,14 +120,13 @@ def prefixes_of(
 ) -> list[tuple[int, str]]:
     """Level and prefix of each document of a block: (0, "") for one that trains without feedback.
 
-    If the format needs a critique, a document without one trains without feedback.
+    Where the format says more than a level, a document of which nothing is said trains without feedback.
     """
     ids = [base_id(row["id"]) for row in rows]
     if not config.method.conditions:
         return [(feedback[name].level if name in feedback else 0, "") for name in ids]
     settings = config.conditioning
-    critical = settings.format.needs_critique
-    given = {name: entry for name, entry in feedback.items() if entry.critique or not critical}
+    given = {name: entry for name, entry in feedback.items() if entry.said or not settings.format.says}
     if config.method is Method.SHUFFLED:
         given = shuffled(given)
     found = []
@@ -133,7 +135,7 @@ def prefixes_of(
         if entry is None or _place(f"dropout/{name}") % 100 < settings.dropout_percent:
             found.append((0, ""))
         else:
-            text = prefix(settings.format, entry.level, settings.levels, entry.critique)
+            text = prefix(settings.format, entry.level, settings.levels, entry.said)
             found.append((entry.level, text))
     return found
 
@@ -157,20 +159,17 @@ def _scored(artifact: Artifact, name: str, *more: str) -> list[dict[str, Any]]:
 
 
 def _typical(bands: Bands, blocks: Sequence[str]) -> dict[int, str]:
-    """The most frequent critique of each level."""
+    """What is said most often of each level."""
     counts: dict[int, Counter[str]] = {}
     counted = 0
     for name in blocks:
         for entry in bands.of_block(name).values():
-            if entry.critique:
-                counts.setdefault(entry.level, Counter())[entry.critique] += 1
+            if entry.said:
+                counts.setdefault(entry.level, Counter())[entry.said] += 1
                 counted += 1
-        if counted >= COUNTED_CRITIQUES:
+        if counted >= COUNTED:
             break
-    return {
-        level: min(found, key=lambda critique: (-found[critique], critique))
-        for level, found in counts.items()
-    }
+    return {level: min(found, key=lambda text: (-found[text], text)) for level, found in counts.items()}
 
 
 def _place(text: str) -> int:
