@@ -266,3 +266,10 @@ def test_a_name_of_python_is_no_field_and_answered_with_the_one_that_is(path: st
             place = f"spec.{path}.{snake}".replace("[]", "[0]").replace("..", ".")
             found = problems(json.dumps(put(runs.manifest(), place, 1)))
             assert f"run.yaml:1: {place}: unknown field: did you mean {name}?" in found
+
+
+def test_a_status_is_ignored_as_the_api_server_does(tmp_path: Path) -> None:
+    manifest = tmp_path / "run.json"
+    manifest.write_text(json.dumps({**runs.applied(), "status": {"phase": "OfAnotherVersion"}}))
+    (run,) = load(manifest)
+    assert run == IXTRun.model_validate(runs.applied())

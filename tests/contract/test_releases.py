@@ -35,9 +35,9 @@ from ixt_workloads.contract.exits import Exit, Fault, StepError, meaning_of
 from ixt_workloads.contract.graph import Node, Probe, Task
 from ixt_workloads.contract.keys import canonical, key_of, preimage
 from ixt_workloads.contract.kinds import KINDS
-from ixt_workloads.contract.results import Outcome, Result
+from ixt_workloads.contract.results import Outcome, Progress, Result
 from ixt_workloads.contract.settings import Train
-from ixt_workloads.contract.versions import read_task, write_task
+from ixt_workloads.contract.versions import read_known, read_task, write_task
 from ixt_workloads.store import ArtifactWriter, open_store
 
 FOLDER = Path(__file__).parents[1] / "golden" / "releases"
@@ -310,3 +310,10 @@ def test_an_operator_whose_kinds_have_other_versions_asks_anew(monkeypatch: pyte
     assert after.key != before.key
     assert after.task and after.task.probe
     assert {node.version for node in after.task.probe.nodes if node.kind == "Train"} == {7}
+
+
+@pytest.mark.parametrize("told", ["-5", "NaN", "Infinity", "1e300"])
+@pytest.mark.parametrize("field", ["done", "total", "perSecond"])
+def test_figures_that_no_status_holds_are_left_out(field: str, told: str) -> None:
+    found = read_known(Progress, f'{{"{field}": {told}, "unit": "tokens"}}')
+    assert found == Progress(unit="tokens")

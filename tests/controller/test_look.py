@@ -15,10 +15,10 @@ from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUN
 from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import rfc3339
-from ixt_operator.controller.look import Key, Runs
+from ixt_operator.controller.look import RunName, Runs
 from ixt_operator.controller.queue import Behind, Retry
 
-KEY = Key("default", "test")
+KEY = RunName("default", "test")
 PLACE = RUNS.path(*KEY)
 
 
@@ -218,6 +218,26 @@ async def test_what_the_api_server_refuses_is_one_line_in_the_log(
     assert "default/test" in line.getMessage()
     assert "exceeded quota: no-jobs" in line.getMessage()
     assert "exceeded quota" in operator.api.objects[PLACE]["status"]["summary"]["message"]
+
+
+async def test_a_create_that_fails_is_told_while_it_does(operator: Operator) -> None:
+    operator.api.refused["POST", "jobs"] = ApiError(500, "InternalError", "the webhook did not answer")
+    with pytest.raises(Retry, match="the webhook did not answer"):
+        await operator.look()
+    assert "the webhook did not answer" in operator.api.objects[PLACE]["status"]["summary"]["message"]
+
+
+async def test_a_runtime_that_lacks_a_role_is_told_before_anything_starts(operator: Operator) -> None:
+    runtime = runs.runtime().model_dump(mode="json", by_alias=True, exclude_none=True)
+    runtime["metadata"] |= {"uid": "uid-less", "resourceVersion": "1000"}
+    runtime["spec"]["roles"] = [role for role in runtime["spec"]["roles"] if role["name"] != "Trainer"]
+    operator.cache.drop(RUNTIMES, operator.cache.all(RUNTIMES)[0])
+    operator.cache.put(RUNTIMES, runtime)
+    await operator.look()
+    assert not operator.cache.all(JOBS)
+    accepted = operator.api.objects[PLACE]["status"]["conditions"][0]
+    assert (accepted["type"], accepted["status"]) == ("Accepted", "False")
+    assert "IXTRuntime cpu lacks the role Trainer" in accepted["message"]
 
 
 async def test_a_foreign_object_under_a_childs_name_is_one_line_in_the_log(

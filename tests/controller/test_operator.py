@@ -10,7 +10,7 @@ from make.children import SUCCEED, tasks
 from make.objects import pod, workload
 
 from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, RUNTIMES, Object, Resource
-from ixt_operator.controller.look import Key
+from ixt_operator.controller.look import RunName
 from ixt_operator.controller.operator import OURS, Operator
 from ixt_operator.controller.queue import Behind
 from ixt_operator.render.names import RUN
@@ -93,7 +93,7 @@ async def test_a_run_that_waits_behind_others_comes_by_an_event_of_its_own_alone
     metadata = {"uid": "1", "name": "a", "namespace": "default", "resourceVersion": "7", "labels": {RUN: "a"}}
     event: dict[str, Any] = {"type": "MODIFIED", "object": {"metadata": metadata, "spec": {}}}
 
-    async def look(key: Key) -> Behind | None:
+    async def look(key: RunName) -> Behind | None:
         looks.append(key.name)
         if looks == ["a"]:
             return Behind()
@@ -108,7 +108,7 @@ async def test_a_run_that_waits_behind_others_comes_by_an_event_of_its_own_alone
 
     done = asyncio.Event()
     for name in "ab":
-        operator.queue.add(Key("default", name))
+        operator.queue.add(RunName("default", name))
     workers = [asyncio.create_task(operator.queue.work(look)) for _ in range(2)]
     async with asyncio.timeout(10):
         await done.wait()

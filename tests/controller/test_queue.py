@@ -223,6 +223,21 @@ async def test_failures_wait_longer_each_time_until_a_success(monkeypatch: pytes
     assert asked == [0, 1, 2, 0]
 
 
+async def test_what_is_hastened_in_a_look_that_fails_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "backoff", lambda failures: 3600.0)
+    queue, looks = Queue[str](), 0
+
+    async def look(key: str) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            queue.hasten("a")
+            raise Retry("the API server is away")
+
+    queue.add("a")
+    await until_idle(queue, look, lambda: looks == 2)
+
+
 def test_the_backoff_grows_to_its_limit_with_jitter() -> None:
     assert 0.25 <= backoff(0) <= 0.5
     assert all(

@@ -754,6 +754,17 @@ def test_the_deadline_counts_what_was_active_over_all_suspensions() -> None:
     assert reason(sim.look(), ConditionType.FAILED) == Reason.DEADLINE_EXCEEDED
 
 
+def test_a_suspension_counts_also_when_the_next_one_comes_before_anybody_told_of_its_end() -> None:
+    sim = platform(activeDeadlineSeconds=3600)
+    sim.look_on()
+    suspend(sim)
+    sim.now += 3 * 3600
+    sim.run = edited(sim.run, lambda spec: spec.update(suspend=False))
+    sim.look()  # creates, and so leaves the status to the next look
+    for wanted in (True, False):
+        assert not suspend(sim, wanted=wanted).finished
+
+
 def test_a_deadline_that_passes_while_suspended_is_none() -> None:
     sim = platform(activeDeadlineSeconds=100)
     sim.look_on()

@@ -62,7 +62,7 @@ class Reporter:
             while len(self._window) > 2 and now - self._window[0][0] > WINDOW_SECONDS:
                 self._window.popleft()
             first_time, first_done = self._window[0]
-            rate = (done - first_done) / (now - first_time) if now > first_time else None
+            rate = max(0.0, done - first_done) / (now - first_time) if now > first_time else None
             kept = self._progress.metrics if metrics is None else dict(metrics)
             self._progress = Progress(
                 done=done, total=total, unit=unit, per_second=rate, message=message[:512], metrics=kept

@@ -29,7 +29,7 @@ class RuntimeRole(Model):
     what the operator owns (command, config, probes, labels) are laid over it."""
     command: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=32)] = ()
     """Put before the operator's command in the main container, for example a profiler. Usually empty. When it
-    exits with 75, its machine is sick, and the run avoids it from then on."""
+    exits with 75, its machine is sick, and the run's later steps avoid it."""
 
 
 class RuntimeSpec(Spec):

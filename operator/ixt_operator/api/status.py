@@ -54,7 +54,7 @@ class Reason(StrEnum):
     CREATE_REFUSED = "CreateRefused"
     """The API server refuses an object of a step (a quota, Pod Security), or a foreign one bears its name."""
     REFERENCE_NOT_FOUND = "ReferenceNotFound"
-    """A Secret or ConfigMap that the spec names is not there."""
+    """A ConfigMap that the spec names is not there."""
     STEPS_RUNNING = "StepsRunning"
     STEPS_WAITING = "StepsWaiting"
     """Pods are not scheduled yet, or admitted by their queue."""
@@ -146,7 +146,7 @@ class StepStatus(Lenient):
     key: Annotated[str, Field(max_length=32)] = ""
     """Key of the artifact; of the first seed's, where there are several."""
     attempt: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Number of the newest attempt, from 0."""
+    """Attempts so far: the number that the next one gets."""
     attempts_by_fault: Annotated[
         dict[Fault, Annotated[int, Field(ge=0, le=10_000)]], Field(max_length=len(Fault))
     ] = {}

@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Manifest = Annotated[Path, typer.Argument(help="YAML or JSON file with an IXTRun.", show_default=False)]
+ManifestFile = Annotated[Path, typer.Argument(help="YAML or JSON file with an IXTRun.", show_default=False)]
 Workdir = Annotated[
     Path | None,
     typer.Option(
@@ -58,7 +58,7 @@ class Output(StrEnum):
 
 @app.command(epilog="Example: `ixt run examples/quickstart/run.yaml --workdir .ixt/quickstart`")
 def run(
-    file: Manifest,
+    file: ManifestFile,
     workdir: Workdir = None,
     runtime: RuntimeFile = None,
     dry_run: Annotated[
@@ -140,7 +140,7 @@ def validate(
 
 @app.command(epilog="Example: `ixt render run.yaml -n team-a | kubectl diff -f -`")
 def render(
-    file: Manifest,
+    file: ManifestFile,
     runtime: RuntimeFile = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of the run.")] = None,
 ) -> None:
@@ -163,7 +163,7 @@ def render(
 
 @app.command(epilog="Example: `ixt status run.yaml -o json | jq .phase`")
 def status(
-    file: Manifest,
+    file: ManifestFile,
     workdir: Workdir = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="A tree for people or JSON for programs.")
@@ -193,7 +193,7 @@ def status(
 
 @app.command(epilog="Example: `ixt why run.yaml train/conditioned`")
 def why(
-    file: Manifest,
+    file: ManifestFile,
     step: Annotated[
         str,
         typer.Argument(
@@ -216,7 +216,7 @@ def why(
 
 
 @app.command(epilog="Example: `ixt diff run.yaml` after an edit of it")
-def diff(file: Manifest, workdir: Workdir = None) -> None:
+def diff(file: ManifestFile, workdir: Workdir = None) -> None:
     """Say which steps a manifest would run, and which changed field causes it.
 
     The manifest is compared with the run as it was last carried out in the workdir, and with the storage.
@@ -225,7 +225,7 @@ def diff(file: Manifest, workdir: Workdir = None) -> None:
 
 
 @app.command(epilog="Example: `xdg-open $(ixt report run.yaml)`")
-def report(file: Manifest, workdir: Workdir = None) -> None:
+def report(file: ManifestFile, workdir: Workdir = None) -> None:
     """Fetch a completed run's report and print where it is."""
     from ixt_operator.cli import artifacts
 
@@ -239,7 +239,7 @@ def report(file: Manifest, workdir: Workdir = None) -> None:
 
 @app.command(epilog="Example: `ixt gc run.yaml --older-than-days 30 --delete`")
 def gc(
-    file: Manifest,
+    file: ManifestFile,
     workdir: Workdir = None,
     older_than_days: Annotated[
         int, typer.Option("--older-than-days", help="Keep what is younger than this.", min=0)

@@ -13,7 +13,6 @@ import typer
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import RunStatus, StepState
 from ixt_operator.cli.stop import FAILED
-from ixt_operator.planner.nodes import REPORT
 from ixt_operator.planner.spec import storage_uri
 
 PAGE = "report.html"
@@ -22,7 +21,7 @@ PAGE = "report.html"
 def report_key(status: RunStatus) -> str | None:
     """Key of a run's report; None until it is committed."""
     steps = (step for stage in status.stages for step in stage.steps)
-    found = (step.key for step in steps if step.name == REPORT and step.state is StepState.COMPLETE)
+    found = (step.key for step in steps if step.kind == "Report" and step.state is StepState.COMPLETE)
     return next(found, None)
 
 

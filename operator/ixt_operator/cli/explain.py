@@ -20,8 +20,8 @@ from ixt_workloads.contract.keys import differences
 
 OPEN = "run? stands for what depends on Inventory's answer; what is committed is not run again"
 
-Pins = dict[str, dict[str, str]]
-"""Pins by stage and name."""
+PinsByStage = dict[str, dict[str, str]]
+"""PinsByStage by stage and name."""
 
 
 def print_why(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
@@ -77,22 +77,22 @@ def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
     return {node.name: node.inputs for _, node in nodes}
 
 
-def _pins(run: IXTRun, workdir: Path) -> tuple[Pins, dict[str, list[Change]]]:
+def _pins(run: IXTRun, workdir: Path) -> tuple[PinsByStage, dict[str, list[Change]]]:
     """The pins that still hold, and by stage the changes of the places that were pinned.
 
-    Pins are those that Inventory found when the run was last carried out; they hold where the manifest still
-    names the same place.
+    The pins are those that Inventory found when the run was last carried out; they hold where the manifest
+    still names the same place.
     """
     status, last = status_in(workdir), read_run(workdir)
     if status is None or last is None:
         return {}, {}
     found: dict[str, str] = {}
-    answers: Pins = {}
+    answers: PinsByStage = {}
     for entry in status.stages:
         found = found | entry.pins
         if any(step.kind == "Inventory" and step.state is StepState.COMPLETE for step in entry.steps):
             answers[entry.name] = found
-    before, pins, moved = _places(last), Pins(), {}
+    before, pins, moved = _places(last), PinsByStage(), {}
     known: dict[str, str] = {}
     for stage, places in _places(run).items():
         was, answer = before.get(stage, {}), answers.get(stage, {})
@@ -124,7 +124,7 @@ def _places(run: IXTRun) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _entries(nodes: list[tuple[str, Node]], pins: Pins) -> Iterator[tuple[str, Entry]]:
+def _entries(nodes: list[tuple[str, Node]], pins: PinsByStage) -> Iterator[tuple[str, Entry]]:
     """The nodes whose keys follow from the pins."""
     keys: dict[str, str] = {}
     for stage, node in nodes:

@@ -28,6 +28,7 @@ from ixt_operator.planner.child import Child
 from ixt_operator.planner.history import Entry
 from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
+from ixt_operator.render.preview import with_example_rubric
 from ixt_operator.render.render import render
 from ixt_workloads.contract.graph import OfNode
 from ixt_workloads.contract.versions import read_known
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the IXTRun.", show_default=False)]
-Step = Annotated[
+StepName = Annotated[
     str | None,
     typer.Argument(
         help="Step as `kubectl ixt status` names it, for example train/conditioned.", show_default=False
@@ -99,7 +100,7 @@ def status(
 @app.command()
 def logs(
     name: Name,
-    step: Step = None,
+    step: StepName = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(help="Lines from the end of each pod's log; -1: all.")] = -1,
 ) -> None:
@@ -133,7 +134,8 @@ def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_d
     from ixt_operator.cli import explain
 
     configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
-    explain.print_why(_loaded(_run(name)), _history(configs), step, f"run {name}")
+    run = with_example_rubric(_loaded(_run(name)))
+    explain.print_why(run, _history(configs), step, f"run {name}")
 
 
 @app.command()

@@ -22,7 +22,6 @@ from kubernetes.aio.client import ApiClient, Configuration
 from ixt_operator.adapters.kubernetes.client import RUNS, TIMEOUT_SECONDS, Client
 from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
 from ixt_operator.controller import exporter
-from ixt_operator.controller.look import Key
 from ixt_operator.controller.operator import Operator, first_of
 from ixt_operator.controller.serving import serve
 
@@ -33,7 +32,11 @@ RESYNC_SECONDS = 600.0
 
 
 async def lead(
-    namespaces: tuple[str, ...], lease: Key, port: int, resync_seconds: float, request_seconds: float
+    namespaces: tuple[str, ...],
+    lease: tuple[str, str],
+    port: int,
+    resync_seconds: float,
+    request_seconds: float,
 ) -> int:
     """Compete for the Lease, then work until a signal or its loss; the exit code."""
     stop = asyncio.Event()
@@ -139,7 +142,7 @@ def main(
     # which takes longer than to parse them.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    lease = Key(lease_namespace, lease_name)
+    lease = lease_namespace, lease_name
     sys.exit(asyncio.run(lead(tuple(namespace or ()), lease, port, resync_seconds, request_seconds)))
 
 

@@ -23,14 +23,14 @@ from ixt_workloads.contract.versions import read_known
 log = logging.getLogger("ixt.run")
 
 
-class Key(NamedTuple):
+class RunName(NamedTuple):
     """A run."""
 
     namespace: str
     name: str
 
     @classmethod
-    def of(cls, manifest: Object) -> "Key":
+    def of(cls, manifest: Object) -> "RunName":
         """The key of a run."""
         return cls(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
 
@@ -43,7 +43,7 @@ class Runs:
         self._cache = cache
         self._progress = progress
 
-    async def look(self, key: Key) -> float | Behind | None:
+    async def look(self, key: RunName) -> float | Behind | None:
         """Look at a run and do what comes next; answers when to look again.
 
         Raises Retry when the API server did not play along: all that was done is done again, to no harm.
@@ -77,7 +77,7 @@ class Runs:
             exporter.reconciles.labels(outcome).inc()
             exporter.reconcile_seconds.observe(time.monotonic() - started)
 
-    async def _look(self, key: Key, manifest: Object) -> float | Behind | None:
+    async def _look(self, key: RunName, manifest: Object) -> float | Behind | None:
         # The status says what the last look saw. A run that ended goes when its time is over.
         previous, now = _status(manifest), time.time()
         generation = manifest["metadata"].get("generation", 0)
@@ -114,9 +114,11 @@ class Runs:
             manifest = await tell(self._client, self._cache, manifest, previous, moves.status, moves.failures)
         try:
             await carry_out(platform, moves)
-        except Refused as error:
+        except (Refused, ApiError) as error:
             status = plan(run, runtime, observed, previous, now, refused=str(error)).status
             await tell(self._client, self._cache, manifest, _status(manifest), status, moves.failures)
+            if isinstance(error, ApiError):
+                raise
             raise Retry(str(error)) from None
 
         # First statuses come after the first Jobs of others, when many runs are created at once.
@@ -125,7 +127,7 @@ class Runs:
         due = (moves.requeue_after, platform.again(), _time_left(manifest, moves.status, now))
         return min((seconds for seconds in due if seconds is not None), default=None)
 
-    async def _newer(self, key: Key, manifest: Object) -> Object | None:
+    async def _newer(self, key: RunName, manifest: Object) -> Object | None:
         """A run as it is: the watch tells late what changed, and after a gap not at all what is gone. None if
         it is gone, or on its way out."""
         found = await self._client.get(RUNS, *key)

@@ -11,7 +11,7 @@ import kopf
 
 from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
 from ixt_operator.adapters.kubernetes.client import RUNS, RUNTIMES, ApiError, Client, Object, Resource
-from ixt_operator.controller.look import Key, Runs
+from ixt_operator.controller.look import RunName, Runs
 from ixt_operator.controller.poll import Progresses
 from ixt_operator.controller.queue import Queue, backoff
 from ixt_operator.render.names import MANAGED_BY, MANAGER, RUN
@@ -30,7 +30,7 @@ class Operator:
         self.resync_seconds = resync_seconds
         self.namespaces = namespaces
         self.cache = Cache()
-        self.queue: Queue[Key] = Queue()
+        self.queue: Queue[RunName] = Queue()
         self.progress = Progresses()
         self.runs = Runs(client, self.cache, self.progress)
 
@@ -69,7 +69,7 @@ class Operator:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
         handlers: dict[Resource, Callable[[Object], None]] = {
-            RUNS: lambda run: self.queue.hasten(Key.of(run)),
+            RUNS: lambda run: self.queue.hasten(RunName.of(run)),
             RUNTIMES: self.enqueue_users,
             **dict.fromkeys(CHILDREN, self.enqueue_owner),
         }
@@ -96,13 +96,13 @@ class Operator:
     def enqueue_owner(self, child: Object) -> None:
         """An object of a run changed."""
         metadata = child["metadata"]
-        self.queue.add(Key(metadata["namespace"], metadata.get("labels", {}).get(RUN, "")))
+        self.queue.add(RunName(metadata["namespace"], metadata.get("labels", {}).get(RUN, "")))
 
     def enqueue_users(self, runtime: Object) -> None:
         """A runtime changed: runs may wait for it."""
         for run in self.cache.all(RUNS):
             if run["spec"].get("runtimeRef", {}).get("name", "cpu") == runtime["metadata"]["name"]:
-                self.queue.add(Key.of(run))
+                self.queue.add(RunName.of(run))
 
     async def first_sync(self) -> None:
         """List everything, however often it takes: nothing is decided on a part of it."""
@@ -134,7 +134,7 @@ class Operator:
                 found = await self.client.list(resource, space, labels=labels)
                 self.cache.replace(resource, found, space)
         for run in self.cache.all(RUNS):
-            self.queue.add(Key.of(run))
+            self.queue.add(RunName.of(run))
 
 
 class _NoDiffs(kopf.DiffBaseStorage):

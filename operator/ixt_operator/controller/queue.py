@@ -89,7 +89,7 @@ class Queue(Generic[K]):
             except Retry as error:
                 failures = self._failures.get(key, 0)
                 self._failures[key] = failures + 1
-                again = max(error.after, backoff(failures))
+                again = 0.0 if self._again.get(key) else max(error.after, backoff(failures))
             finally:
                 self._working.discard(key)
                 self._late.discard(key)

@@ -13,6 +13,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Reason
 from ixt_operator.manifests.documents import syntax_error, yaml_documents
+from ixt_workloads.contract.kinds import KINDS, Role
 from ixt_workloads.contract.rubrics import RubricText
 
 CONFIG_MAP_SECONDS = 5.0
@@ -55,9 +56,19 @@ def _runtime(run: IXTRun, cache: Cache) -> IXTRuntime:
             f"spec.runtimeRef.name: there is no IXTRuntime {name}; there are: {have or 'none'}",
         )
     try:
-        return IXTRuntime.model_validate(found)
+        runtime = IXTRuntime.model_validate(found)
     except ValidationError as error:
         raise NotAccepted(Reason.RUNTIME_NOT_FOUND, f"IXTRuntime {name}: {_said(error)}") from None
+    needed = {kind.role for kind in KINDS.values()}
+    if run.spec.judge and run.spec.judge.model:
+        needed.add(Role.JUDGE)
+    if lacking := sorted(role for role in needed if runtime.spec.role(role) is None):
+        raise NotAccepted(
+            Reason.RUNTIME_NOT_FOUND,
+            f"spec.runtimeRef.name: IXTRuntime {name} lacks the role {' and '.join(lacking)}: add it there, "
+            "or name another",
+        )
+    return runtime
 
 
 async def _with_rubric(run: IXTRun, client: Client) -> IXTRun:

@@ -17,8 +17,8 @@ from ixt_operator.manifests.checking import understood
 from ixt_operator.manifests.documents import YamlDocument, parts, syntax_error, yaml_documents
 from ixt_operator.manifests.messages import closest, nearest, quoted, shown
 
-Object = IXTRun | IXTRuntime
-KINDS: dict[str, type[Object]] = {"IXTRun": IXTRun, "IXTRuntime": IXTRuntime}
+Loaded = IXTRun | IXTRuntime
+MODELS: dict[str, type[Loaded]] = {"IXTRun": IXTRun, "IXTRuntime": IXTRuntime}
 
 PLACES = ("uri", "source", "config", "tokenizer", "model")
 """Fields whose value may be a path on this machine, relative to the manifest."""
@@ -46,7 +46,7 @@ class ManifestError(ValueError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-def load(path: Path, warn: Callable[[Problem], None] = lambda _: None) -> tuple[Object, ...]:
+def load(path: Path, warn: Callable[[Problem], None] = lambda _: None) -> tuple[Loaded, ...]:
     """The objects of a file of YAML or JSON with one or more documents; `-` is standard input.
 
     In places (uri, source, config, tokenizer, model) a path such as ./data.jsonl means a file beside the
@@ -62,10 +62,10 @@ def load(path: Path, warn: Callable[[Problem], None] = lambda _: None) -> tuple[
 
 def loads(
     text: str, file: str, folder: Path, warn: Callable[[Problem], None] = lambda _: None
-) -> tuple[Object, ...]:
+) -> tuple[Loaded, ...]:
     """The objects of a text. `file` stands in messages, relative paths start from `folder`."""
     problems: list[Problem] = []
-    found: list[Object] = []
+    found: list[Loaded] = []
     for part in parts(text):
         try:
             for document in yaml_documents(part):
@@ -91,7 +91,7 @@ def loads(
     return tuple(found)
 
 
-def _object(document: YamlDocument, folder: Path) -> tuple[Object | None, list[tuple[FieldPath, str]]]:
+def _object(document: YamlDocument, folder: Path) -> tuple[Loaded | None, list[tuple[FieldPath, str]]]:
     """The object of a document, if it can be told what kind it is, and what is wrong with it."""
     value = document.value
     if not isinstance(value, dict):
@@ -100,19 +100,20 @@ def _object(document: YamlDocument, folder: Path) -> tuple[Object | None, list[t
     wrong: list[tuple[FieldPath, str]] = []
     if version != API_VERSION:
         wrong.append((("apiVersion",), f"must be {API_VERSION}, not {quoted(version)}"))
-    meant = closest(kind, KINDS)
+    meant = closest(kind, MODELS)
     if kind != meant:
-        wrong.append((("kind",), f"must be {' or '.join(KINDS)}, not {quoted(kind)}{nearest(kind, KINDS)}"))
+        wrong.append((("kind",), f"must be {' or '.join(MODELS)}, not {quoted(kind)}{nearest(kind, MODELS)}"))
     if not meant:
         return None, wrong
     value = {**value, "apiVersion": API_VERSION, "kind": meant}
+    value.pop("status", None)  # the API server ignores it
     if "spec" in value:
         value["spec"] = _resolved(value["spec"], folder)
-    found, problems = understood(KINDS[meant], value, document.unknown)
+    found, problems = understood(MODELS[meant], value, document.unknown)
     return found, wrong + problems
 
 
-def _warnings(found: Object) -> Iterator[tuple[FieldPath, str]]:
+def _warnings(found: Loaded) -> Iterator[tuple[FieldPath, str]]:
     """Options of vLLM that nobody here knows, of a run whose judge is known."""
     try:
         judge = found.spec.judge if isinstance(found, IXTRun) else None

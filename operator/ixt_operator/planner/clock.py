@@ -12,12 +12,17 @@ def start_of(observed: Observed, previous: RunStatus | None, now: float) -> str:
     return rfc3339(min((child.created_at for child in observed.children.values()), default=now))
 
 
-def suspended_seconds(run: IXTRun, previous: RunStatus | None, now: float) -> int:
+def is_suspended(run: IXTRun, observed: Observed) -> bool:
+    """Whether the run is suspended and nothing of it runs any more."""
+    return run.spec.suspend and not any(child.live for child in observed.children.values())
+
+
+def suspended_seconds(run: IXTRun, observed: Observed, previous: RunStatus | None, now: float) -> int:
     """Seconds that the run was suspended since it began, in all suspensions that are over."""
     if previous is None:
         return 0
     seconds, suspended = previous.internal.suspended_seconds, previous.condition(ConditionType.SUSPENDED)
-    if suspended and suspended.status is ConditionStatus.TRUE and not run.spec.suspend:
+    if suspended and suspended.status is ConditionStatus.TRUE and not is_suspended(run, observed):
         seconds += max(0, int(now - unix(suspended.last_transition_time)))
     return seconds
 

@@ -47,7 +47,7 @@ def describe(
     entries = tuple(stage_entry(stage, children, previous, done) for stage in stages)
     internal = Internal(
         first_attempt=_first_attempt(previous, stages, entries, observed),
-        suspended_seconds=suspended_seconds(run, previous, now),
+        suspended_seconds=suspended_seconds(run, observed, previous, now),
     )
     status = RunStatus(
         observed_generation=run.metadata.generation,

@@ -72,7 +72,7 @@ def _too_late(at: Now, moves: Moves) -> Ending | None:
     if deadline is None or at.run.spec.suspend:
         return None
     start = unix(start_of(at.observed, at.previous, at.time))
-    due = start + suspended_seconds(at.run, at.previous, at.time) + deadline
+    due = start + suspended_seconds(at.run, at.observed, at.previous, at.time) + deadline
     if at.time < due:
         moves.waits.append(due)
         return None

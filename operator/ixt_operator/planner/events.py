@@ -33,7 +33,7 @@ def events(
     for stage in new.stages:
         for step in stage.steps:
             was = before.get((stage.name, step.name), StepStatus(name=step.name, kind=step.kind))
-            name = step.name if step.name == "report" else f"{stage.name}/{step.name}"
+            name = step.name if step.kind == "Report" else f"{stage.name}/{step.name}"
             causes = [cause for node, cause in failures if node.told_by(stage.name, step.name)]
             if causes and failed_attempts(step) > failed_attempts(was):
                 cause = max(causes, key=lambda cause: cause.ended_at)

@@ -157,7 +157,7 @@ def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str
 
 
 def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
-    """The children, away from machines that failed this run twice."""
+    """The children, away from machines that this run avoids."""
     hosts = bad_hosts(observed.children.values())
     return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
 

@@ -146,4 +146,5 @@ def budget(fault: Fault, policy: FailurePolicy) -> int:
         Fault.OUT_OF_MEMORY: policy.out_of_memory,
         Fault.DIVERGED: policy.diverged,
         Fault.HUNG: policy.hung,
-    }.get(fault, 0)
+        Fault.USER: 0,
+    }[fault]

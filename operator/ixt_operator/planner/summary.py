@@ -8,6 +8,9 @@ from ixt_operator.planner.retry import TryAgain
 from ixt_operator.planner.survey import NodeState, StageView, View, ready
 from ixt_workloads.contract.kinds import KINDS
 
+LONGEST_ETA = 2**53
+"""Seconds: the status holds no more."""
+
 ORDER = {NodeState.RUNNING: 0, NodeState.RETRYING: 1, NodeState.WAITING: 2}
 """Which of a stage's nodes the summary is about: one of the lowest number."""
 
@@ -32,7 +35,7 @@ def summarize(
     progress = view.progress if view.state is NodeState.RUNNING else None
     eta = None
     if progress and progress.total and progress.per_second:
-        eta = max(0, round((progress.total - progress.done) / progress.per_second))
+        eta = min(LONGEST_ETA, max(0, round((progress.total - progress.done) / progress.per_second)))
     rests = run.spec.suspend and view.state is not NodeState.RUNNING
     return Summary(
         stage=active.stage.name,

@@ -23,7 +23,7 @@ def preview(run: IXTRun, runtime: IXTRuntime) -> list[dict[str, Any]]:
 
 
 def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
-    run = _with_rubric(run)
+    run = with_example_rubric(run)
     names = ("datasets", "tasks", "judge", "model", "tokenizer")
     pins = dict.fromkeys(names, EXAMPLE_PIN)
     keyed = resolve_run(run, {stage.name: pins for stage in run.spec.stages})
@@ -42,7 +42,7 @@ def _children(run: IXTRun, runtime: IXTRuntime) -> Iterator[Child]:
             yield step_child(run, runtime, stage, keyed[node.name], pins, 0, name)
 
 
-def _with_rubric(run: IXTRun) -> IXTRun:
+def with_example_rubric(run: IXTRun) -> IXTRun:
     """The run with an example in place of a rubric that lies in a ConfigMap, which is not read here."""
     judge = run.spec.judge
     reference = judge.rubric.config_map_key_ref if judge else None

@@ -65,14 +65,18 @@ class Result(Model):
     """A few figures for status and progress display."""
 
 
+Figure = Annotated[float, Field(ge=0, le=2**53, allow_inf_nan=False)]
+"""A count of work, or a rate. What a pod tells beyond it is left out, see `read_known`."""
+
+
 class Progress(Model):
     """What a running process answers at GET /progress, at most 16 kB."""
 
-    done: float = 0
-    total: float | None = None
+    done: Figure = 0
+    total: Figure | None = None
     unit: str = ""
     """documents, tokens, sequences ..."""
-    per_second: float | None = None
+    per_second: Figure | None = None
     """Current rate in units a second."""
     message: str = Field(default="", max_length=512)
     metrics: dict[str, float] = {}
