@@ -20,6 +20,7 @@ from ixt_operator.adapters.kubernetes.client import (
 )
 from ixt_operator.api.run import IXTRun
 from ixt_operator.planner.building import child_name
+from ixt_workloads.contract.graph import OfNode
 
 ANNOTATE = "pretrain/annotate/0-15"
 PREPARE = "pretrain/prepare/plain"
@@ -195,7 +196,7 @@ async def test_a_foreign_object_under_a_childs_name_is_named_and_left_alone(fiel
         manifest = await field.run(name)
         key = keys(manifest["status"])["pretrain/train/plain"]
         run = IXTRun.model_validate(manifest)
-        child = child_name(run, TRAIN, "train", key, 0)
+        child = child_name(run, OfNode(kind="Train", stage="pretrain", arm="plain", seed=0), key, 0)
         field.kubectl.apply(foreign(kind, child))
         field.go_on()
         await refused(field, name, kind, child)
