@@ -10,6 +10,8 @@ RUN = IXT_PVC_ROOT=$(abspath $(WORKDIR)/volumes) $(BIN)/ixt run
 QUICKSTART := examples/quickstart
 # Engines and libraries that talk to hubs stay at home; ranks and engines share few cores.
 export HF_HUB_OFFLINE := 1
+# Without bytecode each process that imports torch and transformers takes nearly twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## Say what there is.
@@ -47,8 +49,8 @@ requirements: install  ## Pin the dependencies anew (pyproject.toml -> requireme
 	$(PIN) --extra dev -o requirements/dev.txt
 	$(PIN) --extra light -c requirements/dev.txt -o requirements/light.txt
 	$(PIN) --extra operator -c requirements/dev.txt -o requirements/operator.txt
-	$(PIN) --extra cpu -c requirements/dev.txt -o requirements/workloads-cpu.txt
-	$(PIN) --extra gpu -o requirements/workloads-gpu.txt
+	$(PIN) --extra cpu --extra trackers -c requirements/dev.txt -o requirements/workloads-cpu.txt
+	$(PIN) --extra gpu --extra trackers -o requirements/workloads-gpu.txt
 
 ## Examples
 $(VOLUME)/.data: $(VENV)/.installed $(wildcard $(QUICKSTART)/*.py $(QUICKSTART)/judge/* $(QUICKSTART)/student/*)
@@ -82,11 +84,11 @@ judge-agreement: install  ## Serve the judge and measure how far it agrees with 
 lint: dev  ## ruff, mypy --strict, import contracts. Without engines mypy leaves out what is made of them.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(if $(wildcard $(VENV)/.installed),,-p ixt_operator -p ixt_workloads.contract -p ixt_workloads.store -p ixt_workloads.feedback)
+	$(BIN)/mypy $(if $(wildcard $(VENV)/.installed),,-p ixt_operator -p ixt_dashboards -p ixt_workloads.contract -p ixt_workloads.store -p ixt_workloads.feedback)
 	$(BIN)/lint-imports
 
 # What imports neither torch nor an engine, and starts no step but the stub.
-PURE := tests/api tests/chart tests/contract tests/controller tests/feedback tests/planner tests/render
+PURE := tests/api tests/chart tests/contract tests/controller tests/feedback tests/monitoring tests/planner tests/render
 
 .PHONY: test-pure
 test-pure: lint  ## Those checks, and the tests that need no engine.
@@ -103,7 +105,7 @@ test-gpu: install  ## Training on a GPU of this machine.
 
 # A real Kubernetes, built once from its Go modules: docs/test-cluster.md.
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
-ON_CONTROL_PLANE := tests/chart tests/cluster/on_control_plane
+ON_CONTROL_PLANE := tests/chart tests/monitoring tests/cluster/on_control_plane
 
 .PHONY: s3server
 s3server: install  ## Build the S3 server that the tests of object stores need; needs Go.
@@ -111,7 +113,7 @@ s3server: install  ## Build the S3 server that the tests of object stores need; 
 
 .PHONY: test-control-plane
 test-control-plane: install  ## Tests on a real API server; needs Go.
-	@$(CLUSTER) build control-plane helm
+	@$(CLUSTER) build control-plane helm prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ON_CONTROL_PLANE)
 
 # One worker more, for the node: it waits more than it works, so both levels take little longer than it alone.
@@ -131,7 +133,7 @@ cluster-binaries: install
 	@$(CLUSTER) build
 
 .PHONY: cluster-up
-cluster-up: cluster-binaries  ## Start a Kubernetes of one node by hand; prints its KUBECONFIG line; needs Go and root.
+cluster-up: cluster-binaries  ## Start a Kubernetes of one node with the operator; prints the lines that point a shell to it; needs Go and root.
 	@$(CLUSTER) up
 
 .PHONY: cluster-load
@@ -144,24 +146,41 @@ cluster-down: install  ## End it; nothing is left.
 
 ## Make
 .PHONY: crds
-crds: dev  ## Generate crds/, docs/api.md and the chart's CRDs and runtimes from the models.
+crds: dev  ## Generate crds/, docs/api.md, docs/metrics.md and the chart's CRDs and runtimes from the models.
 	$(BIN)/python -m ixt_operator.generate.crd crds
 	$(BIN)/python -m ixt_operator.generate.chart charts/ixt-operator
 	$(BIN)/python -m ixt_operator.generate.reference docs/api.md
+	$(BIN)/python -m ixt_operator.generate.metrics docs/metrics.md
+
+.PHONY: dashboards
+dashboards: dev  ## Generate dashboards/ and the chart's dashboards and rules from the table of metrics.
+	$(BIN)/python -m ixt_dashboards .
+
+.PHONY: docs
+docs: dev  ## Build the docs site into site/, without network; to read it: `python3 -m http.server -d site`.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+PICTURES := $(if $(START),--start $(START)) $(if $(END),--end $(END))
+
+.PHONY: pictures
+pictures: dev  ## Draw the dashboards: PROMETHEUS=http://... RUN=namespace/name [OUT=docs/dashboards] [START= END=]; needs Node.
+	PYTHONPATH=tests $(BIN)/python -m grafana.pictures $(PROMETHEUS) $(RUN) --out $(or $(OUT),docs/dashboards) $(PICTURES)
 
 CONTAINERS ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # IMAGES=registry.example.com/ixt names them for a registry.
 NAMED = $(if $(IMAGES),$(IMAGES)/)
+# BASE=registry.example.com/python@sha256:... is the image that they are built on; see the Dockerfiles.
+BUILD = $(CONTAINERS) build $(if $(BASE),--build-arg BASE=$(BASE))
 
 .PHONY: image-operator image-cpu image-nvidia
-image-operator:  ## Build the operator's image with docker, podman or buildah: [CONTAINERS=podman] [IMAGES=registry/folder].
-	$(CONTAINERS) build -f operator/Dockerfile -t $(NAMED)ixt-operator:$(VERSION) .
+image-operator:  ## Build the operator's image with docker, podman or buildah: [CONTAINERS=podman] [IMAGES=registry/folder] [BASE=image].
+	$(BUILD) -f operator/Dockerfile -t $(NAMED)ixt-operator:$(VERSION) .
 image-cpu:  ## Build the image of a run's pods for CPUs: 7 GB, ten minutes.
-	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=cpu -t $(NAMED)ixt-workloads-cpu:$(VERSION) .
+	$(BUILD) -f workloads/Dockerfile --build-arg ENGINES=cpu -t $(NAMED)ixt-workloads-cpu:$(VERSION) .
 image-nvidia:  ## Build the image of a run's pods for NVIDIA's GPUs.
-	$(CONTAINERS) build -f workloads/Dockerfile --build-arg ENGINES=gpu -t $(NAMED)ixt-workloads-nvidia:$(VERSION) .
+	$(BUILD) -f workloads/Dockerfile --build-arg ENGINES=gpu -t $(NAMED)ixt-workloads-nvidia:$(VERSION) .
 
 .PHONY: clean
-clean:  ## Remove the virtual environment and .ixt, where runs keep their state by default.
-	rm -rf $(VENV) .ixt
+clean:  ## Remove the virtual environment, the docs site and .ixt, where runs keep their state by default.
+	rm -rf $(VENV) .ixt site

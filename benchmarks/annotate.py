@@ -30,7 +30,7 @@ from ports import free_port
 
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.rubrics import BUILTIN
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS
 from ixt_workloads.contract.settings import Gates, Judge, Sampling
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.frame import Step
@@ -57,12 +57,12 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="model folder; by default the Markov chain of the tests")
     parser.add_argument("--read", nargs=3, metavar=("WHO", "URL", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    folder = (arguments.judge or _markov_judge()).resolve()
+    folder = (arguments.judge or markov_judge()).resolve()
     if arguments.read:
         who, url, file = arguments.read
         texts = json.loads(Path(file).read_text())
         seconds = (
-            _ours(folder, url, texts) if who == "ours" else _peer(folder, url, texts, arguments.concurrency)
+            ours(folder, url, texts) if who == "ours" else _peer(folder, url, texts, arguments.concurrency)
         )
         print(json.dumps({"documentsPerSecond": len(texts) / seconds}))
         return
@@ -72,7 +72,9 @@ def main() -> None:
             # Whoever starts changes; the round before the first warms both the server and the page cache.
             for who in sorted(found, reverse=turn % 2 == 1):
                 file = Path(place, "texts.json")
-                file.write_text(json.dumps(_texts(arguments.documents if turn >= 0 else 64, f"{turn} {who}")))
+                file.write_text(
+                    json.dumps(texts_of(arguments.documents if turn >= 0 else 64, f"{turn} {who}"))
+                )
                 options = ["--judge", str(folder), "--concurrency", str(arguments.concurrency)]
                 done = subprocess.run(
                     [sys.executable, __file__, *options, "--read", who, url, str(file)],
@@ -90,7 +92,7 @@ def main() -> None:
     )
 
 
-def _markov_judge() -> Path:
+def markov_judge() -> Path:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from make.judge import judge_folder
 
@@ -101,13 +103,13 @@ def _judge(folder: Path) -> Judge:
     sampling = Sampling(temperature="1", max_tokens=MAX_TOKENS, retries=0)
     return Judge(
         source=f"file://{folder}",
-        rubric=BUILTIN["quality"],
+        rubric=BUILTIN_RUBRICS["quality"],
         sampling=sampling,
         reasoning_parser="deepseek_r1",
     )
 
 
-def _texts(number: int, seed: str) -> list[str]:
+def texts_of(number: int, seed: str) -> list[str]:
     """Documents of 50 to 500 characters, of words that no other seed has."""
     dice = random.Random(seed)
     return [
@@ -154,7 +156,7 @@ def served(judge: Judge, place: Path) -> Iterator[str]:
         server.wait()
 
 
-def _ours(folder: Path, url: str, texts: list[str]) -> float:
+def ours(folder: Path, url: str, texts: list[str]) -> float:
     with tempfile.TemporaryDirectory() as place:
         storage = open_store(f"file://{place}")
         writer = ArtifactWriter(storage, "0" * 32, "Inventory", {}, run="bench", attempt=0)
@@ -170,9 +172,9 @@ def _ours(folder: Path, url: str, texts: list[str]) -> float:
         task = _task(_judge(folder), f"file://{place}")
         step = Step(task=task, index=0, store=storage, reporter=Reporter())
         shards = Shards(step)
-        work = Work(step, shards, step.config, ModelShape.from_folder(folder))
+        work = Work(step, shards, step.config, ModelShape.from_folder(folder), folder)
         start_time = time.perf_counter()
-        asyncio.run(work.judge_all(Judges([url]), folder))
+        asyncio.run(work.ask_all(Judges([url])))
         seconds = time.perf_counter() - start_time
         tally = shards.tally()
         print(f"ours: {tally.valid} of {tally.documents} valid, {tally.tokens}", file=sys.stderr)

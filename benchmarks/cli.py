@@ -24,6 +24,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from make.cli import STUB  # noqa: E402 - needs tests/ on the path
+
 MANIFEST = ROOT / "examples/quickstart/run.yaml"
 IXT = Path(sys.executable).with_name("ixt")
 
@@ -68,10 +72,7 @@ def _finished(rounds: int) -> tuple[float, list[float], list[str]]:
     """Seconds of a run on stub steps, those of running it again, and which steps the latter started."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        roles = [
-            {"name": role, "command": ["python", "-m", "ixt_workloads.stub"]}
-            for role in ("Judge", "Worker", "Trainer", "Evaluator")
-        ]
+        roles = [{"name": role, "command": [*STUB]} for role in ("Judge", "Worker", "Trainer", "Evaluator")]
         runtime = {"apiVersion": "ixt.dev/v1alpha1", "kind": "IXTRuntime", "metadata": {"name": "cpu"}}
         (folder / "stubs.yaml").write_text(yaml.safe_dump({**runtime, "spec": {"roles": roles}}))
         work = folder / "work"

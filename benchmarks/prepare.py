@@ -4,13 +4,15 @@
 
 The text is Python's standard library, a file a document, with a BPE of 8,192 trained on it. Ours is the
 Prepare step on what Inventory and Annotate made of it (15 % of the documents with a score and a critique in
-front), from its first line to the commit: join, tokens, masks, packing, Arrow files, hashes. The peer counts
-the tokens of the same documents in batches of 1,000. Each round is a process that has imported all it needs
-when the time starts; rounds alternate. Only tokens of documents count, for both.
+front), from its first line to the commit: join, tokens, masks, packing, Arrow files, hashes; and the same
+with decontamination against 20 tasks of 1,000 questions of 60 words. The peer counts the tokens of the same
+documents in batches of 1,000. Each round is a process that has imported all it needs when the time starts;
+the three take turns, in both orders. Only tokens of documents count, for all of them.
 `--memory GB` (with `--rounds 0`: nothing else) makes a jsonl of that size and says the largest resident
 memory that a process of Inventory and Prepare had, and their seconds.
-The last line is JSON: tokens a second of both by round and the median of their ratios, beside it the same by
-seconds of processor time, which a busy machine disturbs less, and the packing's padding.
+The last line is JSON: tokens a second by round, the medians of their ratios to the peer's, without and with
+decontamination, beside them the same by seconds of processor time, which a busy machine disturbs less, and
+the packing's padding.
 """
 
 import argparse
@@ -30,9 +32,11 @@ from typing import Any
 
 from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig, PrepareConfig
 from ixt_workloads.contract.graph import PIN, Node, Probe, Task
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
+    EvalTask,
     ExistingFeedback,
     Method,
     ModelSource,
@@ -43,6 +47,7 @@ from ixt_workloads.contract.settings import (
 VOCABULARY = 8192
 BATCH = 1000
 ANNOTATED_PERCENT = 15
+TASKS, QUESTIONS = 20, 1000
 END = "<|endoftext|>"
 
 
@@ -58,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.turn:
         who, file = arguments.turn
-        print(json.dumps((_ours if who == "ours" else _peer)(Path(file))))
+        print(json.dumps((_peer if who == "tokenizers" else _ours)(Path(file))))
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -118,14 +123,16 @@ def _rates(folder: Path, texts: Sequence[str], rounds: int, length: int) -> dict
     annotate = AnnotateConfig(to_percent=ANNOTATED_PERCENT)
     feedback = _run(folder, annotate, {"inventory": inventory})
     inputs = {"inventory": inventory, "feedback/0": feedback}
+    tasks = tuple(_asked(folder, f"task-{number}", dice, words) for number in range(TASKS))
     config = _prepare(folder, Method.CONDITIONED, length)
     file = folder / "turn.json"
-    found: dict[str, list[tuple[float, float]]] = {"ours": [], "tokenizers": []}
+    found: dict[str, list[tuple[float, float]]] = {"ours": [], "decontaminated": [], "tokenizers": []}
     padding = 0.0
     for turn in range(-1, rounds):
         for who in sorted(found, reverse=turn % 2 == 1):
             # A key of its own, or it would be committed already.
-            task = _task(folder, config, inputs, key=uuid.uuid4().hex)
+            own = config.model_copy(update={"tasks": tasks if who == "decontaminated" else ()})
+            task = _task(folder, own, inputs, key=uuid.uuid4().hex)
             file.write_text(task.model_dump_json())
             command = [sys.executable, __file__, "--turn", who, str(file)]
             done = subprocess.run(command, env=_env(), stdout=subprocess.PIPE, check=True, text=True)
@@ -134,16 +141,28 @@ def _rates(folder: Path, texts: Sequence[str], rounds: int, length: int) -> dict
             if turn >= 0:  # the round before the first warms the page cache
                 found[who].append((said["tokens"] / said["clock"], said["tokens"] / said["processor"]))
                 print(f"round {turn} {who}: {found[who][-1][0]:,.0f} tokens/s", flush=True)
-    clock, processor = (
-        statistics.median(ours[by] / peer[by] for ours, peer in zip(*found.values(), strict=True))
-        for by in (0, 1)
-    )
+
+    def ratio(who: str, by: int) -> float:
+        pairs = zip(found[who], found["tokenizers"], strict=True)
+        return statistics.median(ours[by] / peer[by] for ours, peer in pairs)
+
     return {
         **{who: [round(rate) for rate, _ in rates] for who, rates in found.items()},
-        "ratio": clock,
-        "processorRatio": processor,
+        "ratio": ratio("ours", 0),
+        "processorRatio": ratio("ours", 1),
+        "decontaminatedRatio": ratio("decontaminated", 0),
+        "decontaminatedProcessorRatio": ratio("decontaminated", 1),
         "paddingPercent": padding,
     }
+
+
+def _asked(folder: Path, name: str, dice: random.Random, words: Sequence[str]) -> EvalTask:
+    """A task whose questions no document has."""
+    with (folder / f"{name}.jsonl").open("w") as file:
+        for _ in range(QUESTIONS):
+            prompt = " ".join(dice.choice(words) for _ in range(60))
+            file.write(json.dumps({"prompt": prompt, "answer": " so"}) + "\n")
+    return EvalTask(name=name, uri=f"file://{folder}/{name}.jsonl", max_items=QUESTIONS)
 
 
 def _ours(file: Path) -> dict[str, float]:
@@ -227,7 +246,11 @@ def _task(folder: Path, config: Any, inputs: dict[str, str], key: str) -> Task:
         "storage": f"file://{folder}/storage",
     }
     own = Node(
-        kind=config.kind, stage="bench", version=1, config=config, inputs={"datasets": PIN + "datasets"}
+        kind=config.kind,
+        stage="bench",
+        version=KINDS[config.kind].version,
+        config=config,
+        inputs={"datasets": PIN + "datasets"},
     )
     probe = Probe(nodes=(own,)) if kind == "inventory" else None
     return Task(config=config, key=key, inputs=inputs, attempt=0, indexes=1, probe=probe, **names)

@@ -1,6 +1,6 @@
 """Training against transformers.Trainer: the same model, batch, sequence length, data and cores.
 
-    python benchmarks/train.py [--size 1M,20M] [--precision FP32,BF16] [--rounds 15] [--steps N]
+    python benchmarks/train.py [--size 1M,20M,20M-150k] [--precision FP32,BF16] [--rounds 15] [--steps N]
     python benchmarks/train.py --size 160M --precision BF16 --compile never    (or always; on a GPU)
 
 Ours is the loop of the Train step, two gloo ranks of one thread as the quickstart has it, on packed sequences
@@ -14,7 +14,8 @@ All of them are started, warm up (compilation falls into that) and take a few tu
 slower ones leave. Then ours and the peer alternate: one rests while the other does `--steps` optimizer steps,
 so that what else the machine does hits both alike. Neither start-up nor checkpoints nor export are timed.
 The last line is JSON: by case, tokens a second of both by round, and the median of their ratios; beside it
-the same by seconds of processor time, which a busy machine disturbs less but which leave out waiting.
+the same by seconds of processor time, which a busy machine disturbs less but which leave out waiting, and the
+ratio of their peaks of resident memory (a GPU's is not in it).
 """
 
 import argparse
@@ -36,6 +37,8 @@ from typing import Any
 
 import torch
 from ports import free_port
+
+from ixt_workloads.progress import Reporter
 
 GPU = torch.cuda.is_available()
 RANKS = 1 if GPU else 2
@@ -67,6 +70,8 @@ class Size:
 SIZES = {
     "1M": Size(vocabulary=2048, width=128, layers=4, heads=4, length=256, batch=4096, steps=8),
     "20M": Size(vocabulary=8192, width=384, layers=10, heads=6, length=512, batch=4096, steps=1),
+    # A vocabulary of today's size: most of the parameters, and of the memory, are the output head's.
+    "20M-150k": Size(vocabulary=150_016, width=128, layers=4, heads=4, length=512, batch=4096, steps=1),
     "160M": Size(vocabulary=32_768, width=768, layers=12, heads=12, length=2048, batch=32_768, steps=8),
 }
 RANKS_OF = {"ours": RANKS, "ddp": RANKS, "alone": 1}
@@ -115,6 +120,11 @@ class Side:
         """Wait for the end of the warm-up."""
         for rank in self._ranks:
             self._heard(rank)
+
+    def peak(self) -> int:
+        """The most memory that its processes have had resident, in bytes."""
+        told = [Path(f"/proc/{rank.pid}/status").read_text().split() for rank in self._ranks]
+        return sum(int(words[words.index("VmHWM:") + 1]) * 1024 for words in told)
 
     def leave(self) -> None:
         """End its processes."""
@@ -168,14 +178,14 @@ def main() -> None:
         parser.error("on a GPU say --compile never or always, and no --peer ddp")
     if arguments.rank_of:
         way, folder, size, precision, compiled, name = arguments.rank_of
-        train = _ours if way == "ours" else _peer
+        train = ours if way == "ours" else _peer
         batch = SIZES[size].batch
         train(Path(folder), name, batch, RANKS_OF[way], precision, compiled == "True", turns())
         return
     cases = {}
     for size in arguments.size.split(","):
         with tempfile.TemporaryDirectory() as place:
-            _write_data(Path(place), SIZES[size])
+            write_data(Path(place), SIZES[size])
             for precision in arguments.precision.split(","):
                 cases[f"{size} {precision}"] = _case(Path(place), size, precision, arguments)
     print(json.dumps({"benchmark": "train", "cases": cases}))
@@ -211,28 +221,36 @@ def _case(folder: Path, size: str, precision: str, arguments: argparse.Namespace
         for number in range(arguments.rounds):
             for who in sorted(pair, reverse=number % 2 == 1):
                 found[who].append(pair[who].turn(steps))
+        peaks = {who: side.peak() for who, side in pair.items()}
     clock, processor = (
         statistics.median(ours[by] / peer[by] for ours, peer in zip(*found.values(), strict=True))
         for by in (0, 1)
     )
-    print(f"{size} {precision}: ratio {clock:.3f}, by processor time {processor:.3f}", flush=True)
+    memory = peaks["ours"] / peaks["trainer"]
+    print(
+        f"{size} {precision}: ratio {clock:.3f}, by processor time {processor:.3f}, "
+        f"of its memory {memory:.3f}",
+        flush=True,
+    )
     return {
         **{who: [round(rate) for rate, _ in rates] for who, rates in found.items()},
         "peer": pair["trainer"].way,
         "compiled": {who: side.compiled for who, side in pair.items()},
         "ratio": clock,
         "processorRatio": processor,
+        "peakBytes": peaks,
+        "memoryRatio": memory,
     }
 
 
 # --- Data: a model's config, a tokenizer, and a committed Prepare artifact. ---
 
 
-def _write_data(folder: Path, size: Size) -> None:
+def write_data(folder: Path, size: Size) -> None:
     import numpy as np
     from transformers import LlamaConfig
 
-    from ixt_workloads.steps.prepare.blocks import Counts, packed_file
+    from ixt_workloads.steps.prepare.blocks import BlockCounts, packed_file
     from ixt_workloads.steps.prepare.tokens import Tokenized
     from ixt_workloads.store import ArtifactWriter, open_store
 
@@ -259,7 +277,7 @@ def _write_data(folder: Path, size: Size) -> None:
         length = round(dice.lognormvariate(5.3, 0.8))  # half of them longer than 200 tokens
         body = ids.integers(0, size.vocabulary, length, dtype=np.uint32)
         documents.append(Tokenized(nothing, nothing.astype(np.uint8), body, np.ones(length, np.uint8), 0))
-    counts = Counts(documents=len(documents))
+    counts = BlockCounts(documents=len(documents))
     places = [(number, 0) for number in range(len(documents))]
     data = packed_file(documents, places, size.length, size.vocabulary, pad=0, cut=True, counts=counts)
     writer = ArtifactWriter(open_store(_storage(folder)), _PREPARED, "Prepare", {}, run="bench", attempt=0)
@@ -278,7 +296,7 @@ def _storage(folder: Path) -> str:
 # --- The two sides, each in a rank's process. ---
 
 
-def _ours(
+def ours(
     folder: Path,
     name: str,
     batch: int,
@@ -286,6 +304,7 @@ def _ours(
     precision: str,
     compiled: bool,
     end_of_step: Callable[[], None],
+    reporter: Reporter | None = None,
 ) -> None:
     from ixt_workloads.contract.configs import TrainConfig
     from ixt_workloads.contract.graph import Task
@@ -299,7 +318,6 @@ def _ours(
         Train,
     )
     from ixt_workloads.frame import Step
-    from ixt_workloads.progress import Reporter
     from ixt_workloads.steps.train.ranks import world
     from ixt_workloads.steps.train.train import train
     from ixt_workloads.store import open_store
@@ -321,9 +339,9 @@ def _ours(
     names = {"kind": "Train", "stage": "bench", "key": name, "run": "bench", "run_uid": name}
     inputs = {"prepare": _PREPARED}
     task = Task(config=config, storage=_storage(folder), inputs=inputs, attempt=0, indexes=1, **names)
-    step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
+    step = Step(task=task, index=0, store=open_store(task.storage), reporter=reporter or Reporter())
     with world() as here:
-        train(step, here, threading.Event(), lambda _: end_of_step(), lambda: None)
+        train(step, here, threading.Event(), end_of_step, lambda: None)
 
 
 def _peer(

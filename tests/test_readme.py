@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ixt_operator.api.run import IXTRun
-from ixt_operator.cli import app as ixt
-from ixt_operator.cli import kubectl
+from ixt_operator.cli import ixt, kubectl
 from ixt_operator.manifests.loading import loads
 
 ROOT = Path(__file__).parents[1]

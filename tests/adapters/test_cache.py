@@ -1,19 +1,22 @@
 """What the operator remembers of a cluster, and what is news to it."""
 
 import json
+import tracemalloc
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import runs
+from make import bombs, runs
 from make.children import SUCCEED, server, tasks
 from make.objects import Object, controller, pod, workload
 
-from ixt_operator.adapters.kubernetes.cache import Cache, run_uid
+from ixt_operator.adapters.kubernetes.cache import MOST_CONTAINERS, MOST_LABELS, Cache, run_uid, slim
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, RUNS, Listing, Resource
 from ixt_operator.adapters.kubernetes.translate import Seen
+from ixt_operator.controller.references import NotAccepted, run_of
 from ixt_operator.planner.child import Child
 
 ONE, TWO = tasks("one", SUCCEED), tasks("two", SUCCEED)
@@ -57,7 +60,8 @@ def test_children_are_found_by_their_run_without_their_templates() -> None:
     seen = cache.of_run("default", run_uid(job))
     assert [found["metadata"]["name"] for found in seen.jobs] == [job["metadata"]["name"]]
     assert "template" not in seen.jobs[0]["spec"]
-    assert seen.pods[0]["spec"] == {"nodeName": "node-1"}
+    assert seen.pods[0]["spec"].keys() == {"nodeName", "containers"}
+    assert all(container.keys() == {"resources"} for container in seen.pods[0]["spec"]["containers"])
 
 
 def changed(manifest: Object, **metadata: object) -> Object:
@@ -164,7 +168,7 @@ def test_a_list_of_a_namespace_tells_of_no_other() -> None:
     cache.put(JOBS, workload(ONE))
     cache.put(JOBS, there)
     cache.replace(JOBS, Listing([], 20), "default")
-    assert cache.all(JOBS) == [there | {"spec": cache.all(JOBS)[0]["spec"]}]
+    assert cache.all(JOBS) == [slim(JOBS, there)]
 
 
 def test_the_same_words_are_held_once() -> None:
@@ -209,3 +213,80 @@ def test_whatever_is_told_in_whatever_order_a_list_sets_it_right(steps: list[Any
             found = [each["metadata"]["resourceVersion"] for each in cache.all(kind)]
             assert found == ([truth[kind]["metadata"]["resourceVersion"]] if kind in truth else [])
         cache.of_run("default", UID)
+
+
+def test_what_tenants_write_into_metadata_takes_no_memory() -> None:
+    """500 Jobs, each with 250 kB of annotations, 1000 labels and as much in its template."""
+
+    def hostile(number: int) -> Object:
+        job = deepcopy(workload(ONE))
+        name = f"{job['metadata']['name']}-{number}"
+        job["metadata"] |= {
+            "name": name,
+            "uid": f"uid-{number}",
+            "managedFields": [{"a": f"{number}" * 1000}],
+        }
+        job["metadata"]["annotations"] = {"evil": f"{number:04}" * 62_500}
+        job["metadata"]["labels"] = job["metadata"]["labels"] | {
+            f"evil-{each}": f"{number}" for each in range(1000)
+        }
+        job["spec"]["template"] = {"spec": {"evil": f"{number:04}" * 10_000}}
+        return job
+
+    cache = Cache()
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            cache.put(JOBS, hostile(number))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(cache.of_run("default", run_uid(workload(ONE))).jobs) == 500
+    assert held < 20 * 2**20
+
+
+def test_of_a_run_is_kept_what_goes_onto_its_pods_and_what_people_ask_of_it() -> None:
+    cache = Cache()
+    labels = {"team.example.com/name": "nlp", **{f"label-{index}": "" for index in range(100)}}
+    annotations = {
+        "ixt.dev/keep-children": "true",
+        "ixt.dev/take-over": "now",
+        "kueue.x-k8s.io/podset-required-topology": "rack",
+        "note": "n" * 100_000,
+    }
+    metadata = {"name": "a", "namespace": "default", "uid": "1", "resourceVersion": "1"}
+    cache.put(RUNS, {"metadata": {**metadata, "labels": labels, "annotations": annotations}, "spec": {}})
+    (run,) = cache.all(RUNS)
+    assert run["metadata"]["labels"]["team.example.com/name"] == "nlp"
+    assert len(run["metadata"]["labels"]) <= MOST_LABELS
+    assert run["metadata"]["annotations"].keys() == annotations.keys() - {"note"}
+
+
+def test_a_run_of_a_million_values_takes_no_memory_and_is_refused() -> None:
+    """Its patches of pods are of any shape, for the API server: each of these runs would take 30 MiB."""
+    cache = Cache()
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            run = runs.manifest(pods={"all": {"spec": {"a": json.loads(bombs.wide(400_000))}}})
+            run["metadata"] |= {"name": f"run-{number}", "uid": f"{number}", "resourceVersion": "1"}
+            cache.put(RUNS, run)
+            del run
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2**20
+    for kept in cache.all(RUNS):
+        assert slim(RUNS, kept) == kept
+        with pytest.raises(NotAccepted, match=r"pods\.all\.spec: has more than 2,000 values"):
+            run_of(kept)
+
+
+def test_of_a_pod_of_many_containers_some_are_kept() -> None:
+    """As many as are counted, with the ports of pods on their node's network, however often it is read."""
+    containers = [{"name": f"c{number}", "ports": [{"containerPort": 1}]} for number in range(5000)]
+    pod = {"metadata": {"name": "a", "uid": "1"}, "spec": {"hostNetwork": True, "containers": containers}}
+    kept = slim(PODS, pod)
+    assert len(kept["spec"]["containers"]) == MOST_CONTAINERS
+    assert kept["spec"]["containers"][0]["ports"] == [{"containerPort": 1}]
+    assert slim(PODS, kept) == kept

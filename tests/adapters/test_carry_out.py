@@ -6,7 +6,7 @@ import pytest
 from make import runs
 from make.observed import Platform as Planned
 
-from ixt_operator.adapters.port import carry_out
+from ixt_operator.adapters.port import Refused, carry_out
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import Observed
 from ixt_operator.planner.plan import Plan
@@ -56,3 +56,21 @@ async def test_deletes_come_before_creates() -> None:
     await carry_out(platform, moves("one", "two"))
     assert platform.under_way == set()
     assert len(platform.created) == 1
+
+
+async def test_a_child_that_is_refused_keeps_no_other_from_being_made() -> None:
+    arms = [runs.arm("a", "NextToken"), runs.arm("b", "NextToken")]
+    planned = Planned(runs.run(arms=arms, maxParallelLanes=2))
+    planned.until("pretrain/prepare/a")
+    one, two = (planned.newest(f"pretrain/prepare/{arm}").child for arm in "ab")
+
+    class Limited(Slow):
+        async def create(self, child: Child) -> None:
+            if child is one:
+                raise Refused("exceeded quota")
+            await super().create(child)
+
+    platform = Limited()
+    refused = await carry_out(platform, moves()._replace(create=(one, two)))
+    assert refused == {one.node: "exceeded quota"}
+    assert platform.created == [two]

@@ -18,9 +18,9 @@ from make.operator import eventually
 from make.processes import kill, lives, marked, parent, supervisors, until, workers
 
 from ixt_operator.adapters.local import leftovers
-from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.adapters.local.process import Process
+from ixt_operator.adapters.local.workdir import LocalError
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ProcessPhase
 from ixt_operator.planner.retry import cause_of

@@ -4,24 +4,32 @@ import json
 from typing import Any
 
 import pytest
+from make import runs
 from make.children import SUCCEED, server, tasks
-from make.objects import NOW, Object, condition, container, pod, terminated, time, workload
+from make.objects import NOW, Object, condition, container, pod, terminated, time, told, workload
 
+from ixt_operator.adapters.kubernetes.explaining import FIRST_SECONDS, PAUSE_SECONDS
 from ixt_operator.adapters.kubernetes.translate import (
+    LINGER_SECONDS,
     PODLESS_SECONDS,
     STUCK_SECONDS,
     UNSTARTED_SECONDS,
     Seen,
+    lingering,
     lost,
+    newest_of,
     observed,
     unexplained,
     warning,
 )
+from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.child import Child
-from ixt_operator.planner.observed import ChildState, ProcessPhase, ProcessState
-from ixt_operator.planner.retry import bad_hosts, cause_of
+from ixt_operator.planner.hosts import avoided
+from ixt_operator.planner.now import Now
+from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
+from ixt_operator.planner.retry import cause_of
 from ixt_operator.render.names import PLACE_SECONDS
-from ixt_workloads.contract.exits import Fault
+from ixt_workloads.contract.exits import Fault, PlatformReason
 from ixt_workloads.contract.results import Progress
 
 ONE = tasks("one", SUCCEED, attempt=2)
@@ -125,6 +133,35 @@ def test_the_last_lines_of_a_log_are_kept() -> None:
     assert process(ONE, failed(1, "Traceback\nValueError: broken")).last_log.endswith("ValueError: broken")
 
 
+def test_a_step_that_says_itself_what_failed_has_its_last_lines_beside_it() -> None:
+    said = json.dumps(
+        {"outcome": "Failed", "message": "no rows", "fault": "User", "logTail": "WARNING row 7"}
+    )
+    cause = cause_of(child_of(ONE, failed(66, said)))
+    assert cause.message.endswith("no rows")
+    assert cause.last_log == "WARNING row 7"
+
+
+def test_of_lines_in_json_people_see_the_messages() -> None:
+    lines = [
+        {"time": "2026-01-02T03:04:05.678Z", "level": "INFO", "message": "wrote one\nand another"},
+        {"time": "2026-01-02T03:04:06.000Z", "message": "failed", "exception": "Traceback …\nValueError: no"},
+    ]
+    log = "\n".join([*(json.dumps(line, ensure_ascii=False) for line in lines), "Killed", '{"a": 1}'])
+    said = 'wrote one\nand another\nfailed\nTraceback …\nValueError: no\nKilled\n{"a": 1}'
+    assert process(ONE, failed(1, log)).last_log == said
+
+
+def test_a_line_in_json_whose_beginning_is_lost_still_says_how_it_ends() -> None:
+    line = json.dumps(
+        {"level": "ERROR", "message": "x", "exception": 'File "a.py", line 1\nValueError: \u00fc'}
+    )
+    for kept in range(len('ValueError: \\u00fc"}'), len(line)):
+        tail = process(ONE, failed(1, line[-kept:])).last_log
+        assert tail.endswith("ValueError: \u00fc"), kept
+        assert "exception" not in tail
+
+
 def test_the_cause_is_the_pod_that_failed_not_those_that_went_with_it() -> None:
     end = pod(THREE, 1, phase="Failed", **container(terminated=terminated(82)))
     live = pod(THREE, 0, phase="Running", **container(running={}))
@@ -184,6 +221,11 @@ def test_a_pod_that_is_on_its_way_or_in_a_queue_is_not_blocked(status: dict[str,
     assert process(ONE, pod(ONE, **status)).blocked_since is None
 
 
+def placed(after: float) -> dict[str, Any]:
+    """A pod's status since it has its node."""
+    return {"conditions": [condition("PodScheduled", after=after)]}
+
+
 def asked(*jobs: Object, pods: tuple[Object, ...] = ()) -> list[str]:
     """Uids of that whose events may say why nothing comes."""
     return [each.uid for each in unexplained(Seen(jobs=jobs, pods=pods))]
@@ -225,23 +267,34 @@ def test_pods_that_are_gone_are_not_missed(status: dict[str, Any]) -> None:
 
 
 def test_a_volume_that_cannot_be_mounted_is_told_by_the_pods_events() -> None:
-    creating = pod(ONE, startTime=time(3), **container(waiting={"reason": "ContainerCreating"}))
+    creating = pod(ONE, **placed(3), **container(waiting={"reason": "ContainerCreating"}))
     (why,) = unexplained(Seen(jobs=(workload(ONE),), pods=(creating,)))
     assert why == (creating["metadata"]["uid"], NOW + 3, UNSTARTED_SECONDS)
     said = 'MountVolume.SetUp failed for volume "keys": secret "keys" not found'
     found = process(ONE, creating, why={why.uid: said})
     assert (found.phase, found.reason, found.blocked_since) == (ProcessPhase.PENDING, said, NOW + 3)
-    judge = replica("a", startTime=time(3), **container(waiting={"reason": "ContainerCreating"}))
+    judge = replica("a", **placed(3), **container(waiting={"reason": "ContainerCreating"}))
     assert process(JUDGE, judge, why={judge["metadata"]["uid"]: said}).blocked_since == NOW + 3
+
+
+def test_a_claim_that_serves_one_node_alone_is_told_within_a_minute_and_what_helps() -> None:
+    creating = pod(ONE, **placed(3), **container(waiting={"reason": "ContainerCreating"}))
+    said = 'Multi-Attach error for volume "pvc-7" Volume is already used by pod(s) one-0'
+    found = process(ONE, creating, why={creating["metadata"]["uid"]: said})
+    assert (
+        found.reason == f"{said}; a ReadWriteOnce claim serves the pods of one node: use a ReadWriteMany one"
+    )
+    assert found.blocked_since == NOW + 3
+    assert UNSTARTED_SECONDS + FIRST_SECONDS + PAUSE_SECONDS < 60
 
 
 @pytest.mark.parametrize(
     ("pod_fields", "status"),
     [
         ({}, {}),
-        ({}, {"startTime": time(3), **container(waiting={"reason": "ErrImagePull", "message": "gone"})}),
-        ({}, {"startTime": time(3), "phase": "Running", **container(running={})}),
-        ({"deleted": 30}, {"startTime": time(3)}),
+        ({}, {**placed(3), **container(waiting={"reason": "ErrImagePull", "message": "gone"})}),
+        ({}, {**placed(3), "phase": "Running", **container(running={})}),
+        ({"deleted": 30}, placed(3)),
     ],
 )
 def test_a_pod_that_has_no_node_runs_says_why_or_is_to_go_is_not_asked(
@@ -250,27 +303,40 @@ def test_a_pod_that_has_no_node_runs_says_why_or_is_to_go_is_not_asked(
     assert asked(workload(ONE), pods=(pod(ONE, **pod_fields, **status),)) == []
 
 
-def event(type_: str, message: str, after: float, field: str = "lastTimestamp") -> Object:
-    return {"metadata": {"creationTimestamp": time()}, "type": type_, "message": message, field: time(after)}
+def event(type_: str, message: str, after: float, said: float | None = None) -> Object:
+    """An event that was written some seconds after NOW; `said`: the time that it has, if that is another."""
+    return {
+        "metadata": {"creationTimestamp": time(), "managedFields": [{"time": time(after)}]},
+        "type": type_,
+        "reason": "FailedCreate",
+        "message": message,
+        "lastTimestamp": time(after if said is None else said),
+    }
 
 
 @pytest.mark.parametrize(
     ("events", "said"),
     [
         ([], ""),
-        ([event("Normal", "created", 1), event("Warning", "quota", 1)], "quota"),
-        ([event("Warning", "late", 9), event("Warning", "early", 2)], "late"),
+        ([event("Normal", "created", 1), event("Warning", "quota", 1)], "FailedCreate: quota"),
+        ([event("Warning", "late", 9), event("Warning", "early", 2)], "FailedCreate: late"),
         ([event("Warning", "no volume yet", 2), event("Normal", "Pulling image", 3)], ""),
-        ([event("Warning", "no node", 2, "eventTime"), event("Normal", "Scheduled", 3, "eventTime")], ""),
+        (
+            [
+                event("Warning", "the clock of who says so is ahead", 2, 120),
+                event("Normal", "Pulling image", 3),
+            ],
+            "",
+        ),
     ],
 )
 def test_the_newest_event_tells(events: list[Object], said: str) -> None:
-    assert warning(events) == said
-    assert warning(reversed(events)) == said
+    assert warning(newest_of(*events) if events else {}) == said
+    assert warning(newest_of(*reversed(events)) if events else {}) == said
 
 
 def test_a_job_that_waited_in_a_queue_wants_pods_since_it_goes_on() -> None:
-    admitted = workload(ONE, startTime=time(500))
+    admitted = told(workload(ONE, conditions=[condition("Suspended", status="False", after=380)]), 500)
     (why,) = unexplained(Seen(jobs=(admitted,)))
     assert why.since == NOW + 500
     (waits,) = observed(Seen(jobs=(admitted,)), why={why.uid: "exceeded quota"}).children["one"].processes
@@ -339,28 +405,34 @@ def test_a_judge_that_runs_again_tells_why_it_was_started_anew() -> None:
     assert found.last_log == "no room for weights"
 
 
+def late(*pods: Object, clock: float = 0.0) -> ChildState:
+    """A judge that has not come further for as long as it may take, by a clock that is off."""
+    condition_ = condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN + clock)
+    deployment = told(workload(JUDGE, conditions=[condition_]), GIVEN)
+    return observed(Seen((), (deployment,), pods)).children["judge"]
+
+
 def test_a_judge_that_is_not_ready_in_time_is_given_up() -> None:
-    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN)]}
-    running = replica("a", phase="Running", startTime=time(PLACE_SECONDS), **container(running={}))
+    running = replica("a", phase="Running", **placed(PLACE_SECONDS), **container(running={}))
     blocked = replica("b", **container(waiting={"reason": "ErrImagePull", "message": "m"}))
-    first, second = child_of(JUDGE, running, blocked, owner=late).processes
+    first, second = late(running, blocked).processes
     assert (first.phase, first.reason) == (ProcessPhase.FAILED, "NeverReady")
     assert second.blocked_since is not None
 
 
 def test_a_judge_that_a_queue_let_wait_has_its_time_from_then_on() -> None:
-    late = {"conditions": [condition("Progressing", "ProgressDeadlineExceeded", "False", after=GIVEN)]}
     gated = replica("a", conditions=[condition("PodScheduled", "SchedulingGated", "False")])
-    admitted = replica("b", phase="Running", startTime=time(PLACE_SECONDS + 1), **container(running={}))
-    first, second = child_of(JUDGE, gated, admitted, owner=late).processes
+    admitted = replica("b", phase="Running", **placed(PLACE_SECONDS + 1), **container(running={}))
+    first, second = late(gated, admitted).processes
     assert (first.phase, first.blocked_since) == (ProcessPhase.PENDING, None)
     assert second.phase is ProcessPhase.RUNNING
 
 
 def test_a_quota_is_told_by_the_deployment() -> None:
     refused = condition("ReplicaFailure", "FailedCreate", message="exceeded quota", after=5)
-    found = process(JUDGE, owner={"conditions": [refused]})
-    assert (found.reason, found.blocked_since) == ("exceeded quota", NOW + 5)
+    deployment = told(workload(JUDGE, conditions=[refused]), 7)
+    found, _ = observed(Seen((), (deployment,))).children["judge"].processes
+    assert (found.reason, found.blocked_since) == ("FailedCreate: exceeded quota", NOW + 7)
 
 
 def test_a_judge_that_is_being_replaced_does_not_count_but_holds_what_it_holds() -> None:
@@ -368,6 +440,63 @@ def test_a_judge_that_is_being_replaced_does_not_count_but_holds_what_it_holds()
     assert child_of(JUDGE, leaving).processes[0].phase is ProcessPhase.PENDING
     (left,) = observed(Seen(pods=(leaving,))).children.values()
     assert (left.name, left.node, left.deleting, left.live) == ("judge", "stage/judge", True, True)
+
+
+# --- Containers beside the step's that do not end.
+
+
+def with_sidecar(child: Child, index: int = 0, **state: Any) -> Object:
+    """A pod that runs on beside its main container."""
+    found = pod(child, index, phase="Running", **container(**state))
+    found["status"]["containerStatuses"].append({"name": "mesh", "state": {"running": {"startedAt": time()}}})
+    return found
+
+
+DONE: dict[str, Any] = {"terminated": terminated(0, COMMITTED, "Completed")}
+WORKS: dict[str, Any] = {"running": {"startedAt": time()}}
+TWO = tasks("two", SUCCEED, indexes=2)
+
+
+def ended_by(job: Object, *pods: Object) -> list[str]:
+    return [each["metadata"]["name"] for each in lingering(Seen(jobs=(job,), pods=pods))]
+
+
+def test_a_step_has_ended_when_its_main_container_has() -> None:
+    done = process(ONE, with_sidecar(ONE, **DONE))
+    assert (done.phase, done.exit_code) == (ProcessPhase.SUCCEEDED, 0)
+    assert done.result
+    state = child_of(ONE, with_sidecar(ONE, terminated=terminated(66, USER_FAULT)))
+    assert (state.ended, cause_of(state).fault) == (True, Fault.USER)
+    assert process(ONE, with_sidecar(ONE, **WORKS)).phase is ProcessPhase.RUNNING
+
+
+def test_what_goes_on_beside_it_is_ended_then_and_no_earlier() -> None:
+    first, second = with_sidecar(TWO, 0, **DONE), with_sidecar(TWO, 1, **DONE)
+    assert ended_by(workload(TWO), first, with_sidecar(TWO, 1, **WORKS)) == [], "the Job would stop the other"
+    assert ended_by(workload(TWO), first) == [], "the other pod is still to come"
+    assert ended_by(workload(TWO), first, second) == ["two-0-x", "two-1-x"]
+    crashed = with_sidecar(TWO, 1, terminated=terminated(1))
+    assert ended_by(workload(TWO), with_sidecar(TWO, 0, **WORKS), crashed) == ["two-1-x"], (
+        "the attempt failed"
+    )
+
+
+def test_a_pod_is_told_once_to_end_and_its_result_stays() -> None:
+    told = with_sidecar(ONE, **DONE)
+    told["spec"]["activeDeadlineSeconds"] = LINGER_SECONDS
+    assert ended_by(workload(ONE), told) == []
+    told["status"] |= {"phase": "Failed", "reason": "DeadlineExceeded"}
+    job = workload(ONE, conditions=[condition("Failed")])
+    (done,) = observed(Seen((job,), (), (told,))).children["one"].processes
+    assert (done.phase, done.result is not None) == (ProcessPhase.SUCCEEDED, True)
+
+
+def test_a_pod_that_its_job_deleted_after_all_had_ended_has_lost_its_result_and_not_failed() -> None:
+    told = with_sidecar(TWO, 0, **DONE)
+    told["spec"]["activeDeadlineSeconds"] = LINGER_SECONDS
+    job = workload(TWO, conditions=[condition("Failed")])
+    _, other = observed(Seen((job,), (), (told,))).children["two"].processes
+    assert other.reason == PlatformReason.RESULT_LOST
 
 
 # --- Nodes that do not answer.
@@ -387,6 +516,12 @@ def test_a_pod_that_should_long_be_gone_is_marked_or_removed() -> None:
     job = workload(ONE)
     job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert lost(Seen((job,), (), (stuck(ONE, phase="Failed"),)), late) == ([], [stuck(ONE, phase="Failed")])
+
+
+def bad_hosts(children: list[ChildState]) -> tuple[str, ...]:
+    """Machines that a run with these children avoids, a minute later."""
+    observed = Observed(children={child.name: child for child in children})
+    return avoided(Now(runs.run(), runs.runtime(), observed, RunStatus(), NOW + 120), []).hosts
 
 
 def test_a_node_that_a_command_around_the_step_finds_sick_is_avoided_at_once() -> None:

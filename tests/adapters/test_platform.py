@@ -116,13 +116,14 @@ async def test_its_task_and_environment(platform: Platform) -> None:
 
 
 async def test_progress(platform: Platform) -> None:
-    program = "progress(done=3, total=8, unit='documents', message='halfway', metrics={'loss': 2.5}); wait()"
+    figures = {"ixt_training_loss": {"": 2.5}}
+    program = f"progress(done=3, total=8, unit='documents', message='halfway', figures={figures}); wait()"
     await platform.create(tasks("one", program))
     (process,) = (await until(platform, "one", lambda state: bool(state.processes[0].progress))).processes
     assert process.phase is ProcessPhase.RUNNING
     assert process.progress is not None
     assert (process.progress.done, process.progress.total, process.progress.unit) == (3, 8, "documents")
-    assert process.progress.metrics == {"loss": 2.5}
+    assert process.progress.figures == figures
 
 
 async def test_progress_that_is_none(platform: Platform) -> None:
@@ -193,6 +194,15 @@ result(message=str(codes))
     process = await outcome(platform, tasks("client", program, servers={"JUDGE": "judge"}))
     assert process.result is not None
     assert process.result.message == "[200, 200]"
+
+
+async def test_a_server_and_its_clients_have_one_key_that_is_the_runs_own(platform: Platform) -> None:
+    tell = "result(message=env['IXT_API_KEY'])"
+    server_key = await outcome(platform, tasks("judge", tell, api_keys=("IXT_API_KEY",)))
+    client_key = await outcome(platform, tasks("client", tell, api_keys=("IXT_API_KEY",)))
+    assert server_key.result is not None and client_key.result is not None
+    assert server_key.result.message == client_key.result.message
+    assert len(server_key.result.message) >= 32
 
 
 async def test_a_server_that_does_not_answer_is_running_until_it_is_given_up(platform: Platform) -> None:

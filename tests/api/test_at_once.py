@@ -93,8 +93,8 @@ spec:
   - {name: a, method: NexToken, method: NextToken, samplePercent: 3, seeds: [1, -1, 1.0]}
   - {name: a, samplePercent: ~, tokens_percent: 3}
   stages:
-  - &a {name: a, type: SFT, datasets: [{name: d, uri: ./d}], train: {maxTokens: 1e6, batchTokens: 1e7}}
-  - {<<: *a, name: b, train: {max_tokens: 1_000_000, batchTokens: 1000}}
+  - {name: a, type: SFT, datasets: [{name: d, uri: ./d}], train: {maxTokens: 1e6, batchTokens: 1e7}}
+  - {name: b, type: SFT, datasets: [{name: d, uri: ./d}], train: {max_tokens: 1_000_000, batchTokens: 1000}}
 ---
 spec: [
 ---
@@ -117,7 +117,7 @@ spec: {roles: []}
         "datasets",
         "12: spec.stages[0].train: train.batchTokens must be a multiple of prepare.sequenceLength",
         "12: spec.stages[0].train.batchTokens: batchTokens must be at most maxTokens",
-        "12: spec.stages[1].datasets: an SFT stage trains on conversations: set messagesField in each of its "
+        "13: spec.stages[1].datasets: an SFT stage trains on conversations: set messagesField in each of its "
         "datasets",
         "13: spec.stages[1].train: train.batchTokens must be a multiple of prepare.sequenceLength",
         "13: spec.stages[1].train.maxTokens: is required",
@@ -164,12 +164,12 @@ def test_a_field_that_is_misspelt_breaks_no_relation() -> None:
 def test_a_list_that_is_too_long_hides_nothing() -> None:
     arms = [runs.arm(f"arm-{index}") for index in range(17)]
     arms[2] = runs.arm("arm-1", samplePercent=0)
-    labels = {f"label-{index}": index for index in range(33)}
-    spec = {"arms": arms, "pods": {"judge": {"nodeSelector": labels}}}
+    limits = {f"device-{index}": -1 for index in range(17)}
+    spec = {"arms": arms, "stages": [runs.stage(train={"resourcesPerNode": {"limits": limits}})]}
     fields = [line.split(": ")[1] for line in told(json.dumps(runs.manifest(**spec)))]
     assert fields[:3] == ["spec.arms", "spec.arms[2].name", "spec.arms[2].samplePercent"]
-    assert fields[3] == "spec.pods.judge.nodeSelector"
-    assert len(fields) == 4 + 32
+    assert fields[3] == "spec.stages[0].train.resourcesPerNode.limits"
+    assert len(fields) == 4 + 16
 
 
 def test_null_is_nothing() -> None:
@@ -177,7 +177,7 @@ def test_null_is_nothing() -> None:
     none = json.dumps(
         runs.manifest(
             conditioning=dict.fromkeys(("format", "inferenceFeedback")),
-            pods={"trainer": {"nodeSelector": {"a": None}, "resources": {"limits": {"cpu": None}}}},
+            stages=[runs.stage(train={"resourcesPerNode": {"limits": {"cpu": None}}})],
         )
         | {"status": None}
     )

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from make import runs
+from make import rollouts, runs
 from make.limits import LIMITS, Limit
 from make.schemas import RULES, RUN, VALIDATOR, inside, schemas
 
@@ -90,7 +90,7 @@ def test_named_lists_are_maps_by_name() -> None:
             "spec.stages[].datasets",
             "spec.stages[].evaluate.tasks",
         ),
-        *("status.stages[].steps", "spec.pods.trainer.env"),
+        "status.stages[].steps",
     }
     assert named["status.conditions"] == ["type"]
     assert "status.stages" not in named, "written as a whole"
@@ -141,11 +141,12 @@ def test_the_schema_draws_the_same_line_as_the_models(limit: Limit) -> None:
 
 
 def test_every_rule_and_every_field_is_tried_on_both_sides() -> None:
-    messages = [limit.message for limit in LIMITS]
+    limits = [*LIMITS, *rollouts.LIMITS]
+    messages = [limit.message for limit in limits]
     assert not [rule for rule in RULES if not any(message in rule for message in messages)]
     tried = {
         re.sub(r"\[\d+\]", "[]", f"{limit.path}{below}")
-        for limit in LIMITS
+        for limit in limits
         for value in (limit.good, limit.bad)
         for below in ("", *inside(value))
     }
@@ -158,7 +159,7 @@ def test_the_maximal_run_sets_every_field_that_no_other_one_excludes() -> None:
     assert IXTRun.model_validate(manifest).metadata.name == manifest["metadata"]["name"]
     given = {re.sub(r"\[\d+\]", "[]", path).removeprefix(".") for path in inside(manifest)}
     excluded = re.compile(
-        r"\.(endpoint|builtin|configMapKeyRef|valueFrom)\b|^spec\.model\.(config|tokenizer)$"
+        r"\.(endpoint|builtin|configMapKeyRef|valueFrom|referenceField|rollout)\b|^spec\.model\.(config|tokenizer)$"
     )
     assert {path for path in LEAVES - given if not excluded.search(path)} == set()
 

@@ -11,6 +11,7 @@ from make import runs
 from ixt_operator.api.engine import ENGINE_ARGUMENTS, option, refusal
 from ixt_operator.api.run import IXTRun
 from ixt_operator.manifests.loading import ManifestError, Problem, loads
+from ixt_operator.planner.spec import judge_of
 
 HERE = Path(__file__).parent
 ASKS_VLLM = pytest.mark.xdist_group("vllm")
@@ -35,6 +36,8 @@ def manifest(*arguments: str) -> str:
         ("--kv_transfer_config.kv_connector=evil", "--kv-transfer-config loads code"),
         ("--spec", "--spec-* loads another model"),
         ("--some-future-plugin=evil", "--some-future-plugin loads code"),
+        ('--compilation-config={"backend": "evil.Backend"}', "--compilation-config loads code"),
+        ("--compilation_config.backend=evil.Backend", "--compilation-config loads code"),
         ("--chat-template=/etc/passwd", "--chat-template reads or writes files"),
         ("--otlp-traces-endpoint=http://evil", "--otlp-traces-endpoint talks to other servers"),
         ('--allowed-origins=["*"]', "--allowed-origins lets clients do more"),
@@ -121,3 +124,33 @@ def test_options_that_sound_like_holes_are_refused(forms: dict[str, list[str]]) 
     names = {name for found in forms.values() for name in found}
     sound = {name for name in names if set(HOLES) & set(name.removeprefix("--").split("-"))}
     assert {name for name in sound if not refusal(name)} == harmless
+
+
+@pytest.mark.parametrize(
+    ("arguments", "telling"),
+    [
+        (["--max-num-seqs=8", "--enforce-eager", "--gpu-memory-utilization=0.8"], []),
+        (["--quantization=fp8", "--max-num-seqs=8"], ["--quantization=fp8"]),
+        (["--quantization=fp8", "--dtype=half"], ["--dtype=half", "--quantization=fp8"]),
+        (["--dtype=float32", "--dtype=half"], ["--dtype=half"]),
+        (["--max-model-len=8192"], ["--max-model-len=8192"]),
+        (["--something-new=1"], ["--something-new=1"]),
+    ],
+)
+def test_options_that_change_what_a_judge_says_are_part_of_its_key(
+    arguments: list[str], telling: list[str]
+) -> None:
+    found = judge_of(runs.run(judge={"model": "file:///judge", "engine": {"args": arguments}}))
+    assert found and [*found.engine_args] == telling
+
+
+@pytest.mark.parametrize(
+    ("sampling", "warned"), [({}, True), ({"temperature": "0"}, False), ({"temperature": "0.6"}, False)]
+)
+def test_a_judge_that_reasons_and_is_greedy_unasked_is_warned_of(
+    sampling: dict[str, str], warned: bool
+) -> None:
+    judge = {"model": "file:///judge", "reasoningParser": "deepseek_r1", "sampling": sampling}
+    told: list[Problem] = []
+    loads(json.dumps(runs.manifest(judge=judge)), "run.yaml", HERE, told.append)
+    assert [problem.field for problem in told] == ["spec.judge.sampling.temperature"] * warned

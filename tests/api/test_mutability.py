@@ -9,7 +9,7 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.generate.crd import openapi
 from ixt_operator.planner.nodes import resolve_run
 
-PINS = {name: f"{name}-1" for name in ("datasets", "judge", "model", "tokenizer", "tasks")}
+PINS = {name: f"{name}-1" for name in ("datasets", "judge", "model", "tokenizer", "tasks", "harness")}
 
 
 def edited(field: str) -> IXTRun:
@@ -46,6 +46,17 @@ def test_new_conditioning_annotates_nothing_again() -> None:
     assert same == {name for name in old if "/inventory" in name or "/annotate/" in name}
 
 
+def test_another_harness_trains_nothing_again() -> None:
+    old, new = keys(runs.run(**BEFORE), PINS), keys(edited("stages[].evaluate.harness"), PINS)
+    assert {name for name in old if old[name] != new[name]} == {
+        name for name in old if "/evaluate/" in name or name == "report"
+    }
+    others = keys(runs.run(**BEFORE), PINS | {"harness": "harness-2"})
+    assert {name for name in old if old[name] != others[name]} == {
+        name for name in old if "/evaluate/" in name or name == "report"
+    }
+
+
 def test_every_field_of_the_spec_is_in_the_table() -> None:
     spec = openapi(IXTRun)["properties"]["spec"]["properties"]
     stage = spec["stages"]["items"]["properties"]
@@ -57,8 +68,10 @@ def test_every_field_of_the_spec_is_in_the_table() -> None:
         ("stages[].train", stage["train"]),
     ):
         fields = fields - {parent} | {f"{parent}.{name}" for name in schema["properties"]}
-    judge = {f"judge.{name}" for name in ("engine", "rubric", "sampling", "reasoningParser", "model")}
+    told = ("rubric", "sampling", "systemPrompt", "chatTemplateKwargs", "reasoningParser")
+    judge = {f"judge.{name}" for name in ("engine", "model", "second", *told)}
     credentials = {
         path.removeprefix("spec.") for path, _ in schemas(RUN) if path.endswith(".credentialsSecretRef")
     }
-    assert fields - {"judge"} | judge | credentials == set(ROWS)
+    harness = {"stages[].evaluate.harness"}
+    assert fields - {"judge"} | judge | credentials | harness == set(ROWS)

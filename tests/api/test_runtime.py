@@ -58,6 +58,37 @@ def test_only_what_computes_gets_a_gpu() -> None:
         ),
         ({"roles": [{"name": "Judge", "template": 3}]}, "spec.roles[0].template: must be a mapping, not 3"),
         ({"roles": [{"name": "Judge"}], "engineArgs": [""]}, "spec.engineArgs[0]: must not be empty"),
+        (
+            {"roles": [{"name": "Judge", "template": {"spec": {"volumes": None}}}]},
+            "spec.roles[0].template: spec.volumes is null: leave it out",
+        ),
+        (
+            {
+                "roles": [
+                    {"name": "Judge", "template": {"spec": {"containers": [{"name": "m", "env": None}]}}}
+                ]
+            },
+            "spec.roles[0].template: spec.containers.0.env is null: leave it out",
+        ),
+        (
+            {"roles": [{"name": "Judge", "template": {"spec": {"containers": [{"name": "judge"}]}}}]},
+            "spec.roles[0].template: none of spec.containers is named main, but judge",
+        ),
+        (
+            {"roles": [{"name": "Judge", "template": {"spec": {"containers": {"name": "main"}}}}]},
+            "spec.roles[0].template: spec.containers is no list of containers",
+        ),
+        (
+            {
+                "roles": [{"name": "Judge"}],
+                "allowedNamespaces": {"matchExpressions": [{"key": "team", "operator": "In"}]},
+            },
+            "spec.allowedNamespaces.matchExpressions[0].values: values are for In and NotIn, which need at",
+        ),
+        (
+            {"roles": [{"name": "Judge"}], "engineArgs": ["--api-key", "x"]},
+            "spec.engineArgs[0]: --api-key: each run draws a key of its own",
+        ),
         ({"roles": [{"name": "Judge"}], "engineArguments": []}, "unknown field: did you mean engineArgs?"),
     ],
 )

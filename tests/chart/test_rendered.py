@@ -25,20 +25,31 @@ from make.chart import (
 )
 from make.kube import pod_problems, problems
 
+from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.controller.app import app
 from ixt_operator.generate.crd import crds
 from ixt_operator.planner.building import HTTP_PORT, PROGRESS_PORT, RENDEZVOUS_PORT
-from ixt_operator.render.builtin_runtimes import BUILTIN
+from ixt_operator.render.builtin_runtimes import BUILTIN_RUNTIMES, LIMITS
+from ixt_operator.render.network import Network, policy
 from ixt_operator.render.preview import preview
+from ixt_workloads.contract.kinds import Role
 
 TWO = "namespaces={team-a,team-b}"
 POLICIES = "networkPolicies.enabled=true"
 MONITORS = "metrics.monitors.enabled=true"
+PODS = ("metrics.monitors.judges=true", "metrics.monitors.steps=true")
+SECURE = "metrics.secure.enabled=true"
 EVERYTHING = (
     TWO,
     POLICIES,
     MONITORS,
+    *PODS,
+    SECURE,
+    "metrics.annotations=true",
+    "dashboards.enabled=true",
+    "dashboards.grafanaOperator.enabled=true",
+    "alerts.enabled=true",
     "networkPolicies.runNamespaces={team-c}",
     "networkPolicies.apiServer.cidrs={10.0.0.1/32}",
     "metrics.monitors.labels.release=prometheus",
@@ -60,6 +71,7 @@ NOTHING = (
     "runtimes.cpu.install=false",
     "runtimes.nvidia.install=false",
     "replicas=1",
+    "priorityClass.create=false",
 )
 WAYS = [(), (TWO,), EVERYTHING, NOTHING]
 
@@ -68,6 +80,9 @@ CLUSTER_SCOPED = {
     "ClusterRole",
     "ClusterRoleBinding",
     "IXTRuntime",
+    "PriorityClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 }
 
 
@@ -110,13 +125,20 @@ def test_ids_may_be_left_to_the_cluster() -> None:
     }
 
 
-@pytest.mark.parametrize("settings", [(), (TWO, "logLevel=debug")])
+@pytest.mark.parametrize("settings", [(), (TWO, "logLevel=debug"), (TWO, SECURE)])
 def test_the_program_takes_its_arguments(settings: tuple[str, ...]) -> None:
-    (container,) = operator_pod(*settings)["spec"]["containers"]
+    pod = operator_pod(*settings)["spec"]
+    (container,) = pod["containers"]
     context = typer.main.get_command(app).make_context("operator", list(container["args"]))
-    (port,) = container["ports"]
+    port, *metrics = container["ports"]
     assert list(context.params["namespace"]) == (["team-a", "team-b"] if settings else [])
     assert context.params["port"] == port["containerPort"]
+    assert bool(metrics) == (SECURE in settings)
+    for each in metrics:
+        (mount,) = container["volumeMounts"]
+        assert each["containerPort"] == context.params["metrics_port"]
+        assert mount["mountPath"] == str(context.params["metrics_certificate"])
+        assert [volume["name"] for volume in pod["volumes"]] == [mount["name"]]
     assert context.params["lease_name"] == RELEASE
     assert {probe: container[probe]["httpGet"] for probe in container if probe.endswith("Probe")} == {
         "startupProbe": {"path": "/healthz", "port": port["name"]},
@@ -189,19 +211,34 @@ def test_crds_are_kept_and_otherwise_those_of_the_api() -> None:
     assert of_kind(rendered("crds.install=false"), "CustomResourceDefinition") == []
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", BUILTIN_RUNTIMES)
 def test_a_runtime_is_the_built_in_one(name: str) -> None:
     found = named(
         rendered(f"runtimes.{name}.image.repository=r/x", f"runtimes.{name}.image.tag=v1"), "IXTRuntime", name
     )
-    assert IXTRuntime.model_validate(found).spec == BUILTIN[name]("r/x:v1").spec
+    assert IXTRuntime.model_validate(found).spec == BUILTIN_RUNTIMES[name]("r/x:v1").spec
     names = [
         each["metadata"]["name"] for each in of_kind(rendered(f"runtimes.{name}.install=false"), "IXTRuntime")
     ]
-    assert names == [each for each in BUILTIN if each != name]
+    assert names == [each for each in BUILTIN_RUNTIMES if each != name]
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", BUILTIN_RUNTIMES)
+def test_every_pod_of_a_runtime_is_limited_as_the_values_say(name: str) -> None:
+    found = named(
+        rendered(f"runtimes.{name}.limits.memory=7Gi", f"runtimes.{name}.limits.shm=3Gi"), "IXTRuntime", name
+    )
+    for role in IXTRuntime.model_validate(found).spec.roles:
+        spec = role.template["spec"]
+        (main,) = spec["containers"]
+        sizes = {each["name"]: each["emptyDir"]["sizeLimit"] for each in spec["volumes"]}
+        assert sizes["shm"] == "3Gi"
+        assert sizes.keys() == {"tmp", "cache", "shm"}
+        limit = LIMITS[name].worker_memory if role.name == "Worker" else "7Gi"
+        assert main["resources"]["limits"]["memory"] == limit
+
+
+@pytest.mark.parametrize("name", BUILTIN_RUNTIMES)
 def test_pods_of_runs_keep_the_restricted_pod_security_standard(name: str) -> None:
     runtime = IXTRuntime.model_validate(named(rendered(), "IXTRuntime", name))
     run = runs.run(stages=[runs.stage(train={"numNodes": 2})])
@@ -223,6 +260,36 @@ def test_on_a_cluster_without_the_crds_runtimes_come_last() -> None:
         assert runtime["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
+# Leases, priorities, clean-up
+
+
+def arguments(*settings: str) -> dict[str, object]:
+    (container,) = operator_pod(*settings)["spec"]["containers"]
+    return typer.main.get_command(app).make_context("operator", list(container["args"])).params
+
+
+def test_times_of_the_lease_are_those_of_kubernetes_and_can_be_set() -> None:
+    found = arguments()
+    assert [found[name] for name in ("lease_duration", "renew_deadline", "retry_period")] == [15, 10, 2]
+    found = arguments("lease.leaseDuration=60", "lease.renewDeadline=40", "lease.retryPeriod=5")
+    assert [found[name] for name in ("lease_duration", "renew_deadline", "retry_period")] == [60, 40, 5]
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 86_400])
+def test_finished_runs_may_be_deleted_by_default(seconds: int | None) -> None:
+    settings = () if seconds is None else (f"ttlSecondsAfterFinished={seconds}",)
+    assert arguments(*settings)["ttl_seconds_after_finished"] == seconds
+
+
+def test_the_operator_has_a_priority_of_its_own_or_another() -> None:
+    assert named(rendered(), "PriorityClass")["value"] == 1_000_000
+    assert operator_pod()["spec"]["priorityClassName"] == RELEASE
+    assert operator_pod("priorityClassName=high")["spec"]["priorityClassName"] == "high"
+    without = "priorityClass.create=false"
+    assert "priorityClassName" not in operator_pod(without)["spec"]
+    assert of_kind(rendered(without), "PriorityClass") == []
+
+
 # Rights
 
 OF_RUNS = {
@@ -233,19 +300,27 @@ OF_RUNS = {
     "apps/deployments": "create delete get list patch watch",
     "/services": "create delete get patch",
     "/configmaps": "create delete get",
-    "/pods": "delete get list watch",
+    "/pods": "delete get list patch watch",
     "/pods/status": "patch",
     "/events": "create list",
+    "/secrets": "create",
+    "/namespaces": "get",
+    "networking.k8s.io/networkpolicies": "create patch",
+    "visibility.kueue.x-k8s.io/localqueues/pendingworkloads": "get",
 }
 """What the operator does where runs are. That it is enough: tests/cluster/on_control_plane/test_chart.py."""
-OF_RUNTIMES = {"ixt.dev/ixtruntimes": "list watch"}
+OF_REVIEWS = {
+    "authentication.k8s.io/tokenreviews": "create",
+    "authorization.k8s.io/subjectaccessreviews": "create",
+}
+OF_RUNTIMES = {"ixt.dev/ixtruntimes": "list watch", "/nodes": "get"}
 OF_LEASES = {"coordination.k8s.io/leases": "create", f"coordination.k8s.io/leases={RELEASE}": "get update"}
 
 
 def rights(role: Manifest) -> dict[str, str]:
     found = {}
     for rule in role["rules"]:
-        for group in rule["apiGroups"]:
+        for group in rule.get("apiGroups", ()):
             for resource in rule["resources"]:
                 names = "".join(f"={name}" for name in rule.get("resourceNames", ()))
                 found[f"{group}/{resource}{names}"] = " ".join(sorted(rule["verbs"]))
@@ -268,6 +343,16 @@ def test_the_operator_of_all_namespaces_may_do_what_it_does_and_no_more() -> Non
     assert granted(rendered()) == {"": OF_RUNTIMES | OF_RUNS, NAMESPACE: OF_LEASES}
 
 
+def test_an_operator_of_all_namespaces_writes_into_none_of_the_clusters_own() -> None:
+    policy = named(rendered("serviceAccount.name=mine"), "ValidatingAdmissionPolicy")["spec"]
+    (selected,) = policy["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert "kube-system" in selected["values"]
+    assert policy["matchConditions"][0]["expression"].endswith(f"'system:serviceaccount:{NAMESPACE}:mine'")
+    for settings in ((TWO,), ("rbac.create=false",)):
+        assert of_kind(rendered(*settings), "ValidatingAdmissionPolicy") == []
+    assert of_kind(rendered(TWO), "ValidatingAdmissionPolicyBinding") == []
+
+
 def test_the_operator_of_some_namespaces_has_no_rights_in_others() -> None:
     assert granted(rendered(TWO)) == {
         "": OF_RUNTIMES,
@@ -288,7 +373,9 @@ def test_no_rule_has_a_wildcard_or_reads_secrets(settings: tuple[str, ...]) -> N
         if role["kind"] in ("Role", "ClusterRole"):
             for right, verbs in rights(role).items():
                 assert "*" not in right + verbs
-                assert not re.search("secret|node|impersonate|escalate|bind", right + verbs)
+                assert right != "/secrets" or verbs == "create"
+                assert not re.search("secrets/|nodes/|impersonate|escalate|bind", right + verbs)
+                assert right != "/nodes" or verbs == "get"
 
 
 def test_users_get_runs_with_the_roles_that_they_have() -> None:
@@ -320,23 +407,42 @@ def test_an_account_of_ones_own_gets_the_rights() -> None:
 # Network and metrics
 
 
-def pods_of_a_run(namespace: str) -> dict[str, Pod]:
-    """A pod of each role of a run that trains on two nodes, as the operator makes them."""
+def run_in(namespace: str, uid: str) -> IXTRun:
+    """A run that trains on two nodes."""
     run = runs.run(stages=[runs.stage(train={"numNodes": 2})])
+    place = {"namespace": namespace, "uid": uid}
+    return run.model_copy(update={"metadata": run.metadata.model_copy(update=place)})
+
+
+def pods_of_a_run(namespace: str, uid: str = "one") -> dict[str, Pod]:
+    """A pod of each role of a run, as the operator makes them."""
     found = {}
-    for manifest in preview(run, BUILTIN["cpu"]("x")):
+    for manifest in preview(run_in(namespace, uid), BUILTIN_RUNTIMES["cpu"]("x")):
         if manifest["kind"] in ("Job", "Deployment"):
             pod = Pod(namespace, manifest["spec"]["template"])
             found[pod.labels["app.kubernetes.io/component"]] = pod
     return found
 
 
+def policies_of(run: IXTRun, network: Network) -> list[Manifest]:
+    """The policies of a run that the operator makes with its children."""
+    return [policy(run, role, network) for role in Role]
+
+
 STRANGER: Manifest = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": []}}
 
 
-def test_policies_let_through_what_a_run_needs_and_nothing_else() -> None:
-    manifests = rendered(TWO, POLICIES)
+@pytest.mark.parametrize("whose", ["both", "the run's", "the chart's"])
+def test_policies_let_through_what_a_run_needs_and_nothing_else(whose: str) -> None:
+    """Those of the namespace by themselves, those of the run by themselves, and both together."""
+    per_run = whose != "the chart's"
+    manifests = rendered(TWO, f"networkPolicies.perRun={str(per_run).lower()}")
     policies = of_kind(manifests, "NetworkPolicy")
+    if whose == "the run's":
+        policies = [each for each in policies if each["metadata"]["namespace"] == NAMESPACE]
+    if per_run:
+        for namespace in ("team-a", "team-b"):
+            policies += policies_of(run_in(namespace, "one"), Network(NAMESPACE, ("monitoring",)))
     operator = Pod(NAMESPACE, named(manifests, "Deployment")["spec"]["template"])
     sources = {
         **pods_of_a_run("team-a"),
@@ -345,6 +451,9 @@ def test_policies_let_through_what_a_run_needs_and_nothing_else() -> None:
         "stranger": Pod("team-a", STRANGER),
         "other team's run": pods_of_a_run("team-b")["worker"],
     }
+    if per_run:
+        others = pods_of_a_run("team-a", "another")
+        sources |= {f"another run's {role}": pod for role, pod in others.items()}
     targets = {"operator": operator, **pods_of_a_run("team-a")}
     ports = {"metrics": 8080, "progress": PROGRESS_PORT, "http": HTTP_PORT, "rendezvous": RENDEZVOUS_PORT}
     ports["rank"] = 40_000
@@ -386,9 +495,24 @@ def test_the_operator_reaches_the_api_server_and_progress_only() -> None:
     assert everywhere["namespaceSelector"] == {}
 
 
-def test_policies_are_an_option() -> None:
-    assert of_kind(rendered(), "NetworkPolicy") == []
-    spaces = {each["metadata"]["namespace"] for each in of_kind(rendered(POLICIES), "NetworkPolicy")}
+def test_the_operator_makes_policies_of_runs_where_the_chart_says_so() -> None:
+    found = arguments("networkPolicies.monitoringNamespaces={monitoring,prom}")
+    assert (found["network_policies"], found["monitoring_namespace"]) == (True, ["monitoring", "prom"])
+    for off in ("networkPolicies.enabled=false", "networkPolicies.perRun=false"):
+        assert arguments(off)["network_policies"] is False
+        assert "networking.k8s.io/networkpolicies" not in granted(rendered(off))[""]
+
+
+def test_a_policy_of_a_run_goes_with_it_and_is_sound() -> None:
+    for found in policies_of(run_in("team-a", "one"), Network(NAMESPACE)):
+        assert list(problems(found)) == []
+        (owner,) = found["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"]) == ("IXTRun", "one")
+
+
+def test_policies_are_made_unless_they_are_turned_off() -> None:
+    assert of_kind(rendered("networkPolicies.enabled=false"), "NetworkPolicy") == []
+    spaces = {each["metadata"]["namespace"] for each in of_kind(rendered(), "NetworkPolicy")}
     assert spaces == {NAMESPACE}
     listed = rendered(POLICIES, "networkPolicies.runNamespaces={team-c}")
     assert {each["metadata"]["namespace"] for each in of_kind(listed, "NetworkPolicy")} == {
@@ -408,12 +532,103 @@ def test_monitors_find_operator_and_runs() -> None:
     assert [entry["port"] for entry in monitor["spec"]["endpoints"]] == [
         port["name"] for port in service["spec"]["ports"]
     ]
-    of_runs = named(manifests, "PodMonitor", f"{RELEASE}-runs")["spec"]
-    scraped = {entry["port"] for entry in of_runs["podMetricsEndpoints"]}
-    for pod in pods_of_a_run("team-a").values():
-        assert selects(of_runs["selector"], pod.labels)
-        assert len(scraped & pod.ports.keys()) == 1
-    assert of_kind(rendered(), "ServiceMonitor") == of_kind(rendered(), "PodMonitor") == []
+    assert monitor["spec"]["endpoints"][0]["honorLabels"] is True
+    assert of_kind(manifests, "PodMonitor") == []
+    assert of_kind(rendered(*PODS), "ServiceMonitor") == of_kind(rendered(*PODS), "PodMonitor") == []
+
+
+def test_pods_of_runs_are_found_each_by_its_monitor() -> None:
+    manifests = rendered(TWO, MONITORS, *PODS)
+    found: dict[str, dict[str, str]] = {}
+    for which in ("judges", "steps"):
+        monitor = named(manifests, "PodMonitor", f"{RELEASE}-{which}")["spec"]
+        assert monitor["namespaceSelector"] == {"matchNames": ["team-a", "team-b"]}
+        (endpoint,) = monitor["podMetricsEndpoints"]
+        for role, pod in pods_of_a_run("team-a").items():
+            if selects(monitor["selector"], pod.labels) and endpoint["port"] in pod.ports:
+                assert role not in found
+                found[role] = {
+                    each["targetLabel"]: pod.labels.get(_label_of(each["sourceLabels"]), "")
+                    for each in endpoint.get("relabelings", ())
+                    if "targetLabel" in each
+                } | {label: pod.labels.get(label, "") for label in monitor.get("podTargetLabels", ())}
+    assert found["judge"] == {"run": "test", "stage": "pretrain"}
+    # Without the label `run`, by which dashboards find the operator's series of the same steps.
+    assert found["trainer"] == {
+        "ixt.dev/run": "test", "ixt.dev/stage": "pretrain", "ixt.dev/kind": "Train",
+        "ixt.dev/arm": "conditioned", "ixt.dev/seed": "0",
+    }  # fmt: skip
+    assert found.keys() == {"judge", "worker", "trainer", "evaluator"}
+    everywhere = named(rendered(MONITORS, *PODS), "PodMonitor", f"{RELEASE}-steps")["spec"]
+    assert everywhere["namespaceSelector"] == {"any": True}
+
+
+def _label_of(sources: list[str]) -> str:
+    """The label of a pod that Prometheus knows by a name of its own."""
+    (source,) = sources
+    return source.replace("__meta_kubernetes_pod_label_ixt_dev_", "ixt.dev/")
+
+
+def test_annotations_are_for_who_goes_by_them() -> None:
+    assert "annotations" not in operator_pod()["metadata"]
+    plain = operator_pod("metrics.annotations=true", "podAnnotations.note=b")["metadata"]["annotations"]
+    assert plain == {
+        "note": "b", "prometheus.io/scrape": "true", "prometheus.io/port": "8080",
+        "prometheus.io/path": "/metrics",
+    }  # fmt: skip
+    secure = operator_pod("metrics.annotations=true", SECURE)["metadata"]["annotations"]
+    assert (secure["prometheus.io/port"], secure["prometheus.io/scheme"]) == ("8443", "https")
+
+
+def test_secure_metrics_have_a_certificate_for_their_service_and_ask_the_api_server() -> None:
+    manifests = rendered(SECURE, MONITORS)
+    host = f"{RELEASE}-metrics.{NAMESPACE}.svc"
+    secret = named(manifests, "Secret", f"{RELEASE}-metrics-tls")
+    assert secret["data"].keys() == {"tls.crt", "tls.key", "ca.crt"}
+    (endpoint,) = named(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tlsConfig"]["serverName"]) == ("https", host)
+    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] == secret["metadata"]["name"]
+    assert granted(manifests)[""] == OF_RUNTIMES | OF_RUNS | OF_REVIEWS
+    (port,) = named(manifests, "Service", f"{RELEASE}-metrics")["spec"]["ports"]
+    assert port["port"] == 8443
+
+
+def test_the_token_of_a_scrape_is_that_of_an_account_that_may_read_metrics_and_nothing_else() -> None:
+    manifests = rendered(SECURE, MONITORS)
+    (endpoint,) = named(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    # Files of Prometheus' own container are what many refuse to monitors.
+    assert not {"bearerTokenFile", "bearerTokenSecret"} & endpoint.keys()
+    credentials = endpoint["authorization"]["credentials"]
+    secret = named(manifests, "Secret", credentials["name"], NAMESPACE)
+    assert (secret["type"], credentials["key"]) == ("kubernetes.io/service-account-token", "token")
+    account = secret["metadata"]["annotations"]["kubernetes.io/service-account.name"]
+    assert named(manifests, "ServiceAccount", account, NAMESPACE)["automountServiceAccountToken"] is False
+    bound = [
+        named(manifests, each["roleRef"]["kind"], each["roleRef"]["name"])["rules"]
+        for each in manifests
+        if any(subject["name"] == account for subject in each.get("subjects", ()))
+    ]
+    assert bound == [[{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]]
+
+
+@pytest.mark.parametrize("settings", [(MONITORS,), (SECURE,), (SECURE, "rbac.create=false", MONITORS)])
+def test_there_is_an_account_for_scrapes_where_one_is_used_only(settings: tuple[str, ...]) -> None:
+    """And no right without rbac.create."""
+    manifests = rendered(*settings)
+    used = settings[0] == SECURE and MONITORS in settings
+    accounts = {each["metadata"]["name"] for each in of_kind(manifests, "ServiceAccount")}
+    assert (f"{RELEASE}-scraper" in accounts) is used
+    bound = {each["metadata"]["name"] for each in of_kind(manifests, "ClusterRoleBinding")}
+    assert f"{RELEASE}-scraper" not in bound
+
+
+def test_a_certificate_of_ones_own_is_taken() -> None:
+    manifests = rendered(SECURE, MONITORS, "metrics.secure.certificateSecret=mine")
+    assert {each["type"] for each in of_kind(manifests, "Secret")} == {"kubernetes.io/service-account-token"}
+    (volume,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert volume["secret"] == {"secretName": "mine"}
+    (endpoint,) = named(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["tlsConfig"]["ca"]["secret"] == {"name": "mine", "key": "ca.crt"}
 
 
 def test_the_operator_is_no_run_to_itself() -> None:

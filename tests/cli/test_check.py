@@ -21,8 +21,27 @@ HEAVY = (
     "kubernetes",
     "aiohttp",
     "matplotlib",
+    "asyncio",
 )
-VERBS = ("run", "validate", "render", "status", "why", "diff", "report", "gc", "crd")
+VERBS = (
+    "init",
+    "run",
+    "validate",
+    "plan",
+    "render",
+    "status",
+    "watch",
+    "logs",
+    "why",
+    "diff",
+    "report",
+    "compare",
+    "export",
+    "sample",
+    "eval",
+    "gc",
+    "crd",
+)
 
 WRONG = """\
 apiVersion: ixt.dev/v1alpha1
@@ -70,8 +89,8 @@ def test_every_problem_is_named(desk: Desk) -> None:
     assert done.out == "run.yaml: IXTRun test is valid\n"
     assert done.err.splitlines() == [
         "wrong.yaml:1: metadata.name must have at most 63 characters: it becomes a label",
-        "wrong.yaml:11: spec.arms[0].method: must be Conditioned, NextToken, Filtered, Annealed or Shuffled, "
-        "not 'NexToken': did you mean NextToken?",
+        "wrong.yaml:11: spec.arms[0].method: must be Conditioned, NextToken, Filtered, Annealed, Shuffled or "
+        "RejectionSampling, not 'NexToken': did you mean NextToken?",
         "wrong.yaml:18: spec.stages[0].datasets[0].textFeild: unknown field: did you mean textField?",
         "wrong.yaml:20: spec.stages[0].train.maxTokens: must be a whole number, not 'many'",
         "broken.yaml:2: not valid YAML: while scanning a plain scalar found a tab character that violates "
@@ -105,6 +124,21 @@ def test_standard_input_is_a_manifest_too(desk: Desk) -> None:
             cwd=desk.folder,
         )
     assert done.stdout == "-: IXTRun test is valid\n"
+
+
+def test_standard_input_is_merged_too(desk: Desk) -> None:
+    desk.write()
+    with (desk.folder / "run.yaml").open() as manifest:
+        done = subprocess.run(
+            [IXT, "render", "-", "--merged"],
+            stdin=manifest,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=desk.folder,
+        )
+    assert done.stdout == desk.ixt("render", "run.yaml", "--merged").out
+    assert "name: test\n" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -257,8 +291,17 @@ def test_answers_soon(desk: Desk, arguments: list[str]) -> None:
     )
     done = desk.program([sys.executable, "-c", program, *arguments])
     modules = done.err.splitlines()[-1].split()
-    assert "ixt_operator.cli.app" in modules
+    assert "ixt_operator.cli.ixt" in modules
     assert [name for name in modules if name.partition(".")[0] in HEAVY] == []
+
+
+def test_the_version_is_told_at_once(desk: Desk) -> None:
+    program = (
+        "import sys; from ixt_operator.cli.main import main; main(); print(*sys.modules, file=sys.stderr)"
+    )
+    done = desk.program([sys.executable, "-c", program, "--version"])
+    assert done.out == "ixt 0.1.0\n"
+    assert not {"typer", "pydantic", "yaml", *HEAVY} & set(done.err.split())
 
 
 # --- Manifests to print.
@@ -270,7 +313,9 @@ def test_render_prints_what_kubectl_takes(judged: Desk) -> None:
     found = list(yaml.safe_load_all(done.out))
     kinds = [document["kind"] for document in found]
     assert (
-        {"ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy"} >= set(kinds) >= {"ConfigMap", "Job"}
+        {"ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy", "Secret"}
+        >= set(kinds)
+        >= {"ConfigMap", "Job"}
     )
     assert kinds.count("Job") == 7
     assert {document["metadata"]["namespace"] for document in found} == {"team"}
@@ -286,6 +331,29 @@ def test_render_prints_what_kubectl_takes(judged: Desk) -> None:
         "report",
     ]
     assert not judged.workdir.exists()
+
+
+def test_render_merged_prints_the_run_itself(desk: Desk) -> None:
+    """As `ixt run` takes it and kubectl too: without `extends`, with what is set, paths written out."""
+    head = {"apiVersion": "ixt.dev/v1alpha1", "kind": "IXTRun", "extends": "run.yaml"}
+    desk.dump("over.yaml", {**head, "metadata": {"name": "over"}, "spec": {"maxParallelLanes": 2}})
+    setting = "stages.pretrain.train.optimizer.learningRate=1e-3"
+    done = desk.ixt("render", "over.yaml", "--merged", "-n", "team", "--set", setting)
+    assert (done.code, done.err) == (0, "")
+    (desk.folder / "merged.yaml").write_text(done.out)
+    (found,) = yaml.safe_load_all(done.out)
+    assert found["metadata"] == {"name": "over", "namespace": "team"}
+    assert found["spec"]["maxParallelLanes"] == 2
+    assert found["spec"]["stages"][0]["train"]["optimizer"] == {"learningRate": "1e-3"}
+    assert found["spec"]["storage"]["uri"] == desk.storage.as_uri()
+    assert desk.ixt("validate", "merged.yaml").out == "merged.yaml: IXTRun over is valid\n"
+
+
+def test_every_verb_that_takes_settings_refuses_those_that_are_none(desk: Desk) -> None:
+    for verb in ("run", "validate", "plan", "render"):
+        done = desk.ixt(verb, "run.yaml", "--set", "stages.pretain.train.maxTokens=1")
+        assert done.code == 2
+        assert "spec.stages has no pretain: did you mean pretrain?" in done.err
 
 
 def test_crd(desk: Desk) -> None:

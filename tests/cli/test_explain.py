@@ -118,13 +118,17 @@ def test_a_dataset_that_moves(desk: Desk) -> None:
 
 
 def test_a_place_that_only_the_training_reads(desk: Desk) -> None:
-    """A new task: what does not depend on it keeps its key."""
+    """A new task: what does not depend on it keeps its key. What looks for its questions does."""
+    prepare = {"sequenceLength": 256, "decontamination": "Disabled"}
+    desk.write(**cli.PLAIN, stages=[cli.stage(prepare=prepare)])
     assert desk.run().code == 0
     tasks = [{"name": "sums", "uri": "./sums.jsonl"}]
-    desk.write(**cli.PLAIN, stages=[cli.stage(evaluate={"tasks": tasks})])
-    diff = desk.ixt("diff", "run.yaml")
-    assert diff.code == 0
-    assert list(did(diff.out).values()) == ["cached", "cached", "run?", "run?", "run?"]
+    for decontamination, prepared in (("Disabled", "cached"), ("Enabled", "run?")):
+        given = {**prepare, "decontamination": decontamination}
+        desk.write(**cli.PLAIN, stages=[cli.stage(evaluate={"tasks": tasks}, prepare=given)])
+        diff = desk.ixt("diff", "run.yaml")
+        assert diff.code == 0
+        assert list(did(diff.out).values()) == ["cached", prepared, "run?", "run?", "run?"]
 
 
 def test_another_sample_and_another_arm(judged: Desk) -> None:
@@ -178,7 +182,7 @@ def test_why_of_an_unknown_step(desk: Desk) -> None:
 
 
 def test_status_while_it_runs_when_stopped_and_when_done(desk: Desk) -> None:
-    desk.tell({"pretrain/train/plain-s0": {"0": {"hang": True}}})
+    desk.tell({"pretrain/train/plain-s0": {"1": {"hang": True}}})
     with desk.started() as process:
         until(lambda: "▶ train/plain     1/2 parts" in desk.ixt("status", "run.yaml").out)
         assert re.match(r"test ━[━╸ ]+ 49% Running \d+s\n└── pretrain\n", desk.ixt("status", "run.yaml").out)
@@ -211,7 +215,7 @@ def test_status_of_a_failure_says_why(desk: Desk) -> None:
 def test_a_report_is_fetched_again_when_it_was_lost(desk: Desk) -> None:
     assert desk.run().code == 0
     page = desk.folder / desk.ixt("report", "run.yaml").out.strip()
-    assert page.read_text() == "<p>a stub wrote it</p>"
+    assert page.read_text().endswith("<p>a stub wrote it</p>")
     shutil.rmtree(page.parent.parent)
     assert desk.ixt("report", "run.yaml").code == 0
     assert page.exists()

@@ -26,13 +26,20 @@ def test_from_nothing_to_a_report(desk: Desk) -> None:
         "pretrain/evaluate/plain",
         "report",
     ]
+    reached = r"^[\d:]{8} StepComplete: pretrain/train/plain \w+ \(a stub did it\) in \d+s$"
+    assert re.search(reached, done.out, re.MULTILINE)
     *_, ended, last = done.out.splitlines()
-    assert ended == "RunComplete: all 5 steps are committed"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d RunComplete: all 5 steps are committed", ended)
     page = last.removeprefix("Complete. Report: ")
-    assert (desk.folder / page).read_text() == "<p>a stub wrote it</p>"
+    assert (desk.folder / page).read_text().endswith("<p>a stub wrote it</p>")
     keys = desk.node_keys()
     assert list(keys) == list(PLAIN_NODES)
     assert desk.manifests().keys() == set(keys.values())
+    # The workdir stands for the run too.
+    assert desk.ixt("status", ".ixt/test") == desk.ixt("status", "run.yaml")
+    assert desk.ixt("report", ".ixt/test").out.strip() == page
+    assert desk.ixt("report", ".ixt/test", "--markdown").out == "**a stub wrote it**\n"
+    assert desk.ixt("status", "here").err == "here:1: cannot be read: No such file or directory\n"
 
 
 def test_again_everything_is_cached(judged: Desk) -> None:
@@ -62,7 +69,7 @@ def test_two_stages_of_two_arms_and_seeds(judged: Desk) -> None:
     arms = [runs.arm("a", seeds=[0, 1]), runs.arm("b", "NextToken")]
     judged.write(stages=[cli.stage(), chat], arms=arms, maxParallelLanes=3)
     assert judged.run().code == 0
-    assert len(keys := judged.node_keys()) == 23
+    assert len(keys := judged.node_keys()) == 25
     assert judged.manifests().keys() == set(keys.values())
     assert {node: judged.made(node) for node in keys} == dict.fromkeys(keys, 1)
 
@@ -71,7 +78,7 @@ def test_progress_in_a_pipe(desk: Desk) -> None:
     desk.tell({"pretrain/train/plain-s0": {"*": {"seconds": 8}}})
     done = desk.program([sys.executable, IMPATIENT, *COMMAND[1:]])
     assert done.code == 0
-    figures = r"\d+% pretrain/train/plain-s0  \d+/1\.0k parts  \d+/s  \ds left  loss 3\.\d+"
+    figures = r"\d\d:\d\d:\d\d \d+% pretrain/train/plain-s0  \d+/1\.0k parts  \d+/s  \ds left  loss 3\.\d+"
     assert any(re.fullmatch(figures, line) for line in done.out.splitlines())
 
 
@@ -174,7 +181,7 @@ def test_a_live_tree_on_a_terminal(judged: Desk) -> None:
 def test_a_tree_higher_than_the_terminal(desk: Desk) -> None:
     """What runs is on it, and what does not fit is counted."""
     arms = [runs.arm(f"a{size}", "NextToken", tokensPercent=size) for size in range(100, 108)]
-    desk.write(judge=None, arms=arms)
+    desk.write(judge=None, arms=arms, comparison="EqualTokens")
     desk.tell({"pretrain/train/a103-s0": {"*": {"exit": 78, "message": "no such optimizer"}}})
     code, screen = on_terminal(COMMAND, desk.folder, desk.environment(), lines=12)
     assert code == 1
@@ -186,7 +193,7 @@ def test_a_tree_higher_than_the_terminal(desk: Desk) -> None:
 
 def test_a_step_that_is_tried_again_on_a_terminal(desk: Desk) -> None:
     """Why stands above the tree, how soon below it."""
-    desk.tell({"pretrain/train/plain-s0": {"0": {"exit": 1, "message": "out of luck"}}})
+    desk.tell({"pretrain/train/plain-s0": {"1": {"exit": 1, "message": "out of luck"}}})
     shown: list[str] = []
     code, screen = on_terminal(
         COMMAND, desk.folder, desk.environment(), lambda screen, _: shown.append(screen.text)
@@ -201,7 +208,7 @@ def test_a_step_that_is_tried_again_on_a_terminal(desk: Desk) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_on_a_terminal(desk: Desk, number: signal.Signals) -> None:
-    desk.tell({"pretrain/train/plain-s0": {"0": {"hang": True}}})
+    desk.tell({"pretrain/train/plain-s0": {"1": {"hang": True}}})
 
     def seen(screen: Screen, process: "subprocess.Popen[bytes]") -> None:
         if "▶ train/plain" in screen.text and "stopping" not in screen.text:
@@ -217,7 +224,7 @@ def test_told_to_stop_on_a_terminal(desk: Desk, number: signal.Signals) -> None:
 
 
 def test_under_nohup_a_hang_up_is_nothing(desk: Desk) -> None:
-    desk.tell({"pretrain/train/plain-s0": {"0": {"wait_for": str(desk.folder / "go")}}})
+    desk.tell({"pretrain/train/plain-s0": {"1": {"wait_for": str(desk.folder / "go")}}})
 
     def seen(screen: Screen, process: "subprocess.Popen[bytes]") -> None:
         if "▶ train/plain" in screen.text:
@@ -235,7 +242,7 @@ def test_nobody_reads_any_more(desk: Desk) -> None:
     with desk.started() as process:
         assert process.stdout
         assert process.stderr
-        assert process.stdout.readline().startswith("StepStarted")
+        assert "StepStarted" in process.stdout.readline()
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
         assert process.wait() != 0

@@ -3,7 +3,8 @@
 build [PROGRAM ...]   build what is missing, by default all programs of a cluster
 packages              install what Debian's packages must bring, as root
 base                  make the base of the operator's image
-up                    start a node by hand; prints the line that points kubectl to it
+up                    start a node by hand, with all that README's lines need (by_hand.py); prints the lines
+                      that point a shell to it
 load ARCHIVE          bring the images of an OCI or docker archive onto it
 down                  end it
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from cluster.binaries import GROUPS, build, path
 
+PLUGIN = Path(sys.prefix, "bin", "kubectl-ixt")
 BY_HAND = 0
 """Number of the cluster that `up` starts; tests take the others."""
 
@@ -26,7 +28,7 @@ def main(command: str = "", *arguments: str) -> None:
         case "packages":
             from cluster import debian
 
-            debian.install()
+            debian.install(debian.CLUSTER)
         case "base":
             from cluster import operator_image
 
@@ -45,12 +47,21 @@ def main(command: str = "", *arguments: str) -> None:
 
 
 def _up() -> None:
-    from cluster import node, sandbox
+    from cluster import by_hand, node, sandbox
 
-    running = sandbox.living(BY_HAND)
-    folder = running.folder if running else node.up(BY_HAND, outlives_owner=True).folder
+    if (running := sandbox.living(BY_HAND)) is None:
+        print("starting a node and installing the operator: two minutes", file=sys.stderr, flush=True)
+        started = node.up(BY_HAND, outlives_owner=True)
+        try:
+            by_hand.furnish(started)
+        except BaseException:
+            started.down()
+            raise
+        running = started.sandbox
+    folder = running.folder
     print(f"export KUBECONFIG={folder / 'admin.kubeconfig'}")
-    missing = [str(path(tool).parent) for tool in ("kubectl", "helm") if shutil.which(tool) is None]
+    tools = {"kubectl": path("kubectl"), "helm": path("helm"), "kubectl-ixt": PLUGIN}
+    missing = [str(file.parent) for tool, file in tools.items() if shutil.which(tool) is None]
     if missing:
         print(f"export PATH={':'.join([*missing, '$PATH'])}")
 

@@ -66,6 +66,7 @@ class Module:
 KUBERNETES = "k8s.io/kubernetes/cmd/"
 CONTAINERD = "github.com/containerd/containerd/v2"
 CNI = "github.com/containernetworking/plugins"
+PROMETHEUS = "github.com/prometheus/prometheus"
 KUEUE = "sigs.k8s.io/kueue"
 TRAINER = "github.com/kubeflow/trainer/v2"
 JOBSET = "sigs.k8s.io/jobset"
@@ -126,6 +127,17 @@ MODULES = (
         "github.com/versity/versitygw",
         {"versitygw": ("github.com/versity/versitygw/cmd/versitygw", 2)},
     ),
+    # Targets come from its configuration and from Kubernetes, no other service discovery.
+    Module(
+        "prometheus",
+        PROMETHEUS,
+        {
+            "prometheus": (f"{PROMETHEUS}/cmd/prometheus", 3),
+            "promtool": (f"{PROMETHEUS}/cmd/promtool", 1),
+        },
+        version_variables=("github.com/prometheus/common/version.Version",),
+        tags="remove_all_sd enable_kubernetes_sd",
+    ),
     Module(
         "kueue",
         KUEUE,
@@ -143,6 +155,7 @@ MODULE_OF = {program: module for module in (*MODULES, *PEERS) for program in mod
 GROUPS = {
     "cluster": tuple(program for module in MODULES for program in module.programs),
     "control-plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "kueue"),
+    "prometheus": ("prometheus", "promtool"),
     "peers": tuple(program for module in PEERS for program in module.programs),
 }
 """Names of several programs at once."""

@@ -1,11 +1,13 @@
-"""What a cluster needs of Debian: installed when root asks for it and it is missing."""
+"""What a cluster, and what pictures of dashboards need of Debian: installed when root asks for it and it is
+missing."""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
-PACKAGES = (
+CLUSTER = (
     "buildah",
     "busybox-static",
     "debootstrap",
@@ -19,11 +21,12 @@ PACKAGES = (
 )
 """libseccomp-dev, gcc and pkg-config build runc; the images are made of busybox; buildah
 and debootstrap make the operator's."""
+PICTURES = ("chromium", "fonts-inter")
 
 
-def install() -> None:
-    """Install the packages that are missing, saying so. Raises SystemExit with what to do instead."""
-    missing = [name for name in PACKAGES if not _installed(name)]
+def install(packages: Sequence[str]) -> None:
+    """Install those that are missing, saying so. Raises SystemExit with what to do instead."""
+    missing = [name for name in packages if not _installed(name)]
     if not missing:
         return
     words = " ".join(missing)
@@ -44,4 +47,4 @@ def _installed(package: str) -> bool:
     try:
         return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
     except FileNotFoundError:
-        sys.exit(f"no dpkg here: install {' '.join(PACKAGES)} (Debian's names) by other means")
+        sys.exit(f"no dpkg here: install {package} (Debian's name) by other means")

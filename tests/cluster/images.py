@@ -20,6 +20,7 @@ from typing import Any
 BUSYBOX = Path("/bin/busybox")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n"
 GROUP = "root:x:0:\nnogroup:x:65534:\n"
+USERS = {"etc/passwd": PASSWD, "etc/group": GROUP}
 LOOK_UP = "passwd: files\ngroup: files\nhosts: files dns\n"
 WAIT = "trap exit TERM INT; while :; do sleep 86400 & wait; done"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -33,23 +34,30 @@ def archive(file: Path, coredns: Path) -> None:
     busybox = BUSYBOX.read_bytes()
     listed = subprocess.run([str(BUSYBOX), "--list"], capture_output=True, text=True, check=True)
     applets = {f"bin/{name}": "->busybox" for name in listed.stdout.split() if name != "busybox"}
-    users = {"etc/passwd": PASSWD, "etc/group": GROUP}
-    usr = {name: f"->usr/{name}" for name in ("bin", "sbin", "lib", "lib64")}
     shell = {"bin/busybox": busybox, **applets}
     with _Archive(file) as images:
-        images.add("pause", shell, {"Entrypoint": ["/bin/sh", "-c", WAIT], "Env": ["PATH=/bin"]})
-        images.add("busybox", {**shell, **users}, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]})
-        images.add(
-            "host",
-            {**users, "etc/nsswitch.conf": LOOK_UP, **usr},
-            {
-                "Cmd": ["/bin/sh"],
-                "Env": ["PATH=/usr/local/bin:/usr/bin:/usr/sbin", "HOME=/tmp", "LANG=C.UTF-8"],
-            },
-            folders=("usr", "root", "proc", "sys", "dev", "var", "run"),
-        )
-        program = {"bin/coredns": coredns.read_bytes(), **users}
-        images.add("coredns", program, {"Entrypoint": ["/bin/coredns"], "Env": ["PATH=/bin"]})
+        images.add("ixt.test/pause:1", shell, {"Entrypoint": ["/bin/sh", "-c", WAIT], "Env": ["PATH=/bin"]})
+        images.add("ixt.test/busybox:1", {**shell, **USERS}, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]})
+        _add_host(images, "ixt.test/host:1", {"PATH": "/usr/local/bin:/usr/bin:/usr/sbin"}, {})
+        program = {"bin/coredns": coredns.read_bytes(), **USERS}
+        images.add("ixt.test/coredns:1", program, {"Entrypoint": ["/bin/coredns"], "Env": ["PATH=/bin"]})
+
+
+def host_python(file: Path, name: str, env: Mapping[str, str], files: Files) -> None:
+    """Write an archive of one image, as ixt.test/host:1 with these files and environment besides."""
+    with _Archive(file) as images:
+        _add_host(images, name, env, files)
+
+
+def _add_host(images: "_Archive", name: str, env: Mapping[str, str], files: Files) -> None:
+    usr = {folder: f"->usr/{folder}" for folder in ("bin", "sbin", "lib", "lib64")}
+    env = {"HOME": "/tmp", "LANG": "C.UTF-8", **env}
+    images.add(
+        name,
+        {**USERS, "etc/nsswitch.conf": LOOK_UP, **usr, **files},
+        {"Cmd": ["/bin/sh"], "Env": [f"{key}={value}" for key, value in env.items()]},
+        folders=("usr", "root", "proc", "sys", "dev", "var", "run"),
+    )
 
 
 class _Archive:
@@ -82,7 +90,7 @@ class _Archive:
             "config": made,
             "layers": [layer],
         }
-        named = {"annotations": {"io.containerd.image.name": f"ixt.test/{name}:1"}}
+        named = {"annotations": {"io.containerd.image.name": name}}
         self._manifests.append(self._blob(kind, json.dumps(manifest).encode()) | named)
 
     def _blob(self, kind: str, data: bytes) -> dict[str, Any]:

@@ -23,8 +23,8 @@ class ImageError(RuntimeError):
     """The image could not be built; the message has what the tool said."""
 
 
-def build(archive: Path) -> None:
-    """Write the image IMAGE:TAG as an archive that `load_images` takes. Raises ImageError."""
+def build(archive: Path, name: str = f"{IMAGE}:{TAG}") -> None:
+    """Write the image, by that name, as an archive that `load_images` takes. Raises ImageError."""
     root = base()
     with tempfile.TemporaryDirectory() as storage:
         tool = ("buildah", "--storage-driver=vfs", f"--root={storage}/root", f"--runroot={storage}/run")
@@ -34,9 +34,8 @@ def build(archive: Path) -> None:
         _run(*bud, f"--file={recipe}", "--tag=localhost/base", str(root.parent))
         mounts = [f"--volume={path}:{path}:ro" for path in MOUNTED if Path(path).exists()]
         dockerfile = f"--file={ROOT / 'operator/Dockerfile'}"
-        named = f"--tag={IMAGE}:{TAG}"
-        _run(*bud, "--build-arg=BASE=localhost/base", *mounts, dockerfile, named, str(ROOT))
-        _run(*tool, "push", f"{IMAGE}:{TAG}", f"docker-archive:{archive}:{IMAGE}:{TAG}")
+        _run(*bud, "--build-arg=BASE=localhost/base", *mounts, dockerfile, f"--tag={name}", str(ROOT))
+        _run(*tool, "push", name, f"docker-archive:{archive}:{name}")
 
 
 def base() -> Path:

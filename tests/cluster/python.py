@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.kubectl import Kubectl
+from cluster.volumes import volume
 
 IMAGE = "ixt.test/host:1"
 EXECUTABLE = str(Path(sys.prefix, "bin", "python"))
@@ -29,7 +30,7 @@ class Mounted:
 @contextmanager
 def mounted(kubectl: Kubectl) -> Iterator[Mounted]:
     """Volumes for pods in kubectl's namespace; the claims are called as the volumes are."""
-    names = {f"python-{number}": folder for number, folder in enumerate(_folders())}
+    names = {f"python-{number}": folder for number, folder in enumerate(folders())}
     for name, folder in names.items():
         kubectl.apply(*_volume(name, folder, kubectl.namespace))
     claims = [f"pvc/{name}" for name in names]
@@ -47,10 +48,10 @@ def mounted(kubectl: Kubectl) -> Iterator[Mounted]:
         kubectl("delete", "--wait=false", *volumes)
 
 
-def _folders() -> list[str]:
+def folders() -> list[str]:
     """What the interpreter reads: the system's libraries, itself, its packages, and this checkout's."""
     wanted = {Path("/usr"), *(Path(folder).resolve() for folder in (sys.base_prefix, sys.prefix))}
-    wanted |= {ROOT / "workloads", ROOT / "operator", ROOT / "examples"}
+    wanted |= {ROOT / name for name in ("workloads", "operator", "examples", "tests/make")}
     return [
         str(folder)
         for folder in sorted(wanted)
@@ -60,15 +61,15 @@ def _folders() -> list[str]:
 
 def _volume(name: str, folder: str, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
     unique = f"{namespace}-{name}"
-    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": "host"}
-    volume = {
-        **common,
-        "capacity": {"storage": "1Gi"},
-        "hostPath": {"path": folder, "type": "Directory"},
-        "claimRef": {"namespace": namespace, "name": name},
+    modes, storage = ("ReadOnlyMany",), {"storageClassName": "host"}
+    claimed = {"namespace": namespace, "name": name}
+    claim = {
+        **storage,
+        "accessModes": list(modes),
+        "volumeName": unique,
+        "resources": {"requests": {"storage": "1Gi"}},
     }
-    claim = {**common, "volumeName": unique, "resources": {"requests": {"storage": "1Gi"}}}
     return (
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": unique}, "spec": volume},
+        volume(unique, folder, "1Gi", modes, claimRef=claimed, **storage),
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": claim},
     )

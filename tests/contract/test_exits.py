@@ -32,7 +32,7 @@ TABLE = "workloads/ixt_workloads/contract/exits.py"
 def test_each_exit_code_and_reason_has_a_row(ending: Exit | PlatformReason) -> None:
     assert ending in ENDINGS or ending is Exit.OK, (
         f"{ending!r} means nothing: add a row for it to ENDINGS in {TABLE} (class of fault, what a person "
-        "reads where the step itself says nothing, whether it only followed, whether it blames the machine)"
+        "reads where the step itself says nothing, its precedence as a cause, whether it blames the machine)"
     )
 
 

@@ -18,12 +18,13 @@ from pydantic import BaseModel
 from ixt_workloads.contract import configs, settings
 from ixt_workloads.contract.keys import canonical, key_of, mark_of, preimage
 from ixt_workloads.contract.kinds import KINDS, LONGEST_SHORT
-from ixt_workloads.contract.rubrics import BUILTIN, RubricText
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS, DocumentForm, RubricText
 
 FILE = Path(__file__).parents[1] / "golden" / "keys.json"
 
-QUALITY = BUILTIN["quality"]
+QUALITY = BUILTIN_RUBRICS["quality"]
 SHORT = RubricText(instructions="Score it.", ideal_critique="Good.", worst_critique="Bad.")
+BARE = SHORT.model_copy(update={"document": DocumentForm.BARE})
 DATASET = settings.Dataset(name="web", uri="s3://bucket/web")
 CHAT = settings.Dataset(
     name="chat", uri="hf://o/n", format=settings.DataFormat.PARQUET, messages_field="messages", weight=50
@@ -53,6 +54,12 @@ EVALUATE = settings.Evaluate(
     prefixes=(settings.EvalPrefix.BEST, settings.EvalPrefix.NONE),
     holdout_documents=64,
     max_new_tokens=8,
+)
+HARNESS = settings.Harness(
+    tasks=(settings.HarnessTask(name="gsm8k"), settings.HarnessTask(name="own", uri="file:///own")),
+    limit=100,
+    fewshot=4,
+    samples=2,
 )
 CONDITIONING = settings.Conditioning(
     format=settings.FeedbackFormat.CRITIQUE,
@@ -99,16 +106,56 @@ CONFIGS: dict[str, tuple[configs.Config, dict[str, str]]] = {
                 sampling=settings.Sampling(temperature="0.70", top_p="0.9", max_tokens=512, retries=0),
                 reasoning_parser="deepseek_r1",
             ),
-            gates=settings.Gates(max_invalid_percent=5, max_overlap_percent=10),
+            gates=settings.Gates(max_invalid_percent=5, max_overlap_percent=20),
             from_percent=15,
             to_percent=50,
         ),
+        {"inventory": "a", "judge": "pin"},
+    ),
+    "annotate-told": (
+        configs.AnnotateConfig(
+            judge=settings.Judge(
+                rubric=SHORT,
+                sampling=settings.Sampling(top_k=20, min_p="0.1", presence_penalty="1.5", thinking_tokens=64),
+                system_prompt="You judge.",
+                chat_template_kwargs=(settings.ChatTemplateKwarg(name="enable_thinking", value="false"),),
+                engine_args=("--dtype=half",),
+            )
+        ),
+        {"inventory": "a", "judge": "pin"},
+    ),
+    "annotate-bare": (
+        configs.AnnotateConfig(judge=settings.Judge(rubric=BARE)),
         {"inventory": "a", "judge": "pin"},
     ),
     "annotate-existing": (configs.AnnotateConfig(), {"inventory": "a"}),
     "annotate-holdout": (
         configs.AnnotateConfig(judge=settings.Judge(rubric=QUALITY), holdout=True),
         {"inventory": "a", "judge": "pin"},
+    ),
+    "generate": (
+        configs.GenerateConfig(
+            generation=settings.Generation(), round=1, seed=0, model=settings.ModelSource(source="hf://o/n")
+        ),
+        {"prompts": "a", "policy": "b", "tokenizer": "pin"},
+    ),
+    "generate-full": (
+        configs.GenerateConfig(
+            generation=settings.Generation(
+                samples_per_prompt=8,
+                prompts_per_round=1000,
+                temperature="0.7",
+                top_p="0.95",
+                top_k=20,
+                max_tokens=512,
+                sampling_feedback=settings.SamplingFeedback.MIX,
+            ),
+            round=3,
+            seed=7,
+            engine_args=("--dtype=half",),
+            model=settings.ModelSource(source="hf://o/n"),
+        ),
+        {"prompts": "a", "model": "pin", "tokenizer": "pin"},
     ),
     "prepare": (
         configs.PrepareConfig(
@@ -117,6 +164,18 @@ CONFIGS: dict[str, tuple[configs.Config, dict[str, str]]] = {
             conditioning=settings.Conditioning(loss_on_feedback=settings.LossOnFeedback.INCLUDE),
             prepare=settings.Prepare(),
             rubric=QUALITY,
+            tokenizer=settings.ModelSource(source="hf://o/n"),
+        ),
+        {"inventory": "a", "tokenizer": "pin", "feedback/0-15": "b"},
+    ),
+    "prepare-seeded": (
+        configs.PrepareConfig(
+            stage_type=settings.StageType.PRETRAIN,
+            method=settings.Method.SHUFFLED,
+            conditioning=settings.Conditioning(loss_on_feedback=settings.LossOnFeedback.INCLUDE),
+            prepare=settings.Prepare(),
+            rubric=QUALITY,
+            seed=1,
             tokenizer=settings.ModelSource(source="hf://o/n"),
         ),
         {"inventory": "a", "tokenizer": "pin", "feedback/0-15": "b"},
@@ -147,6 +206,15 @@ CONFIGS: dict[str, tuple[configs.Config, dict[str, str]]] = {
         ),
         {"prepare": "a", "parent": "b", "tasks": "pin"},
     ),
+    "train-best": (
+        configs.TrainConfig(
+            stage_type=settings.StageType.PRETRAIN,
+            train=settings.Train(max_tokens=1_000_000, export=settings.Export.BEST),
+            seed=0,
+            evaluate=settings.Evaluate(),
+        ),
+        {"prepare": "a", "model": "pin"},
+    ),
     "evaluate": (
         configs.EvaluateConfig(stage_type=settings.StageType.PRETRAIN, evaluate=settings.Evaluate(), seed=0),
         {"train": "a", "prepare": "b"},
@@ -154,6 +222,12 @@ CONFIGS: dict[str, tuple[configs.Config, dict[str, str]]] = {
     "evaluate-full": (
         configs.EvaluateConfig(stage_type=settings.StageType.SFT, evaluate=EVALUATE, seed=7),
         {"train": "a", "prepare": "b", "tasks": "pin"},
+    ),
+    "evaluate-harness": (
+        configs.EvaluateConfig(
+            stage_type=settings.StageType.PRETRAIN, evaluate=settings.Evaluate(harness=HARNESS), seed=0
+        ),
+        {"train": "a", "harness": "pin"},
     ),
     "report": (configs.ReportConfig(lanes=(LANE,)), {"a/train/conditioned-s0": "a"}),
 }

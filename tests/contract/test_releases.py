@@ -24,7 +24,7 @@ from make.observed import Platform
 from make.tasks import run_here, run_step
 from pydantic import BaseModel
 
-from ixt_operator.adapters.kubernetes.pod import process_of
+from ixt_operator.adapters.kubernetes.pod import Heard, process_of
 from ixt_operator.api.run import IXTRun
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.retry import meaning
@@ -273,11 +273,14 @@ def test_what_is_no_json_is_no_other_version(content: bytes) -> None:
 def test_of_a_newer_images_result_as_much_is_read_as_is_known(
     code: int, phase: str, found: Fault | None
 ) -> None:
-    told = {"outcome": "Skipped", "fault": "Cosmic", "later": {}, "key": "k", "metrics": {"a": 1, "b": "x"}}
+    told = {"outcome": "Skipped", "fault": "Cosmic", "later": {}, "key": "k"}
+    told["figures"] = {"ixt_training_loss": {"": 1, "b": "x"}, "ixt_later": "x"}
     ended = terminated(code, json.dumps(told), "Error" if code else "Completed")
-    state = process_of(0, pod(tasks("one", SUCCEED), phase=phase, **container(terminated=ended)), {}, {})
+    state = process_of(
+        0, pod(tasks("one", SUCCEED), phase=phase, **container(terminated=ended)), Heard({}, {})
+    )
     assert state.phase == phase
-    assert state.result == Result(outcome=Outcome.OTHER, key="k", metrics={"a": 1})
+    assert state.result == Result(outcome=Outcome.OTHER, key="k", figures={"ixt_training_loss": {"": 1}})
     assert found is None or meaning(state).fault is found
 
 

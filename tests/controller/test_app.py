@@ -42,6 +42,12 @@ def test_a_port_that_is_taken_is_named(kubeconfig: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_times_of_a_lease_with_which_two_might_lead_are_refused(kubeconfig: Path) -> None:
+    ended = started("--renew-deadline=15", "--lease-duration=15", kubeconfig=kubeconfig)
+    assert ended.returncode == 2
+    assert "both together at most --lease-duration" in ended.stderr
+
+
 def test_without_a_cluster_it_says_what_to_set(tmp_path: Path) -> None:
     ended = started(kubeconfig=tmp_path / "nowhere")
     assert ended.returncode == 2

@@ -2,81 +2,25 @@
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 from make import runs
-from make.api import Api
 from make.children import server
-from make.objects import Object
+from make.looking import PLACE, Operator
+from make.objects import condition
 
 from ixt_operator.adapters.kubernetes.cache import Cache
 from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, JOBS, RUNS, RUNTIMES, ApiError
-from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform, Refused
-from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import rfc3339
-from ixt_operator.controller.look import RunName, Runs
+from ixt_operator.adapters.kubernetes.explaining import Explainer
+from ixt_operator.adapters.kubernetes.platform import KubernetesPlatform
+from ixt_operator.adapters.port import Refused
+from ixt_operator.api.run import KEEP_CHILDREN, IXTRun
 from ixt_operator.controller.queue import Behind, Retry
-
-KEY = RunName("default", "test")
-PLACE = RUNS.path(*KEY)
-
-
-class Operator:
-    """What looks at a run, and the API server's double."""
-
-    def __init__(self) -> None:
-        self.api, self.cache = Api(), Cache()
-        runtime = runs.runtime().model_dump(mode="json", by_alias=True, exclude_none=True)
-        runtime["metadata"]["uid"] = "uid-cpu"
-        self.cache.put(RUNTIMES, self.api.put(runtime, RUNTIMES.path("", "cpu")))
-        self.cache.put(RUNS, self.api.put(runs.manifest(), PLACE))
-        self.restart()
-
-    def restart(self) -> None:
-        self._runs = Runs(self.api, self.cache, {})
-
-    async def look(self) -> float | None:
-        """Look, and once more if that is to be at once."""
-        again = await self.look_once()
-        if isinstance(again, Behind) or again == 0.0:
-            again = await self.look_once()
-        assert not isinstance(again, Behind)
-        return again
-
-    async def look_once(self) -> float | Behind | None:
-        return await self._runs.look(KEY)
-
-    @property
-    def known(self) -> Object | None:
-        return self.cache.get(RUNS, *KEY)
-
-    def suspend(self, suspend: bool = True) -> Object:
-        """Edit the run, and have the cache know; the run."""
-        run = self.api.objects[PLACE]
-        metadata = {**run["metadata"], "generation": run["metadata"]["generation"] + 1}
-        edited = {**run, "metadata": metadata, "spec": {**run["spec"], "suspend": suspend}}
-        self.cache.put(RUNS, self.api.put(edited, PLACE))
-        return self.api.objects[PLACE]
-
-    def finish(self, ttl: int) -> Object:
-        """Have the run be one that completed a minute ago, and the cache know; the run."""
-        now = rfc3339(time.time() - 60)
-        done = {"type": "Complete", "status": "True", "reason": "RunComplete", "lastTransitionTime": now}
-        status = {"observedGeneration": 1, "phase": "Complete", "completionTime": now, "conditions": [done]}
-        run = self.api.objects[PLACE]
-        spec = {**run["spec"], "ttlSecondsAfterFinished": ttl}
-        finished = self.api.put({**run, "spec": spec, "status": status}, PLACE)
-        self.cache.put(RUNS, finished)
-        return finished
-
-    def collect(self) -> None:
-        """What the garbage collector does for a run that is gone."""
-        self.api.objects = {
-            path: each for path, each in self.api.objects.items() if "ownerReferences" not in each["metadata"]
-        }
-        for job in self.cache.all(JOBS):
-            self.cache.drop(JOBS, job)
+from ixt_operator.controller.writing import _post
+from ixt_operator.planner.events import Event
+from ixt_operator.render.render import render
 
 
 @pytest.fixture
@@ -88,6 +32,22 @@ async def test_a_look_makes_a_child_and_says_so(operator: Operator) -> None:
     await operator.look()
     assert len(operator.cache.all(JOBS)) == 1
     assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
+
+
+async def test_the_log_tells_what_happens_to_a_run(
+    operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "ixt.run"):
+        for _ in range(3):
+            await operator.look()
+        operator.suspend()
+        await operator.look()
+        operator.collect()
+        await operator.look()
+    assert caplog.messages == [
+        "default/test: StepStarted: pretrain/inventory",
+        "default/test: SuspendedByUser: nothing runs; go on with: kubectl ixt resume test",
+    ]
 
 
 async def test_a_run_starts_before_it_says_so(operator: Operator) -> None:
@@ -127,7 +87,7 @@ async def test_a_later_job_is_told_by_the_look_at_once_after_its_own(operator: O
     assert await operator.look_once() == 0.0
     assert ("PUT", "ixtruns/test/status") not in operator.api.calls
     (job,) = operator.cache.all(JOBS)
-    assert job["metadata"]["name"].endswith("-1")
+    assert job["metadata"]["name"].endswith("-2")
     operator.api.calls.clear()
     await operator.look()
     assert [method for method, _ in operator.api.calls] == ["PUT", "POST"]
@@ -195,7 +155,7 @@ async def test_a_run_that_took_its_name_is_looked_at_instead(operator: Operator)
     assert operator.api.objects[PLACE]["status"]["phase"] == "Running"
     (job,) = operator.cache.all(JOBS)
     assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-other"
-    assert job["metadata"]["name"].endswith("-0")
+    assert job["metadata"]["name"].endswith("-1")
 
 
 async def test_an_edit_that_came_in_between_is_read(operator: Operator) -> None:
@@ -213,7 +173,7 @@ async def test_what_the_api_server_refuses_is_one_line_in_the_log(
     operator.api.refused["POST", "jobs"] = ApiError(403, "Forbidden", "exceeded quota: no-jobs")
     with caplog.at_level(logging.DEBUG), pytest.raises(Retry, match="exceeded quota: no-jobs"):
         await operator.look()
-    (line,) = caplog.records
+    (line,) = [each for each in caplog.records if each.levelname == "WARNING"]
     assert (line.levelname, line.exc_info) == ("WARNING", None)
     assert "default/test" in line.getMessage()
     assert "exceeded quota: no-jobs" in line.getMessage()
@@ -251,7 +211,8 @@ async def test_a_foreign_object_under_a_childs_name_is_one_line_in_the_log(
     operator.api.put(foreign, CONFIG_MAPS.path("default", name))
     with caplog.at_level(logging.DEBUG), pytest.raises(Retry, match="delete or rename it"):
         await operator.look()
-    assert [(line.levelname, line.exc_info) for line in caplog.records] == [("WARNING", None)]
+    warnings = [line for line in caplog.records if line.levelname != "INFO"]
+    assert [(line.levelname, line.exc_info) for line in warnings] == [("WARNING", None)]
 
 
 async def test_a_fault_of_our_own_shows_where_it_is(
@@ -317,9 +278,11 @@ async def test_a_service_that_is_refused_to_a_judge_is_told(operator: Operator) 
     await operator.look()
     child = server("judge", "serve()")
     run, runtime = IXTRun.model_validate(runs.manifest()), runs.runtime()
-    platform = KubernetesPlatform(operator.api, operator.cache, run, runtime, {})
+    rendered = partial(render, run, runtime)
+    explainer = Explainer(operator.api, operator.cache, lambda *_: None)
+    platform = KubernetesPlatform(operator.api, operator.cache, run.metadata, {}, explainer, rendered)
     operator.api.refused["PATCH", "services"] = ApiError(403, "Forbidden", "exceeded quota")
-    with pytest.raises(Refused, match="judge cannot be started: exceeded quota"):
+    with pytest.raises(Refused, match="cannot be started: exceeded quota"):
         await platform.scale(child)
 
 
@@ -394,8 +357,92 @@ async def test_what_the_api_server_lets_pass_is_not_accepted(
     operator.cache.put(RUNS, operator.api.put(runs.manifest(judge=judge), PLACE))
     await operator.look()
     (accepted,) = (
-        condition
-        for condition in operator.api.objects[PLACE]["status"]["conditions"]
-        if condition["type"] == "Accepted"
+        each for each in operator.api.objects[PLACE]["status"]["conditions"] if each["type"] == "Accepted"
     )
     assert (accepted["status"], accepted["reason"], accepted["message"]) == ("False", "InvalidSpec", said)
+
+
+async def test_an_edit_of_the_runtime_stops_nothing_and_is_told_in_condition_and_event(
+    operator: Operator,
+) -> None:
+    await operator.look()
+    jobs = operator.cache.all(JOBS)
+    (runtime,) = operator.cache.all(RUNTIMES)
+    edited = {**runtime, "spec": {**runtime["spec"], "engineArgs": ["--seed=1"]}}
+    operator.cache.put(RUNTIMES, operator.api.put(edited, RUNTIMES.path("", "cpu")))
+    await operator.look()
+    assert operator.cache.all(JOBS) == jobs
+    accepted = operator.api.objects[PLACE]["status"]["conditions"][0]
+    assert (accepted["status"], accepted["reason"]) == ("True", "ReferencesChanged")
+    assert accepted["message"].startswith("IXTRuntime cpu changed; the run goes on with what it was started ")
+    (event,) = (each for each in operator.api.objects.values() if each.get("reason") == "ReferencesChanged")
+    assert (event["type"], event["message"]) == ("Normal", accepted["message"])
+    operator.cache.drop(RUNTIMES, edited)
+    await operator.look()
+    assert operator.cache.all(JOBS) == jobs
+    status = operator.api.objects[PLACE]["status"]
+    assert status["phase"] == "Running"
+    assert "there is no IXTRuntime cpu" in status["conditions"][0]["message"]
+
+
+@pytest.mark.parametrize("keep", ["", "false", "true"])
+async def test_what_a_finished_run_has_made_goes_unless_it_is_to_stay(operator: Operator, keep: str) -> None:
+    await operator.look()
+    (job,) = operator.cache.all(JOBS)
+    place = JOBS.path("default", job["metadata"]["name"])
+    ended = {**operator.api.objects[place], "status": {"conditions": [condition("Complete")]}}
+    operator.cache.put(JOBS, operator.api.put(ended, place))
+    run = operator.api.objects[PLACE]
+    operator.api.put({**run, "metadata": {**run["metadata"], "annotations": {KEEP_CHILDREN: keep}}}, PLACE)
+    finished = operator.finish(ttl=None)
+    await operator.look()
+    left = {path for path, each in operator.api.objects.items() if "ownerReferences" in each["metadata"]}
+    (job,) = (each for path, each in operator.api.objects.items() if "/jobs/" in path)
+    if keep == "true":
+        assert "deletionTimestamp" not in job["metadata"]
+        assert len(left) == 3, "its ConfigMap and what the run was started with as well"
+    else:
+        assert "deletionTimestamp" in job["metadata"], "the garbage collector takes it with its pods"
+        (started,) = left - {JOBS.path("default", job["metadata"]["name"])}
+        assert started.startswith(CONFIG_MAPS.path("default", "test.started-1-"))
+    assert operator.api.objects[PLACE] == finished
+    operator.api.calls.clear()
+    operator.collect()
+    await operator.look()
+    assert operator.api.calls == [], "a thousand of them are looked at after every takeover"
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "gone"), [(None, 30, True), (3600, 30, False), (None, None, False)]
+)
+async def test_a_run_that_sets_no_time_to_live_has_the_operators(
+    operator: Operator, own: int | None, default: int | None, gone: bool
+) -> None:
+    operator.restart(default)
+    operator.finish(ttl=own)
+    await operator.look()
+    assert ("deletionTimestamp" in operator.api.objects[PLACE]["metadata"]) is gone
+
+
+async def test_what_is_about_an_attempt_or_a_key_is_told_once_whatever_is_edited(operator: Operator) -> None:
+    run = operator.api.objects[PLACE]
+
+    def told(reason: str) -> int:
+        return sum(each.get("reason") == reason for each in operator.api.objects.values())
+
+    for generation in (1, 2):
+        edited = {**run, "metadata": {**run["metadata"], "generation": generation}}
+        for reason in ("AttemptFailed", "StepComplete", "SuspendedByUser"):
+            await _post(
+                operator.api, edited, Event(False, reason, "pretrain/train/plain: pod a, container main")
+            )
+    assert [told(each) for each in ("AttemptFailed", "StepComplete", "SuspendedByUser")] == [1, 1, 2]
+
+
+async def test_a_run_that_another_controller_carries_out_is_left_alone(operator: Operator) -> None:
+    run = operator.api.objects[PLACE]
+    spec = {**run["spec"], "managedBy": "kueue.x-k8s.io/multikueue"}
+    operator.cache.put(RUNS, operator.api.put({**run, "spec": spec}, PLACE))
+    operator.api.calls.clear()
+    assert await operator.look() is None
+    assert operator.api.calls == []

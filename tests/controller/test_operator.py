@@ -1,6 +1,7 @@
 """What the leader sees: listings of everything there is, in one namespace or in all, and events."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,11 +9,14 @@ from make import runs
 from make.api import Api
 from make.children import SUCCEED, tasks
 from make.objects import pod, workload
+from make.operator import eventually
 
-from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, RUNTIMES, Object, Resource
+from ixt_operator.adapters.kubernetes.client import JOBS, PODS, RUNS, RUNTIMES, ApiError, Object, Resource
+from ixt_operator.controller import exporter
+from ixt_operator.controller import operator as operator_module
 from ixt_operator.controller.look import RunName
 from ixt_operator.controller.operator import OURS, Operator
-from ixt_operator.controller.queue import Behind
+from ixt_operator.controller.queue import Behind, Retry
 from ixt_operator.render.names import RUN
 
 ONE = tasks("one", SUCCEED)
@@ -114,3 +118,94 @@ async def test_a_run_that_waits_behind_others_comes_by_an_event_of_its_own_alone
         await done.wait()
     for worker in workers:
         worker.cancel()
+
+
+# Namespaces that cannot be served
+
+FORBIDDEN = ApiError(403, "Forbidden", "jobs is forbidden")
+
+
+class Fenced(Api):
+    """Its namespace `other` is forbidden, as long as it is."""
+
+    forbidden = True
+
+    async def request(self, method: str, path: str, *arguments: Any, **options: Any) -> Object:
+        if self.forbidden and "/namespaces/other/jobs" in path:
+            raise FORBIDDEN
+        return await super().request(method, path, *arguments, **options)
+
+
+def unserved() -> float | None:
+    return exporter.registry.get_sample_value("ixt_operator_namespace_unserved", {"namespace": "other"})
+
+
+async def test_a_namespace_that_is_forbidden_keeps_no_other_from_its_work(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    fenced = Fenced()
+    fenced.objects = api.objects
+    operator = Operator(fenced, ("other", "default"), 600)
+    for _ in range(2):
+        await operator.first_sync()
+    assert known(operator)["pods"] == ["default"]
+    assert (unserved(), len(operator.queue)) == (1.0, 1)
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "namespace other cannot be served" in warning
+    assert operator.in_sync, "one namespace's trouble is its own"
+    # What its watch tells is a part of what there is: nothing is done about it.
+    calls = len(fenced.calls)
+    assert await operator.look(RunName("other", "test")) is None
+    assert len(fenced.calls) == calls
+    fenced.forbidden = False
+    await operator.resync_namespace("other")
+    assert known(operator)["ixtruns"] == ["default", "other"]
+    assert (unserved(), len(operator.queue)) == (None, 2)
+
+
+@pytest.mark.parametrize("told_by", ["watch", "look"])
+@pytest.mark.parametrize("lost", ["all rights", "that to write"])
+async def test_a_namespace_that_loses_its_rights_is_told_at_once_and_heals(
+    api: Api, monkeypatch: pytest.MonkeyPatch, told_by: str, lost: str
+) -> None:
+    """Everything is listed once in ten minutes only."""
+    fenced = Fenced()
+    fenced.objects, fenced.forbidden = api.objects, False
+    monkeypatch.setattr(operator_module, "UNSERVED_SECONDS", 0.01)
+    operator = Operator(fenced, ("other", "default"), 600)
+    await operator.resync()
+    fenced.forbidden, fenced.forbids_writes = lost == "all rights", lost == "that to write"
+    for method in ("POST", "PUT"):
+        fenced.refused[method, "ixtruns"] = fenced.refused[method, "configmaps"] = FORBIDDEN
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        keeping = group.create_task(operator.keep_in_sync())
+        if told_by == "watch":
+            operator.suspect("other")
+        else:
+            with pytest.raises(Retry):
+                await operator.look(RunName("other", "test"))
+        await eventually(unserved, lambda found: found == 1.0)
+        fenced.forbidden = fenced.forbids_writes = False
+        await eventually(unserved, lambda found: found is None)
+        assert not keeping.done()
+        keeping.cancel()
+
+
+async def test_where_all_namespaces_are_served_none_may_be_left_out(api: Api) -> None:
+    api.refused["GET", "jobs"] = FORBIDDEN
+    operator = Operator(api, (), 600)
+    with pytest.raises(ApiError):
+        await operator.resync()
+    assert not operator.in_sync
+
+
+async def test_who_has_not_listed_everything_for_long_is_not_in_sync(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Operator(api, (), 600)
+    assert not operator.in_sync
+    await operator.resync()
+    assert operator.in_sync
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    assert not operator.in_sync

@@ -207,7 +207,7 @@ async def test_the_earlier_of_two_times_holds() -> None:
 
 async def test_failures_wait_longer_each_time_until_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(module, "backoff", lambda failures: asked.append(failures) or 0.001)
+    monkeypatch.setattr(module, "backoff", lambda failures, _: asked.append(failures) or 0.001)
     queue, looks = Queue[str](), 0
 
     async def look(key: str) -> None:
@@ -224,7 +224,7 @@ async def test_failures_wait_longer_each_time_until_a_success(monkeypatch: pytes
 
 
 async def test_what_is_hastened_in_a_look_that_fails_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "backoff", lambda failures: 3600.0)
+    monkeypatch.setattr(module, "backoff", lambda failures, _: 3600.0)
     queue, looks = Queue[str](), 0
 
     async def look(key: str) -> None:
@@ -236,6 +236,20 @@ async def test_what_is_hastened_in_a_look_that_fails_does_not_wait(monkeypatch: 
 
     queue.add("a")
     await until_idle(queue, look, lambda: looks == 2)
+
+
+async def test_how_long_the_first_waits_is_known() -> None:
+    queue, loop = Queue[str](), asyncio.get_running_loop()
+    assert (len(queue), queue.oldest()) == (0, 0.0)
+    before = loop.time()
+    queue.add("a")
+    since = loop.time()
+    while loop.time() - since < 0.01:
+        await asyncio.sleep(0)
+    queue.add("b")
+    queue.add("a")
+    assert 0.01 <= queue.oldest() <= loop.time() - before
+    assert len(queue) == 2
 
 
 def test_the_backoff_grows_to_its_limit_with_jitter() -> None:

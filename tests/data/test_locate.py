@@ -9,7 +9,10 @@ from make.tasks import run_here
 
 from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.settings import Dataset
 from ixt_workloads.data import locate
+from ixt_workloads.data.locate import local_data, local_folder
+from ixt_workloads.steps.inventory.files import files_of
 from ixt_workloads.store.posix import PosixStore
 
 
@@ -76,3 +79,57 @@ def test_volumes_lie_where_they_are_mounted(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "claim/my data").mkdir(parents=True)
     monkeypatch.setenv("IXT_PVC_ROOT", str(tmp_path))
     assert locate.local_folder("pvc://claim/my%20data") == tmp_path / "claim/my data"
+
+
+# --- What leads out ---
+
+
+@pytest.fixture
+def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mount of a claim, beside that of another."""
+    monkeypatch.setenv("IXT_PVC_ROOT", str(tmp_path))
+    for claim in ("mine", "other"):
+        (tmp_path / claim / "data").mkdir(parents=True)
+        (tmp_path / claim / "data" / "a.txt").write_text("text")
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "pvc://mine/../other/data",
+        "pvc://mine/%2e%2e/other/data",
+        "pvc://../mine/data",
+        "pvc://mine/out",
+        "pvc://mine/out/a.txt",
+        "pvc://mine/system/environ",
+        "file:///proc/self/environ",
+        "file:///%70roc/self/environ",
+        "file:///tmp/../proc/self/environ",
+        "file:///var/run/secrets/kubernetes.io/serviceaccount",
+        "file:///dev/zero",
+    ],
+)
+def test_a_uri_that_leads_out_is_refused(claims: Path, uri: str) -> None:
+    (claims / "out").symlink_to(claims.parent / "other" / "data")
+    (claims / "system").symlink_to("/proc/self")
+    with pytest.raises(StepError, match="leads to where no data lies") as refused:
+        local_data(uri)
+    assert refused.value.code is Exit.NO_PERMISSION
+
+
+def test_a_link_within_a_claim_is_followed(claims: Path) -> None:
+    (claims / "named").symlink_to("data")
+    assert (local_data("pvc://mine/named") / "a.txt").read_text() == "text"
+
+
+def test_a_file_of_a_dataset_that_leads_out_is_refused(claims: Path) -> None:
+    (claims / "data" / "b.txt").symlink_to("/proc/self/environ")
+    with pytest.raises(StepError, match="leads to where no data lies"):
+        files_of(Dataset(name="d", uri="pvc://mine/data"))
+
+
+def test_a_file_of_a_model_that_leads_out_is_refused(claims: Path) -> None:
+    (claims / "data" / "tokenizer.json").symlink_to(claims.parent / "other" / "data" / "a.txt")
+    with pytest.raises(StepError, match="judge: pvc://mine/data leads to where no data lies"):
+        local_folder("pvc://mine/data", what="judge")

@@ -1,13 +1,15 @@
 """What a judge is asked and which answers count."""
 
 import json
+import re
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ixt_workloads.contract.rubrics import BUILTIN, RubricText
+from ixt_operator.api.judge import RubricSpec
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS, DocumentForm, RubricText
 from ixt_workloads.feedback.answers import Feedback, Rejected, copied, messages, parse, schema
 
 RUBRIC = RubricText(
@@ -24,8 +26,15 @@ def answer(**changes: object) -> str:
     return json.dumps({"critique": "Fine.", "style": 4, "depth": 1, **changes})
 
 
-def test_the_document_follows_the_instructions_after_a_blank_line() -> None:
-    assert messages(RUBRIC, "Text\n\nmore") == [{"role": "user", "content": "Judge.\n\nText\n\nmore"}]
+def test_a_bare_document_follows_the_instructions_after_a_blank_line() -> None:
+    bare = RUBRIC.model_copy(update={"document": DocumentForm.BARE})
+    assert messages(bare, "Text\n\nmore") == [{"role": "user", "content": "Judge.\n\nText\n\nmore"}]
+
+
+def test_a_system_text_stands_before_the_users_turn() -> None:
+    first, second = messages(RUBRIC, "text", "Be strict.")
+    assert first == {"role": "system", "content": "Be strict."}
+    assert [second] == messages(RUBRIC, "text")
 
 
 def test_the_critique_comes_before_the_scores_that_follow_from_it() -> None:
@@ -54,6 +63,8 @@ def test_control_characters_that_a_grammar_let_through_become_spaces() -> None:
     ("content", "finish", "reason"),
     [
         (answer(), "length", "ended by length"),
+        (answer(), "MAX_TOKENS", "ended by MAX_TOKENS"),
+        (answer(), "content_filter", "ended by content_filter"),
         (None, "stop", "empty"),
         ("", "stop", "empty"),
         ("I like it", "stop", "not JSON"),
@@ -77,6 +88,11 @@ def test_a_bad_answer_is_rejected_with_its_reason(content: str | None, finish: s
     assert reason in found.reason
 
 
+@pytest.mark.parametrize("finish", ["stop", "end_turn", "eos", "STOP", None])
+def test_an_answer_that_is_whole_counts_however_its_end_is_called(finish: str | None) -> None:
+    assert isinstance(parse(answer(), finish, RUBRIC), Feedback)
+
+
 scores = st.one_of(st.integers(-3, 9), st.booleans(), st.floats(), st.text(max_size=3), st.none())
 objects = st.fixed_dictionaries(
     {"critique": st.one_of(st.text(), st.none()), "style": scores, "depth": scores}
@@ -89,7 +105,7 @@ def test_parse_never_raises_and_never_accepts_what_the_schema_refuses(
 ) -> None:
     found = parse(content, finish, RUBRIC)
     if isinstance(found, Feedback):
-        assert finish == "stop"
+        assert finish != "length"
         jsonschema.validate(json.loads(content, strict=False), schema(RUBRIC))
         assert all(1 <= score <= 5 for score in found.axes.values())
         found.critique.encode()
@@ -113,5 +129,22 @@ def test_a_run_is_not_found_inside_longer_words() -> None:
 
 
 def test_builtin_rubrics_have_a_schema_that_is_valid() -> None:
-    for rubric in BUILTIN.values():
+    for rubric in BUILTIN_RUBRICS.values():
         jsonschema.Draft202012Validator.check_schema(schema(rubric))
+
+
+@pytest.mark.parametrize("name", ["web", "code", "math", "chat"])
+def test_rubrics_of_a_field_describe_five_axes_in_words_and_forbid_quotes(name: str) -> None:
+    rubric = BUILTIN_RUBRICS[name]
+    assert len(set(rubric.axes)) == 5
+    for axis in rubric.axes:
+        (line,) = [line for line in rubric.instructions.splitlines() if line.startswith(f"- {axis}. ")]
+        assert re.search(r"\b1: .+ 3: .+ 5: ", line)
+    assert "may not quote" in rubric.instructions
+    for critique in (rubric.ideal_critique, rubric.worst_critique):
+        assert len(critique.split()) > 20
+
+
+def test_a_run_may_name_each_builtin_rubric() -> None:
+    for name, rubric in BUILTIN_RUBRICS.items():
+        assert RubricSpec.model_validate({"builtin": name}).text() == rubric

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS
 from ixt_workloads.contract.settings import FeedbackFormat
-from ixt_workloads.feedback.rendering import SEPARATOR, clean, conditioned, prefix
+from ixt_workloads.feedback.rendering import SEPARATOR, clean, conditioned, ends, prefix, said
 
 turns = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text()}),
@@ -19,10 +20,20 @@ turns = st.lists(
         (FeedbackFormat.TOKEN, "Quality: 4/5\n\n"),
         (FeedbackFormat.CRITIQUE, "Critique: Sound but dry.\n\n"),
         (FeedbackFormat.TOKEN_AND_CRITIQUE, "Quality: 4/5\nCritique: Sound but dry.\n\n"),
+        (FeedbackFormat.AXES, "Scores: Sound but dry.\n\n"),
     ],
 )
 def test_a_prefix_reads(form: FeedbackFormat, text: str) -> None:
     assert prefix(form, 4, 5, "Sound\nbut dry. ") == text
+
+
+def test_axes_are_shown_as_text_and_their_ends_are_those_of_the_scale() -> None:
+    feedback = {"critique": "Sound.", "axes": '{"writing_style": 4, "expertise": 2}'}
+    assert said(FeedbackFormat.AXES, feedback) == "writing style 4, expertise 2"
+    assert said(FeedbackFormat.AXES, {"critique": "", "axes": "{}"}) == ""
+    best, worst = ends(FeedbackFormat.AXES, BUILTIN_RUBRICS["code"])
+    assert best == "writing style 5, expertise 5, educational value 5, correctness 5, efficiency 5"
+    assert worst == best.replace("5", "1")
 
 
 @given(st.text(), st.sampled_from(FeedbackFormat))

@@ -4,7 +4,7 @@ one does. There are no controllers; tests play them. What a real one says: tests
 import copy
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from kubernetes.aio.client import ApiClient
@@ -29,6 +29,7 @@ class Api(Client):
         """Method and last part of the path of every request."""
         self.refused: dict[tuple[str, str], ApiError] = {}
         """What methods on which resources (plural) are answered with."""
+        self.forbids_writes = False
         self._versions = itertools.count(100)
 
     def put(self, manifest: Object, path: str) -> Object:
@@ -46,6 +47,7 @@ class Api(Client):
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        take: Callable[[Object], Object] | None = None,
     ) -> Object:
         found = PATH.fullmatch(path)
         assert found, path
@@ -54,6 +56,8 @@ class Api(Client):
         if error := self.refused.get((method, plural)):
             raise error
         body = copy.deepcopy(body or {})
+        if plural == "selfsubjectaccessreviews":
+            return {"status": {"allowed": not self.forbids_writes}}
         if method == "POST":
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
@@ -71,6 +75,8 @@ class Api(Client):
         if method == "DELETE":
             return self._delete(place, old, body)
         if method == "PATCH":
+            if not _same(body, old):
+                raise ApiError(409, "Conflict", f"{place} has changed")
             return self.put(merged(old, body), place)
         if method == "PUT":
             same = [
@@ -106,6 +112,15 @@ def merged(old: Any, patch: Any) -> Any:
     old = old if isinstance(old, dict) else {}
     changed = {name: merged(old.get(name), value) for name, value in patch.items() if value is not None}
     return {**{name: value for name, value in old.items() if name not in patch}, **changed}
+
+
+def _same(patch: Object, old: Object) -> bool:
+    """Whether a patch, if it names a uid and a version, names those of the object."""
+    given = patch.get("metadata", {})
+    return all(
+        given.get(field, old["metadata"][field]) == old["metadata"][field]
+        for field in ("uid", "resourceVersion")
+    )
 
 
 def _is_in(path: str, collection: str) -> bool:

@@ -1,7 +1,8 @@
-"""`ixt` as a user starts it: the real program, in a folder of its own, over stub steps.
+"""`ixt` as a user starts it, in a folder of its own, over stub steps: the real program, or one that is forked
+from where it was read once (zygote.py).
 
 THE way to make every step of a run a stub is the runtime `stubs()`: a runtime's command is put before the
-step's own, and `python -m ixt_workloads.stub` takes no notice of what follows it.
+step's own, and `stub.py` takes no notice of what follows it.
 """
 
 import hashlib
@@ -23,9 +24,11 @@ from ixt_workloads.contract.versions import read_task
 
 from . import runs
 from .processes import PATIENCE_SECONDS
+from .zygote import Done, Zygote
 
 IXT = Path(sys.executable).with_name("ixt")
-STUB = ("python", "-m", "ixt_workloads.stub")
+STUB = ("python", "-P", str(Path(__file__).with_name("stub.py")))
+"""Without its folder among those of modules: `operator.py` stands there too."""
 PLAIN: dict[str, Any] = {"judge": None, "arms": [runs.arm("plain", "NextToken")]}
 """Fields of the smallest run: no judge, one arm, one stage."""
 PLAIN_NODES = (
@@ -35,14 +38,6 @@ PLAIN_NODES = (
     "pretrain/evaluate/plain-s0",
     "report",
 )
-
-
-class Done(NamedTuple):
-    """How a program ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class File(NamedTuple):
@@ -59,6 +54,8 @@ class Desk:
     """A folder in which a user works: run.yaml, stubs.yaml, data, storage and .ixt are in it."""
 
     folder: Path
+    zygote: Zygote | None = None
+    """Forks `ixt` where it is run to its end, and the stubs; without it they are read anew each time."""
 
     @property
     def manifest(self) -> Path:
@@ -101,7 +98,7 @@ class Desk:
         return path
 
     def tell(self, script: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tell the stubs to misbehave (see ixt_workloads.stub)."""
+        """Tell the stubs to misbehave (see stub.py)."""
         (self.folder / "script.json").write_text(json.dumps(script))
 
     # --- Programs.
@@ -114,6 +111,8 @@ class Desk:
 
     def ixt(self, *arguments: str | Path, **env: str) -> Done:
         """Run `ixt` to its end."""
+        if self.zygote:
+            return self.zygote.run("ixt", list(map(str, arguments)), self.folder, self.environment(**env))
         return self.program([IXT, *arguments], **env)
 
     def run(self, *arguments: str | Path, **env: str) -> Done:
@@ -184,15 +183,16 @@ class Desk:
         """Logs to which two processes said how they ended: attempts whose number was given twice. Servers,
         which are started anew within their attempt, may."""
         ends = re.compile(r"^.* ixt (Committed|Cached|Shared|Failed):", re.MULTILINE)
-        logs = (log for log in self.logs.glob("*.log") if "-judge-" not in log.name)
+        servers = ("-judge-", "-policy-")
+        logs = (log for log in self.logs.glob("*.log") if not any(each in log.name for each in servers))
         return [log.name for log in logs if len(ends.findall(log.read_text())) > 1]
 
 
-def desk(folder: Path, **fields: Any) -> Desk:
+def desk(folder: Path, zygote: Zygote | None = None, **fields: Any) -> Desk:
     """A folder with stubs.yaml and a run.yaml of these fields."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = Desk(folder)
-    found.dump("stubs.yaml", stubs())
+    found = Desk(folder, zygote)
+    found.dump("stubs.yaml", stubs(command=zygote.command("stub") if zygote else STUB))
     found.write(**fields)
     return found
 

@@ -1,6 +1,8 @@
 """Corpora as users bring them, and what Inventory makes of them."""
 
+import csv
 import gzip
+import io
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Node, Probe, Task
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import Dataset
 from ixt_workloads.store import Artifact, open_store
 from make.tasks import task
@@ -53,6 +56,25 @@ def parquet(path: Path, lines: Sequence[Row], *, plain: bool = False) -> Path:
     options: dict[str, Any] = {"compression": "none", "use_dictionary": False} if plain else {}
     pq.write_table(pa.Table.from_pylist(list(lines)), path, **options)
     return path
+
+
+def arrow(path: Path, lines: Sequence[Row], *, stream: bool = False) -> Path:
+    """An arrow file, or a stream as `save_to_disk` of Hugging Face's datasets writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(list(lines))
+    make = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with make(path, table.schema) as writer:
+        writer.write_table(table, 100)
+    return path
+
+
+def csv_file(path: Path, lines: Sequence[Row]) -> Path:
+    """A csv file with a line of names."""
+    sink = io.StringIO()
+    table = csv.DictWriter(sink, list(lines[0]))
+    table.writeheader()
+    table.writerows(lines)
+    return _compressed(path, sink.getvalue().encode())
 
 
 def text_files(folder: Path, documents: Iterable[str], ending: str = ".txt") -> Path:
@@ -97,7 +119,10 @@ def inventory_task(
 ) -> Task:
     """A task of Inventory, which finds its key by itself."""
     made = task(InventoryConfig(datasets=datasets, **config), storage, attempt=attempt)
-    own = Node(**made.fields_of_node(), version=1, config=made.config, inputs={"datasets": "pin:datasets"})
+    version = KINDS[made.kind].version
+    own = Node(
+        **made.fields_of_node(), version=version, config=made.config, inputs={"datasets": "pin:datasets"}
+    )
     made = made.model_copy(update={"probe": probe or Probe(nodes=(own,))})
     return made.model_copy(update={"key": "", "preimage": {}})
 

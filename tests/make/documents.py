@@ -8,15 +8,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, Union
 
+import pytest
 from pydantic import BaseModel, TypeAdapter, create_model
 
 from ixt_operator.api.status import RunStatus
+from ixt_workloads.contract.configs import ReportConfig, ReportRound
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.graph import Node, Probe, Task
 from ixt_workloads.contract.kinds import KINDS
-from ixt_workloads.contract.results import Outcome, Progress, Result
+from ixt_workloads.contract.results import Outcome, Progress, Result, Spent
+from ixt_workloads.contract.verifiers import JudgeSees, Verifier, VerifierType
 from ixt_workloads.contract.versions import read_known, read_task, write_task
-from make import runs
+from make import rollouts, runs
 from make.observed import Platform
 
 SMALL = runs.run(judge={"model": "file:///judge", "rubric": {"inline": {
@@ -37,40 +40,74 @@ _EVALUATE = {
     "prefixes": ["Best", "None"],
     "holdoutDocuments": 64,
     "maxNewTokens": 8,
+    "harness": {
+        "tasks": [
+            {"name": "own", "uri": "s3://bucket/tasks", "credentialsSecretRef": {"name": "bucket"}},
+            {"name": "gsm8k"},
+        ],
+        "limit": 100,
+        "fewshot": 4,
+        "samples": 2,
+    },
 }
 _TRAIN = {
     "batchTokens": 65_536,
     "optimizer": {
         "learningRate": "1e-3", "weightDecay": "0.01", "beta1": "0.8", "beta2": "0.99",
-        "epsilon": "1e-6", "maxGradNorm": "0.5",
+        "epsilon": "1e-6", "maxGradNorm": "0.5", "momentsPrecision": "BF16",
     },
     "schedule": {"type": "WarmupStableDecay", "warmupPercent": 1, "decayPercent": 30, "finalPercent": 0},
     "precision": "FP32",
     "evalEveryTokens": 100_000,
+    "export": "Best",
     "numNodes": 2,
     "numProcPerNode": 4,
     "microBatchSequences": 8,
     "parallelism": "FullyShard",
     "compile": "Disabled",
+    "activationCheckpointing": "Full",
     "checkpoint": {"intervalSeconds": 60, "keep": 3},
 }  # fmt: skip
 RICH = runs.run(
     name="rich",
-    model={"source": "hf://owner/model", "revision": "main", "credentialsSecretRef": {"name": "hub"}},
+    model={
+        "source": "hf://owner/model",
+        "revision": "main",
+        "chatTemplate": "tool_use",
+        "credentialsSecretRef": {"name": "hub"},
+    },
     judge={
         "credentialsSecretRef": {"name": "hub"},
         "model": "hf://owner/judge",
         "revision": "main",
         "reasoningParser": "deepseek_r1",
-        "sampling": {"temperature": "0.70", "topP": "0.9", "maxTokens": 512, "retries": 0},
+        "systemPrompt": "You judge.",
+        "second": {"url": "https://second.example/v1", "model": "second"},
+        "engine": {"args": ["--dtype=half"]},
+        "chatTemplateKwargs": [{"name": "enable_thinking", "value": "true"}],
+        "sampling": {
+            "temperature": "0.70", "topP": "0.9", "topK": 20, "minP": "0.1", "presencePenalty": "1.5",
+            "thinkingTokens": 256, "maxTokens": 512, "retries": 0,
+        },
         "rubric": {"inline": {
             "instructions": "Score it.", "axes": ["truth", "style"], "minScore": 0, "maxScore": 9,
-            "idealCritique": "Good.", "worstCritique": "Bad.",
+            "document": "Bare", "idealCritique": "Good.", "worstCritique": "Bad.",
         }},
     },
     conditioning={
-        "format": "Critique", "levels": 3, "calibration": "Quantile", "dropoutPercent": 5,
-        "maxFeedbackTokens": 64, "lossOnFeedback": "Mask", "inferenceFeedback": "Perfect.",
+        "format": "Critique", "levels": 3, "calibration": "Quantile", "levelFrom": "Both",
+        "dropoutPercent": 5, "maxFeedbackTokens": 64,
+        "lossOnFeedback": "Mask", "inferenceFeedback": "Perfect.",
+    },
+    trackers={
+        "tensorboard": {},
+        "mlflow": {
+            "uri": "https://mlflow.example.org", "experiment": "ours", "credentialsSecretRef": {"name": "ml"},
+        },
+        "wandb": {
+            "project": "ours", "entity": "team", "baseUrl": "https://wandb.example.org",
+            "credentialsSecretRef": {"name": "wb"},
+        },
     },
     arms=[
         runs.arm("annealed", "Annealed", seeds=[7], samplePercent=40),
@@ -81,10 +118,19 @@ RICH = runs.run(
             datasets=[
                 runs.dataset(
                     uri="s3://bucket/documents", format="Jsonl", textField="body", weight=50,
-                    credentialsSecretRef={"name": "bucket"},
+                    promptField="question", answerField="meta.right", credentialsSecretRef={"name": "bucket"},
                 )
             ],
-            annotate={"workers": 2, "gates": {"maxInvalidPercent": 5, "maxOverlapPercent": 10}},
+            annotate={
+                "workers": 2,
+                "referenceField": "rating",
+                "gates": {
+                    "maxInvalidPercent": 5, "maxOverlapPercent": 20, "maxDisagreementPercent": 10,
+                    "maxRewritingPercent": 10, "minReferencePercent": 50, "maxOneScorePercent": 80,
+                    "maxTruncatedPercent": 10, "maxContradictionPercent": 20, "maxQuotingPercent": 5,
+                    "warn": ["Overlap"],
+                },
+            },
             prepare={"sequenceLength": 512, "workers": 3},
             train=_TRAIN,
             evaluate=_EVALUATE,
@@ -93,7 +139,12 @@ RICH = runs.run(
             "sft",
             type="SFT",
             datasets=[runs.dataset("chat", messagesField="messages")],
-            annotate={"from": {"scoreField": "score", "critiqueField": "words"}},
+            prepare={"sequenceLength": 256, "decontamination": "Disabled"},
+            annotate={
+                "from": {
+                    "scoreField": "score", "critiqueField": "words", "scale": {"min": "0", "max": "5"}
+                }
+            },
         ),
     ],
 )  # fmt: skip
@@ -105,9 +156,31 @@ SHOWN = {
     "endpoint": (ENDPOINT, "pretrain/annotate/0-15"),
     "rich": (RICH, "pretrain/inventory sft/inventory pretrain/judge pretrain/annotate/15-40 "
              "pretrain/annotate/holdout pretrain/prepare/annealed pretrain/train/annealed-s7 "
-             "pretrain/evaluate/annealed-s7 report"),
+             "pretrain/evaluate/annealed-s7 pretrain/train/filtered-s1 "
+             "sft/prepare/filtered sft/train/filtered-s1 report"),
 }  # fmt: skip
 """Of each run the nodes whose tasks are kept."""
+
+VERIFIED = (
+    *("pretrain/inventory", "pretrain/annotate/15-40", "sft/prepare/filtered"),
+    *("pretrain/evaluate/annealed-s7", "report"),
+)
+"""Nodes of the rich run whose tasks are kept as those of a model's answers, too."""
+
+VERIFIER = Verifier(
+    type=VerifierType.FUNCTION,
+    function="rewards.score",
+    revision="2",
+    pattern="x",
+    schema_text="{}",
+    extract="y",
+    tolerance="0.1",
+    min="-1",
+    max="2",
+    passing_percent=50,
+    timeout_seconds=20,
+    memory_mi_b=512,
+)
 
 
 def tasks() -> dict[str, Task]:
@@ -120,7 +193,45 @@ def tasks() -> dict[str, Task]:
                 task = sim.newest(node).child.task
                 if node in left and task:
                     found[f"{name}: {node}"] = task
-    return found
+    found["without a lane: report"] = _report_without_a_lane()
+    found |= {f"answers: {node}": _of_answers(found[f"rich: {node}"]) for node in VERIFIED}
+    return found | _tasks_of_rounds()
+
+
+def _tasks_of_rounds() -> dict[str, Task]:
+    """Tasks of a run with a Rollout stage, which the API still refuses."""
+    held = "post/generate/holdout/c-s0/r1"
+    wanted = ("post/policy/c-s0/r2", held, "post/generate/c-s0/r2", "post/prepare/c-s0/r2", "report")
+    with pytest.MonkeyPatch.context() as patch:
+        rollouts.allow(patch)
+        stage = rollouts.stage(rollout=rollouts.WHOLE, evaluate={})
+        sim = Platform(runs.run(stages=[runs.stage("sft"), stage], arms=[runs.arm("c")]))
+        made = {node: sim.newest(node).child.task for created in sim.history() for node in created}
+    return {f"rounds: {node}": task for node in wanted if (task := made[node])}
+
+
+def _of_answers(task: Task) -> Task:
+    """The task with documents that are a model's answers to prompts."""
+    config = task.config
+    known = {"verifier": VERIFIER, "judge_sees": JudgeSees.ANSWER_ONLY, "rollout": True}
+    own: dict[str, Any] = {name: value for name, value in known.items() if name in type(config).model_fields}
+    if isinstance(config, ReportConfig):
+        lane = config.lanes[0]
+        made = {kind: getattr(lane, kind) for kind in ("prepare", "train", "evaluate")}
+        first = ReportRound(round=1, generate="a/generate/x", annotate="a/annotate/x", **made)
+        own["lanes"] = (lane.model_copy(update={"rounds": (first,)}),)
+    return task.model_copy(update={"config": config.model_copy(update=own)})
+
+
+def _report_without_a_lane() -> Task:
+    """The report of a run of which one of two lanes was given up."""
+    sim = Platform(RICH)
+    sim.until("pretrain/train/filtered-s1")
+    sim.fail("pretrain/train/filtered-s1", 65, message="too long", fault=Fault.USER)
+    list(sim.history())
+    task = sim.newest("report").child.task
+    assert task
+    return task
 
 
 RESULTS = {
@@ -130,14 +241,16 @@ RESULTS = {
         message="1,000 documents, 256 more held out, 3 duplicates",
         pins={"datasets": "d" * 64, "judge": "e" * 64},
         committed=(0, 2, 9),
-        metrics={"documents": 1000},
+        saved_flops={"training": 10**18},
+        spent=Spent(starting=2, unsaved=1),
     ),
     "train": Result(
         outcome=Outcome.COMMITTED,
         key="f" * 32,
         message="done",
         flops={"training": 10**20},
-        metrics={"loss": 2.5},
+        spent=Spent(starting=2, waiting=0.5),
+        figures={"ixt_training_loss": {"": 2.5}},
     ),
     "cached": Result(outcome=Outcome.CACHED, key="f" * 32),
     "shared": Result(outcome=Outcome.SHARED),
@@ -149,7 +262,13 @@ RESULTS = {
 PROGRESS = {
     "begun": Progress(),
     "running": Progress(
-        done=10, total=40, unit="tokens", per_second=2.5, message="step 10", metrics={"loss": 3}
+        done=10,
+        total=40,
+        unit="tokens",
+        per_second=2.5,
+        message="step 10",
+        spent=Spent(starting=2, unsaved=8.5),
+        figures={"ixt_training_loss": {"": 3}},
     ),
 }
 

@@ -13,9 +13,12 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.rubrics import RubricText
 from ixt_workloads.contract.settings import (
     Conditioning,
+    EvalTask,
+    Gates,
     Method,
     ModelSource,
     Prepare,
+    Scale,
     StageType,
 )
 from ixt_workloads.data.packed import PackedData
@@ -101,6 +104,13 @@ def prepare_task(
     rubric: RubricText | None = RUBRIC,
     attempt: int = 0,
     indexes: int = 1,
+    pins: Mapping[str, str] | None = None,
+    chat_template: str | None = None,
+    tasks: Sequence[EvalTask] = (),
+    earlier: Sequence[Artifact] = (),
+    scale: Scale | None = None,
+    gates: Gates = Gates(),  # noqa: B008 - frozen
+    seed: int = 0,
     **conditioning: Any,
 ) -> Task:
     """A task of Prepare over an inventory and bands of feedback; nothing is dropped out unless told."""
@@ -110,12 +120,17 @@ def prepare_task(
         conditioning=Conditioning(**{"dropout_percent": 0, **conditioning}),
         prepare=Prepare(sequence_length=length),
         rubric=rubric,
-        tokenizer=ModelSource(tokenizer=f"file://{tokenizer}"),
+        scale=scale,
+        gates=gates,
+        tasks=tuple(tasks),
+        seed=seed,
+        tokenizer=ModelSource(tokenizer=f"file://{tokenizer}", chat_template=chat_template),
     )
     inputs = {"inventory": found.key} | {f"feedback/{band.key}": band.key for band in bands}
     if held:
         inputs["holdout"] = held.key
-    pins = {"tokenizer": "a" * 64}
+    inputs |= {f"earlier/{place}": each.key for place, each in enumerate(earlier)}
+    pins = pins or {"tokenizer": "a" * 64}
     return task(config, folder / "storage", inputs, pins, attempt=attempt, indexes=indexes)
 
 

@@ -9,6 +9,7 @@ do when a test asks for it: answer garbage or 500, hang, stay unready, die in th
 import asyncio
 import hashlib
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -127,8 +128,16 @@ class Double:
         self.hold_after = hold_after
         self.asked: Counter[str] = Counter()
         """Requests by document."""
+        self.root = ""
+        """What it says is behind its name."""
+        self.name = "judge"
+        """By which it answers."""
+        self.salted = False
+        """Whether the same document is answered otherwise each time."""
         self.bodies: list[dict[str, Any]] = []
         self.authorizations: set[str] = set()
+        self.refuses: dict[str, tuple[int, str]] = {}
+        """Status and words for requests whose document begins so."""
         self.held = threading.Event()
         """Set once a request waits."""
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -174,6 +183,7 @@ class Double:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._complete)
         self._port = await self._served.enter_async_context(loopback.serving(app, number=self._port))
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -185,36 +195,68 @@ class Double:
 
     async def _models(self, _: web.Request) -> web.Response:
         names = ("judge", "double 1 float32")
-        return web.json_response({"data": [{"id": name, "max_model_len": self.context} for name in names]})
+        more = {"max_model_len": self.context} | ({"root": self.root} if self.root else {})
+        return web.json_response({"data": [{"id": name, **more} for name in names]})
 
     async def _chat(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.bodies.append(body)
         self.authorizations.add(request.headers.get("Authorization", ""))
         content = body["messages"][0]["content"]
-        document = content.partition("\n\n")[2]
+        document = document_in(content)
         self.asked[document] += 1
+        if failure := await self._failure():
+            return failure
+        for start, (status, words) in self.refuses.items():
+            if document.startswith(start):
+                return web.json_response({"error": {"message": words}}, status=status)
+        tokens = len(content.encode()) + 4
+        if tokens + body["max_completion_tokens"] > self.context:
+            message = f"This model's maximum context length is {self.context} tokens."
+            return web.json_response({"error": {"message": message}}, status=400)
+        prose = self.mode == "Garbage" or (self.mode == "Free" and not document)
+        salt = f" {sum(self.asked.values())}" if self.salted else ""
+        answer = "I like it." if prose else answer_to(document + salt, body)
+        usage = {"prompt_tokens": tokens, "completion_tokens": 10 + len(answer)}
+        thought = "" if self.mode == "Thoughtless" else "Thinking."
+        message = {"role": "assistant", "content": answer, "reasoning": thought}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return web.json_response({"model": self.name, "choices": [choice], "usage": usage})
+
+    async def _failure(self) -> web.Response | None:
+        """Waits, and then fails, if it is told to."""
         while self.hold_after is not None and sum(self.asked.values()) > self.hold_after:
             self._waiting += 1
             self.held.set()
             await asyncio.sleep(0.01)
             self._waiting -= 1
         failures = {"Error": 500, "Throttle": 429, "Forbidden": 401}
-        if self.mode in failures:
-            return web.json_response(
-                {"error": {"message": f"told to: {self.mode}"}}, status=failures[self.mode]
-            )
-        tokens = len(content.encode()) + 4
-        if tokens + body["max_completion_tokens"] > self.context:
-            message = f"This model's maximum context length is {self.context} tokens."
-            return web.json_response({"error": {"message": message}}, status=400)
-        prose = self.mode == "Garbage" or (self.mode == "Free" and not document)
-        answer = "I like it." if prose else answer_to(document, body)
-        usage = {"prompt_tokens": tokens, "completion_tokens": 10 + len(answer)}
-        thought = "" if self.mode == "Thoughtless" else "Thinking."
-        message = {"role": "assistant", "content": answer, "reasoning": thought}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return web.json_response({"choices": [choice], "usage": usage})
+        if self.mode not in failures:
+            return None
+        return web.json_response({"error": {"message": f"told to: {self.mode}"}}, status=failures[self.mode])
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        """As a policy: continuations that follow from the prompt and their number alone, the last one cut."""
+        body = await request.json()
+        self.bodies.append(body)
+        self.authorizations.add(request.headers.get("Authorization", ""))
+        self.asked[json.dumps(body["prompt"])] += 1
+        if failure := await self._failure():
+            return failure
+        texts = [f"{sum(body['prompt']) + place}" for place in range(body["n"])]
+        choices = [
+            {"index": place, "text": text, "finish_reason": "length" if place == body["n"] - 1 else "stop"}
+            for place, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": sum(map(len, texts))}
+        return web.json_response({"choices": choices[::-1], "usage": usage})
+
+
+def document_in(content: str) -> str:
+    """The document in a judge's turn, bare or fenced."""
+    found = content.partition("\n\n")[2]
+    inside = re.search(r"^(=== [0-9a-f]{16} ===)\n(.*)\n\1$", found, re.DOTALL | re.MULTILINE)
+    return inside[2] if inside else found
 
 
 def answer_to(document: str, body: Mapping[str, Any]) -> str:

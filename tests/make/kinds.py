@@ -12,7 +12,8 @@ from ixt_operator.planner import keying, nodes
 from ixt_workloads.contract.base import InKey
 from ixt_workloads.contract.configs import Config
 from ixt_workloads.contract.graph import Node
-from ixt_workloads.contract.kinds import KINDS, Kind, Owner, Role, Server
+from ixt_workloads.contract.kinds import KINDS, Kind, Role, Server
+from ixt_workloads.contract.metrics import Spending
 
 SAMPLED = "sampled"
 """Runs of this name have the kind's steps."""
@@ -25,7 +26,10 @@ class SampleConfig(Config):
     seed: Annotated[int, InKey]
 
 
-SAMPLE = Kind("sample", SampleConfig, Owner.LANE, Role.WORKER, weight=5, server=Server("policy", Role.JUDGE))
+SAMPLE = Kind(
+    "sample", SampleConfig, Role.WORKER, 5, Spending.GENERATING,
+    server=Server("policy", Role.JUDGE),
+)  # fmt: skip
 
 
 def know(patch: pytest.MonkeyPatch) -> None:

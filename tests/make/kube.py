@@ -15,7 +15,16 @@ DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 ENV = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-VERSIONS = {"ConfigMap": "v1", "Service": "v1", "Job": "batch/v1", "Deployment": "apps/v1"}
+VERSIONS = {
+    "ConfigMap": "v1",
+    "Secret": "v1",
+    "Service": "v1",
+    "Job": "batch/v1",
+    "Deployment": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+}
+OF_RUNS = ("Secret", "NetworkPolicy")
+"""What the children of a run share. Its name is no label."""
 VOLUME_KINDS = {
     "configMap",
     "csi",
@@ -32,7 +41,14 @@ MAX_CONFIG_BYTES = 1024 * 1024
 def problems(manifest: Manifest) -> list[str]:
     """What is wrong, with the object's kind and name in front."""
     metadata = manifest.get("metadata", {})
-    checks = {"ConfigMap": _config_map, "Service": _service, "Job": _job, "Deployment": _deployment}
+    checks = {
+        "ConfigMap": _config_map,
+        "Secret": _secret,
+        "Service": _service,
+        "Job": _job,
+        "Deployment": _deployment,
+        "NetworkPolicy": _network_policy,
+    }
     check = checks.get(manifest.get("kind", ""))
     if check is None:
         return [f"kind {manifest.get('kind')} is not expected"]
@@ -45,7 +61,10 @@ def _object(manifest: Manifest) -> Iterator[str]:
         yield f"apiVersion {manifest['apiVersion']}"
     metadata = manifest["metadata"]
     pattern = DNS_1035 if manifest["kind"] == "Service" else DNS_1123
-    if not pattern.fullmatch(metadata["name"]) or len(metadata["name"]) > 52:
+    if manifest["kind"] in OF_RUNS:
+        if not all(map(DNS_1123.fullmatch, metadata["name"].split("."))) or len(metadata["name"]) > 253:
+            yield "name is no DNS name"
+    elif not pattern.fullmatch(metadata["name"]) or len(metadata["name"]) > 52:
         yield "name is no label of at most 52 characters"
     owners = metadata.get("ownerReferences", [])
     if [(o["kind"], o["apiVersion"], o["controller"]) for o in owners] != [
@@ -70,6 +89,20 @@ def _config_map(manifest: Manifest) -> Iterator[str]:
     size += sum(len(base64.b64decode(text)) for text in manifest.get("binaryData", {}).values())
     if size > MAX_CONFIG_BYTES:
         yield f"has {size} bytes"
+
+
+def _secret(manifest: Manifest) -> Iterator[str]:
+    if "data" in manifest or "stringData" in manifest:
+        yield "a manifest with a secret in it"
+
+
+def _network_policy(manifest: Manifest) -> Iterator[str]:
+    spec = manifest["spec"]
+    if spec["policyTypes"] != ["Ingress"] or not spec["podSelector"]["matchLabels"]:
+        yield "picks all pods, or cuts off what they reach"
+    for rule in spec["ingress"]:
+        if not rule.get("from"):
+            yield "lets in everybody"
 
 
 def _service(manifest: Manifest) -> Iterator[str]:

@@ -9,6 +9,7 @@ kubelets (tests/cluster/on_node).
 """
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from ixt_operator.adapters.kubernetes.client import CONFIG_MAPS, PODS, ApiError,
 from ixt_operator.api.status import rfc3339
 
 NODES = Resource("v1", "nodes")
+SECRETS = Resource("v1", "secrets")
 POLL_SECONDS = 0.1
 PROBE_SECONDS = 1.0
 LAST_LOG_BYTES = 2048
@@ -303,6 +305,15 @@ class Kubelet:
             else:
                 return
 
+    async def _secret(self, namespace: str, name: str, key: str) -> str:
+        """An entry of a Secret, which is waited for."""
+        while not self._left:
+            with suppress(ApiError):
+                if found := await self.client.get(SECRETS, namespace, name):
+                    return base64.b64decode(found["data"][key]).decode()
+            await asyncio.sleep(POLL_SECONDS)
+        return ""
+
     async def _environment(self, pod: Object, place: Path, address: str) -> dict[str, str]:
         """The container's environment, with the places of this machine for those of a pod."""
         metadata, main = pod["metadata"], pod["spec"]["containers"][0]
@@ -322,6 +333,8 @@ class Kubelet:
         for entry in main.get("env", ()):
             if "value" in entry:
                 env[entry["name"]] = entry["value"]
+            elif reference := entry["valueFrom"].get("secretKeyRef"):
+                env[entry["name"]] = await self._secret(metadata["namespace"], **reference)
             elif "fieldRef" in entry["valueFrom"]:
                 annotations = metadata.get("annotations", {})
                 env[entry["name"]] = annotations["batch.kubernetes.io/job-completion-index"]

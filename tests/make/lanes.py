@@ -28,7 +28,7 @@ from ixt_workloads.contract.configs import (
 )
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.kinds import KINDS
-from ixt_workloads.contract.rubrics import BUILTIN
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS
 from ixt_workloads.contract.settings import (
     Conditioning,
     Dataset,
@@ -40,6 +40,8 @@ from ixt_workloads.contract.settings import (
     Method,
     ModelSource,
     Prepare,
+    Schedule,
+    ScheduleType,
     StageType,
     Train,
 )
@@ -68,6 +70,8 @@ class Arm(NamedTuple):
     percent: int = 15
     """Of the documents it has annotated."""
     tokens: int = 200_000
+    over_fits: float = 0.0
+    """Nats a token by which its held-out loss rises in the second half of its training."""
 
 
 ARMS = (
@@ -78,6 +82,7 @@ ARMS = (
     Arm("shuffled", Method.SHUFFLED, 0.61, 0.42),
 )
 BASIC = ARMS[:2]
+CONSTANT = Schedule(type=ScheduleType.CONSTANT, warmup_percent=0)
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,15 @@ def invent(
     documents: int = 600,
     text: str = "",
     endpoint: bool = False,
+    existing: bool = False,
     prefixes: Sequence[str] = ("Best", "None", "Worst", "Random"),
+    harness: bool = False,
 ) -> Invented:
-    """Commit every artifact of a run. `points`: evaluations in training; `text`: put into all free text."""
-    made = _Maker(open_store(f"file://{folder}"), tasks, points, documents, text, endpoint, prefixes)
+    """Commit every artifact of a run. `points`: evaluations in training; `text`: put into all free text;
+    `endpoint`: the judge's size is not known; `existing`: the data had the feedback."""
+    made = _Maker(
+        open_store(f"file://{folder}"), tasks, points, documents, text, endpoint, existing, prefixes, harness
+    )
     lanes = [
         lane
         for name, kind in (stages or {"pretrain": StageType.PRETRAIN}).items()
@@ -119,7 +129,9 @@ class _Maker:
     documents: int
     text: str
     endpoint: bool
+    existing: bool
     prefixes: Sequence[str]
+    harness: bool = False
     keys: dict[str, str] = field(default_factory=dict)
 
     def stage(
@@ -235,21 +247,25 @@ class _Maker:
             for shard, path in enumerate(names)
         }
         tokens = {
-            kind: sum(row[f"{kind}_tokens"] for row in feedback)
+            kind: 0 if self.existing else sum(row[f"{kind}_tokens"] for row in feedback)
             for kind in ("prompt", "cached", "reasoning", "feedback", "wasted")
         }
         scores = Counter(row["score"] for row in feedback if row["status"] == "ok")
         spent = sum(tokens.values()) - 2 * tokens["cached"]
         summary = {
             "documents": len(chosen), "valid": scores.total(), "invalid": len(chosen) - scores.total(),
-            "truncated": sum(row["truncated"] for row in feedback), "tokens": tokens,
-            "flops": 0 if self.endpoint else judging_flops(JUDGE, spent, 220),
-            "judgeParameters": 0 if self.endpoint else JUDGE.parameters,
+            "truncated": 0 if self.existing else sum(row["truncated"] for row in feedback), "tokens": tokens,
+            "flops": 0 if self.endpoint or self.existing else judging_flops(JUDGE, spent, 220),
+            "judgeParameters": 0 if self.endpoint or self.existing else JUDGE.parameters,
             "scores": {f"{score:g}": number for score, number in sorted(scores.items())},
-            "overlapPercent": 4.2, "source": "Endpoint" if self.endpoint else "Judge",
+            "overlapPercent": 4.2,
+            "source": "Existing" if self.existing else "Endpoint" if self.endpoint else "Judge",
         }  # fmt: skip
         config = AnnotateConfig(
-            judge=Judge(rubric=BUILTIN["quality"]), from_percent=start, to_percent=end, holdout=holdout
+            judge=Judge(rubric=BUILTIN_RUBRICS["quality"]),
+            from_percent=start,
+            to_percent=end,
+            holdout=holdout,
         )
         pins = {"inventory": inventory, "judge": "pin-of-judge"}
         self._commit(name, config, pins, summary, files, {"vllm": "0.32.0", "dtype": "bfloat16"})
@@ -257,7 +273,7 @@ class _Maker:
     def _feedback(self, row: Mapping[str, Any]) -> dict[str, Any]:
         score = {0: 5.0, 1: 3.5, 10: 2.0, 100: 1.0}[row["wrong"]]
         invalid = int(row["id"], 16) % 29 == 0
-        axes = dict.fromkeys(BUILTIN["quality"].axes, round(score))
+        axes = dict.fromkeys(BUILTIN_RUBRICS["quality"].axes, round(score))
         return {
             "id": row["id"],
             "status": "invalid" if invalid else "ok",
@@ -289,6 +305,7 @@ class _Maker:
             "tokens": tokens, "documentTokens": text_tokens, "feedbackTokens": conditioned * 40,
             "maskedTokens": 0, "sequences": sequences, "anneal": 0, "documents": documents,
             "conditioned": conditioned, "paddingPercent": 1.2, "levels": levels,
+            "leftOut": {"task sums": 2}, "questionsTooShort": 1, "heldOutKnown": 3, "warnings": [],
             "blocks": math.ceil(self.documents / 512), "vocabulary": STUDENT.vocabulary,
         }  # fmt: skip
         config = PrepareConfig(
@@ -296,7 +313,7 @@ class _Maker:
             method=arm.method,
             conditioning=Conditioning(loss_on_feedback=LossOnFeedback.INCLUDE),
             prepare=Prepare(sequence_length=SEQUENCE),
-            rubric=BUILTIN["quality"],
+            rubric=BUILTIN_RUBRICS["quality"],
             tokenizer=ModelSource(tokenizer="file:///models/tokenizer"),
         )
         inputs = {"inventory": inventory, "tokenizer": "pin-of-tokenizer"}
@@ -328,6 +345,7 @@ class _Maker:
                 {
                     "step": step * 10, "tokens": tokens, "flops": training_flops(STUDENT, tokens, SEQUENCE),
                     "loss": 1.5 + 4 * math.exp(-4 * step / self.points), "learningRate": 3e-4,
+                    "tokensPerSecond": 15_000.0 + step,
                     "evaluation": self._scores(arm, seed, step / self.points),
                 }
             )  # fmt: skip
@@ -341,7 +359,10 @@ class _Maker:
         }
         unique = min(arm.tokens, summary["tokens"])
         config = TrainConfig(
-            stage_type=kind, train=Train(max_tokens=arm.tokens), seed=seed, evaluate=self._asked()
+            stage_type=kind,
+            train=Train(max_tokens=arm.tokens, schedule=CONSTANT),
+            seed=seed,
+            evaluate=self._asked(),
         )
         done = {
             "tokens": arm.tokens, "uniqueTokens": unique, "epochs": arm.tokens / unique,
@@ -371,7 +392,22 @@ class _Maker:
         }
         config = EvaluateConfig(stage_type=kind, evaluate=self._asked(), seed=seed)
         files = {"evaluation.json": json.dumps(evaluation).encode()}
+        if self.harness:
+            files["harness.json"] = json.dumps(self._harness(scores)).encode()
         self._commit(name, config, {"train": train, "prepare": prepare}, {}, files, TORCH)
+
+    def _harness(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """One task that scores its items as the questions do, and one that is scored as a whole."""
+        asked, items = scores["tasks"]["sums"], scores["items"]["tasks"]["sums"]
+        whole = {"metric": None, "metrics": {"word_perplexity,none": 12.5}}
+        told = {
+            prefix: {**found, "metric": "exact_match,strict-match", "metrics": {}}
+            for prefix, found in asked.items()
+        }
+        return {
+            "tasks": {"gsm8k": told, "wikitext": dict.fromkeys(self.prefixes, whole)},
+            "items": {"tasks": {"gsm8k": items}},
+        }
 
     def _asked(self) -> Evaluate:
         uri = "file:///data/tasks.jsonl"
@@ -393,8 +429,10 @@ class _Maker:
             "Random": top * (0.65 if control else 0.99),
         }
         loss = 2.1 + 2.4 * math.exp(-4 * progress) + rng.gauss(0, 0.01) - (0.05 if control else 0)
+        loss += 2 * arm.over_fits * max(0.0, progress - 0.5)
         gaps = {"None": 0.0, "True": -0.16 if control else 0.01, "Best": -0.02 if control else 0.02}
         return {
+            "items": self._items(arm, accuracy, loss),
             "tasks": {
                 task: {
                     prefix: {"accuracy": round(value, 4), "nll": 1.4, "items": 500}
@@ -416,6 +454,19 @@ class _Maker:
             ],
         }
 
+    def _items(self, arm: Arm, accuracy: Mapping[str, float], loss: float) -> dict[str, Any]:
+        """Single items that say the same: which questions are easy is the same for all arms."""
+        order = random.Random("questions").sample(range(500), 500)
+
+        def right(value: float) -> dict[str, list[int]]:
+            return {"right": [int(place < round(500 * value)) for place in order], "items": [1] * 500}
+
+        tasks = {
+            task: {name: right(accuracy[name]) for name in ("Best", "None") if name in self.prefixes}
+            for task in self.tasks
+        }
+        return {"tasks": tasks, "documents": {"nats": [round(120 * loss, 3)] * 32, "tokens": [120] * 32}}
+
 
 WORDS = {
     5.0: "Every column is added correctly and the carry is explained; a learner can follow each step.",
@@ -426,6 +477,7 @@ WORDS = {
 CONDITIONING = {
     "format": "TokenAndCritique", "levels": 5, "thresholds": [1.8, 2.6, 3.4, 4.2],
     "best": "Quality: 5/5\nClear and correct.\n\n", "worst": "Quality: 1/5\nWrong.\n\n",
+    "byLevel": {"3": "Quality: 3/5\nA slip.\n\n"}, "chat": False, "lossOnFeedback": "Include",
 }  # fmt: skip
 TORCH = {"torch": "2.13.0", "transformers": "5.19.0", "dtype": "bfloat16"}
 DOCUMENTS = pa.schema(

@@ -54,13 +54,28 @@ URI = "must be a URI without spaces"
 DECIMAL = "must be a decimal number of at least 0 in quotes"
 TRAIN = "spec.stages[0].train"
 ENDPOINT = {"judge": {"endpoint": {"url": "https://judge.example/v1", "model": "m"}}}
+SECOND = {"judge": {"model": "hf://a/b", "second": ENDPOINT["judge"]["endpoint"]}}
 RUBRIC = {"instructions": "Score it.", "idealCritique": "Good.", "worstCritique": "Bad."}
+_HARNESS = {"stages": [runs.stage(evaluate={"harness": {"tasks": [{"name": "gsm8k"}]}})]}
+INLINE_RUBRIC = "spec.judge.rubric.inline"
 INLINE = {"judge": {"model": "file:///judge", "rubric": {"inline": RUBRIC}}}
 EXISTING = {
     "stages": [runs.stage(annotate={"from": {"scoreField": "score"}})],
     "conditioning": {"format": "Token"},
 }
-POD = "spec.pods.trainer"
+PER_NODE = "spec.stages[0].train.resourcesPerNode"
+
+
+def gpus(path: str) -> list[Limit]:
+    """A number of GPUs or Auto."""
+    message = "must be a whole number from 1 to 64, or Auto"
+    cases: tuple[tuple[Any, Any], ...] = ((1, 0), (64, 65), ("Auto", "auto"), (8, "8"))
+    return [Limit(path, good, bad, message) for good, bad in cases]
+
+
+def rubric(name: str, good: Any, bad: Any, message: str, **more: Any) -> Limit:
+    """A field of a rubric that stands in the run."""
+    return Limit(f"{INLINE_RUBRIC}.{name}", good, bad, message, base=INLINE, **more)
 
 
 def whole(path: str, low: int, high: int, **more: Any) -> list[Limit]:
@@ -99,6 +114,9 @@ def uri(path: str, **more: Any) -> list[Limit]:
         ),
         Limit(path, "gs://b/x", "gs://b/x y", URI, **more),
     ]
+
+
+SIGNED = {"uri": "s3://bucket/x", "signingKeySecretRef": {"name": "signing", "key": "key"}}
 
 
 def credentials(path: str, good: str, bad: str, *, field: str = "uri", **more: Any) -> list[Limit]:
@@ -145,6 +163,41 @@ def one_of(path: str, good: str, words: str, bad: str = "Other", **more: Any) ->
     return [Limit(path, good, bad, f"must be {words}, not '{bad}'", **more)]
 
 
+def endpoint(path: str, base: dict[str, Any]) -> list[Limit]:
+    """A judge that others serve."""
+    words = "must be a URL: http:// or https://"
+    url, key = f"{path}.url", f"{path}.apiKeySecretRef"
+    long = "must have at most 1024 characters"
+    return [
+        Limit(url, "http://h/v1", "h/v1", words, base=base),
+        Limit(url, "http://" + "h" * 1017, "http://" + "h" * 1018, long, base=base),
+        *text(f"{path}.model", 256, base=base),
+        *name(f"{key}.name", 253, base=base),
+        Limit(key, {"name": "a", "key": "token.txt"}, {"name": "a", "key": "t/x"}, "must match", base=base),
+        Limit(key, {"name": "a"}, {"key": "a"}, "is required", base=base),
+        *whole(f"{path}.activeParameters", 1, 10**15, base=base),
+    ]
+
+
+def tracker_url(path: str, **more: Any) -> list[Limit]:
+    """Address of a tracker."""
+    words = "must be a URL without credentials: http:// or https://"
+    return [
+        Limit(path, "http://h:5000/x", "h:5000", words, **more),
+        Limit(path, "https://h", "https://user:password@h", words, **more),
+        Limit(path, "http://" + "h" * 1017, "http://" + "h" * 1018, "at most 1024 characters", **more),
+    ]
+
+
+def tracker_name(path: str) -> list[Limit]:
+    """Project or entity of Weights & Biases."""
+    base = {"trackers": {"wandb": {"project": "p"}}}
+    return [
+        Limit(path, "a.B-c_1", "a/b", "must match ^[-._a-zA-Z0-9]+$", base=base),
+        Limit(path, "p" * 128, "p" * 129, "must have at most 128 characters, has 129", base=base),
+    ]
+
+
 YEAR = 31_536_000
 
 LIMITS: list[Limit] = [
@@ -153,11 +206,27 @@ LIMITS: list[Limit] = [
     Limit("spec.storage.uri", "pvc://claim/path", "hf://owner/name", URI),
     *one_of("spec.storage.shared", "Disabled", "Enabled or Disabled"),
     *credentials("spec.storage", "s3://bucket/x", "file:///x"),
+    *name("spec.storage.signingKeySecretRef.name", 253, base={"storage": SIGNED}),
+    Limit(
+        "spec.storage.signingKeySecretRef",
+        {"name": "a", "key": "signing.key"},
+        {"name": "a", "key": "t/x"},
+        "must match",
+        base={"storage": SIGNED},
+    ),
+    Limit(
+        "spec.storage.signingKeySecretRef",
+        {"name": "a", "key": "k"},
+        {"name": "a"},
+        "is required",
+        base={"storage": SIGNED},
+    ),
     *credentials("spec.storage", "gs://bucket/x", "pvc://claim/x"),
     # model
     *uri("spec.model.source", base={"model": {}}),
     *uri("spec.model.config"),
     *uri("spec.model.tokenizer"),
+    *text("spec.model.chatTemplate", 128),
     *text("spec.model.revision", 128, base={"model": {"source": "hf://a/b"}}),
     Limit(
         "spec.model",
@@ -201,17 +270,8 @@ LIMITS: list[Limit] = [
         {"model": "hf://a/b", **ENDPOINT["judge"]},
         "exactly one of model and endpoint must be set",
     ),
-    Limit(
-        "spec.judge.endpoint.url", "http://h/v1", "h/v1", "must be a URL: http:// or https://", base=ENDPOINT
-    ),
-    Limit(
-        "spec.judge.endpoint.url",
-        "http://" + "h" * 1017,
-        "http://" + "h" * 1018,
-        "must have at most 1024 characters",
-        base=ENDPOINT,
-    ),
-    *text("spec.judge.endpoint.model", 256, base=ENDPOINT),
+    *endpoint("spec.judge.endpoint", ENDPOINT),
+    *endpoint("spec.judge.second", SECOND),
     *credentials("spec.judge", "gs://a/b", "pvc://a/b", field="model"),
     Limit(
         "spec.judge.credentialsSecretRef",
@@ -220,23 +280,13 @@ LIMITS: list[Limit] = [
         "credentialsSecretRef is for s3://, gs:// and hf:// only: leave it out",
         base=ENDPOINT,
     ),
-    *name("spec.judge.endpoint.apiKeySecretRef.name", 253, base=ENDPOINT),
-    Limit(
-        "spec.judge.endpoint.apiKeySecretRef",
-        {"name": "a", "key": "token.txt"},
-        {"name": "a", "key": "t/x"},
-        "must match",
-        base=ENDPOINT,
-    ),
-    Limit("spec.judge.endpoint.apiKeySecretRef", {"name": "a"}, {"key": "a"}, "is required", base=ENDPOINT),
-    *whole("spec.judge.endpoint.activeParameters", 1, 10**15, base=ENDPOINT),
     Limit("spec.judge.reasoningParser", "deepseek_r1", "deep-seek", "must match ^[a-z0-9_]+$"),
     Limit("spec.judge.reasoningParser", "a" * 40, "a" * 41, "must have at most 40 characters"),
     Limit(
         "spec.judge.rubric.builtin",
         "quality",
         "Quality",
-        "must be quality, not 'Quality': did you mean quality?",
+        "must be quality, web, code, math or chat, not 'Quality': did you mean quality?",
     ),
     Limit("spec.judge.rubric", {"inline": RUBRIC}, {}, "exactly one of builtin, configMapKeyRef and inline"),
     Limit(
@@ -252,23 +302,38 @@ LIMITS: list[Limit] = [
         {"name": "a", "key": "r/y"},
         "must match",
     ),
-    *text("spec.judge.rubric.inline.instructions", 16_384, base=INLINE),
-    *text("spec.judge.rubric.inline.idealCritique", 2048, base=INLINE),
-    *text("spec.judge.rubric.inline.worstCritique", 2048, base=INLINE),
-    *items("spec.judge.rubric.inline.axes", lambda index: f"axis_{index}", 16, 1, base=INLINE),
-    Limit("spec.judge.rubric.inline.axes[0]", "a" * 40, "Axis", "must match", base=INLINE),
-    Limit("spec.judge.rubric.inline.minScore", 0, -1, "must be at least 0", base=INLINE),
-    Limit("spec.judge.rubric.inline.maxScore", 100, 101, "must be at most 100", base=INLINE),
+    *text(f"{INLINE_RUBRIC}.instructions", 16_384, base=INLINE),
+    *one_of(f"{INLINE_RUBRIC}.document", "Bare", "Fenced or Bare", base=INLINE),
+    *text(f"{INLINE_RUBRIC}.idealCritique", 2048, base=INLINE),
+    *text(f"{INLINE_RUBRIC}.worstCritique", 2048, base=INLINE),
     Limit(
-        "spec.judge.rubric.inline.minScore",
-        4,
-        5,
-        "minScore must be below maxScore",
-        base=INLINE,
-        at="spec.judge.rubric.inline",
+        "spec.judge.chatTemplateKwargs",
+        [{"name": "enable_thinking", "value": "false"}],
+        [{"name": "a-b", "value": "1"}],
+        "must match ^[A-Za-z_]",
+        at="spec.judge.chatTemplateKwargs[0].name",
     ),
+    *items(f"{INLINE_RUBRIC}.axes", lambda index: f"axis_{index}", 16, 1, base=INLINE),
+    rubric("axes[0]", "a" * 40, "Axis", "must match"),
+    rubric("minScore", 0, -1, "must be at least 0"),
+    rubric("maxScore", 100, 101, "must be at most 100"),
+    rubric(
+        "axes",
+        ["critiques", "depth"],
+        ["critique", "depth"],
+        "no axis may be called critique, which is a field of every answer",
+        at=INLINE_RUBRIC,
+    ),
+    rubric("axes", ["style", "depth"], ["depth", "depth"], "axes must be different", at=INLINE_RUBRIC),
+    rubric("minScore", 4, 5, "minScore must be below maxScore", at=INLINE_RUBRIC),
     *decimal("spec.judge.sampling.temperature"),
     *decimal("spec.judge.sampling.topP"),
+    *whole("spec.judge.sampling.topK", 1, 1_000_000),
+    *decimal("spec.judge.sampling.minP"),
+    *decimal("spec.judge.sampling.presencePenalty"),
+    *whole("spec.judge.sampling.thinkingTokens", 1, 131_072),
+    *text("spec.judge.systemPrompt", 16_384),
+    *items("spec.judge.chatTemplateKwargs", lambda index: {"name": f"k{index}", "value": "1"}, 16),
     *whole("spec.judge.sampling.maxTokens", 16, 131_072),
     *whole("spec.judge.sampling.retries", 0, 10),
     Limit("spec.judge.engine.minReplicas", 1, 0, "must be at least 1"),
@@ -280,7 +345,7 @@ LIMITS: list[Limit] = [
         "minReplicas must be at most maxReplicas",
         at="spec.judge.engine.minReplicas",
     ),
-    *whole("spec.judge.engine.tensorParallelSize", 1, 64),
+    *gpus("spec.judge.engine.tensorParallelSize"),
     *items("spec.judge.engine.args", lambda index: f"--max-num-seqs={index + 1}", 64),
     *(
         Limit("spec.judge.engine.args[0]", good, bad, "must be an option of vLLM as --name or --name=value")
@@ -294,9 +359,10 @@ LIMITS: list[Limit] = [
     ),
     Limit("spec.judge.engine.args[0]", "--" + "x" * 1022, "--" + "x" * 1023, "at most 1024 characters"),
     # conditioning
-    *one_of("spec.conditioning.format", "Critique", "Token, Critique or TokenAndCritique"),
+    *one_of("spec.conditioning.format", "Critique", "Token, Critique, TokenAndCritique or Axes"),
     *whole("spec.conditioning.levels", 2, 10),
     *one_of("spec.conditioning.calibration", "Quantile", "Fixed or Quantile"),
+    *one_of("spec.conditioning.levelFrom", "Both", "Verifier, Judge or Both"),
     *whole("spec.conditioning.dropoutPercent", 0, 100),
     *whole("spec.conditioning.maxFeedbackTokens", 8, 4096),
     *one_of("spec.conditioning.lossOnFeedback", "Mask", "Include or Mask"),
@@ -315,7 +381,7 @@ LIMITS: list[Limit] = [
         "spec.arms[0]",
         {"name": "a", "method": "Shuffled"},
         {"name": "a", "method": "Filter"},
-        "must be Conditioned, NextToken, Filtered, Annealed or Shuffled, not 'Filter': did you mean",
+        "must be Conditioned, NextToken, Filtered, Annealed, Shuffled or RejectionSampling, not",
         at="spec.arms[0].method",
     ),
     *items("spec.arms[0].seeds", lambda index: index, 32, 1, base={"arms": [runs.arm("a")]}),
@@ -339,7 +405,7 @@ LIMITS: list[Limit] = [
         "spec.arms",
         [runs.arm("a", "Filtered", samplePercent=50)],
         [runs.arm("a", "NextToken", samplePercent=50)],
-        "a NextToken arm uses no feedback: leave samplePercent out",
+        "a NextToken or RejectionSampling arm has no documents annotated: leave samplePercent out",
         at="spec.arms[0].samplePercent",
     ),
     Limit(
@@ -357,6 +423,14 @@ LIMITS: list[Limit] = [
         base={"arms": [runs.arm("a")], "stages": [runs.stage(train={"maxTokens": 10**15})]},
         at="spec.arms",
     ),
+    *one_of("spec.comparison", "EqualFlops", "EqualFlops or EqualTokens"),
+    Limit(
+        "spec.comparison",
+        "EqualTokens",
+        "EqualFlops",
+        "comparison EqualFlops plans the tokens of arms: leave tokensPercent out, or set EqualTokens",
+        base={"arms": [runs.arm("a"), runs.arm("b", "NextToken", tokensPercent=140)]},
+    ),
     *whole("spec.maxParallelLanes", 1, 512),
     # stages
     *items("spec.stages", lambda index: runs.stage(f"stage-{index}"), 16, 1),
@@ -370,10 +444,12 @@ LIMITS: list[Limit] = [
     ),
     *one_of("spec.stages[0].type", "Midtrain", "Pretrain, Midtrain, SFT or Rollout"),
     Limit(
-        "spec.stages[0].type",
-        "Pretrain",
-        "Rollout",
+        "spec.stages[0]",
+        runs.stage(),
+        runs.stage(type="Rollout", rollout={"rounds": 1, "maxTokens": 64}),
         "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
+        base={"model": {"source": "file:///m"}},
+        at="spec.stages[0].type",
     ),
     Limit(
         "spec.stages[0]",
@@ -386,9 +462,11 @@ LIMITS: list[Limit] = [
     *name("spec.stages[0].datasets[0].name", 40),
     *uri("spec.stages[0].datasets[0].uri"),
     *credentials("spec.stages[0].datasets[0]", "hf://a/b", "file:///a", name="a"),
-    *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet or Text"),
+    *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet, Text, Csv, Json or Arrow"),
     *text("spec.stages[0].datasets[0].textField", 128),
     *text("spec.stages[0].datasets[0].messagesField", 128),
+    *text("spec.stages[0].datasets[0].promptField", 128),
+    *text("spec.stages[0].datasets[0].answerField", 128),
     *whole("spec.stages[0].datasets[0].weight", 1, 1000),
     Limit(
         "spec.stages[0].datasets",
@@ -402,11 +480,52 @@ LIMITS: list[Limit] = [
     *whole("spec.stages[0].annotate.deadlineSeconds", 1, YEAR),
     *whole("spec.stages[0].annotate.gates.maxInvalidPercent", 0, 100),
     *whole("spec.stages[0].annotate.gates.maxOverlapPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxDisagreementPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxRewritingPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.minReferencePercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxOneScorePercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxTruncatedPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxContradictionPercent", 0, 100),
+    *whole("spec.stages[0].annotate.gates.maxQuotingPercent", 0, 100),
+    Limit(
+        "spec.stages[0].annotate.gates.warn",
+        ["Overlap", "Rewriting"],
+        ["Everything"],
+        "must be Invalid, Overlap, Disagreement, Reference, Rewriting, OneScore, Truncated, Contradiction or "
+        "Quoting",
+        at="spec.stages[0].annotate.gates.warn[0]",
+    ),
+    *text("spec.stages[0].annotate.referenceField", 128),
+    Limit(
+        "spec.stages[0].annotate.referenceField",
+        None,
+        "rating",
+        "feedback that the data carry has no reference: leave annotate.from or referenceField out",
+        base={"stages": [runs.stage(annotate={"from": {"scoreField": "s", "critiqueField": "c"}})]},
+        at="spec.stages[0].annotate",
+    ),
+    *one_of("spec.stages[0].prepare.decontamination", "Disabled", "Enabled or Disabled"),
     *text("spec.stages[0].annotate.from.scoreField", 128, base=EXISTING),
+    Limit(
+        "spec.stages[0].annotate.from.scale",
+        {"min": "-1.5", "max": "5"},
+        {"min": "5", "max": "5.0"},
+        "scale.min must be below scale.max",
+        base=EXISTING,
+    ),
+    Limit(
+        "spec.stages[0].annotate.from.scale",
+        {"min": "0", "max": "1e2"},
+        {"min": "0", "max": "five"},
+        "must be a decimal number",
+        base=EXISTING,
+        at="spec.stages[0].annotate.from.scale.max",
+    ),
     *text("spec.stages[0].annotate.from.critiqueField", 128, base=EXISTING),
-    *one_of("spec.stages[0].conditioning.format", "Token", "Token, Critique or TokenAndCritique"),
+    *one_of("spec.stages[0].conditioning.format", "Token", "Token, Critique, TokenAndCritique or Axes"),
     *whole("spec.stages[0].conditioning.levels", 2, 10),
     *one_of("spec.stages[0].conditioning.calibration", "Fixed", "Fixed or Quantile"),
+    *one_of("spec.stages[0].conditioning.levelFrom", "Verifier", "Verifier, Judge or Both"),
     *whole("spec.stages[0].conditioning.dropoutPercent", 0, 100),
     *whole("spec.stages[0].conditioning.maxFeedbackTokens", 8, 4096),
     *one_of("spec.stages[0].conditioning.lossOnFeedback", "Include", "Include or Mask"),
@@ -433,17 +552,39 @@ LIMITS: list[Limit] = [
     *(decimal(f"{TRAIN}.optimizer.beta2")),
     *(decimal(f"{TRAIN}.optimizer.epsilon")),
     *(decimal(f"{TRAIN}.optimizer.maxGradNorm")),
+    *one_of(f"{TRAIN}.optimizer.momentsPrecision", "BF16", "FP32 or BF16"),
+    Limit(
+        f"{TRAIN}.optimizer",
+        {"momentsPrecision": "BF16", "beta2": "0.99"},
+        {"momentsPrecision": "BF16", "beta2": "0.999"},
+        "momentsPrecision BF16 needs a beta2 of at most 0.99",
+    ),
     *one_of(f"{TRAIN}.schedule.type", "Constant", "Cosine, WarmupStableDecay or Constant"),
     *whole(f"{TRAIN}.schedule.warmupPercent", 0, 100),
     *whole(f"{TRAIN}.schedule.decayPercent", 0, 100),
     *whole(f"{TRAIN}.schedule.finalPercent", 0, 100),
     *one_of(f"{TRAIN}.precision", "FP32", "FP32 or BF16"),
     *whole(f"{TRAIN}.evalEveryTokens", 1, 10**15),
+    *one_of(f"{TRAIN}.export", "Best", "Last or Best"),
+    Limit(
+        "spec.stages[0]",
+        *(
+            runs.stage(
+                train={"maxTokens": 8192, "batchTokens": 4096, "export": "Best"},
+                evaluate={"holdoutDocuments": number},
+            )
+            for number in (1, 0)
+        ),
+        "train.export Best is chosen by held-out documents: set evaluate.holdoutDocuments above 0, or export "
+        "Last (of a Rollout stage always)",
+        at="spec.stages[0].train",
+    ),
     *whole(f"{TRAIN}.numNodes", 1, 4096),
-    *whole(f"{TRAIN}.numProcPerNode", 1, 64),
+    *gpus(f"{TRAIN}.numProcPerNode"),
     *whole(f"{TRAIN}.microBatchSequences", 1, 65_536),
     *one_of(f"{TRAIN}.parallelism", "FullyShard", "Auto, Replicate or FullyShard"),
     *one_of(f"{TRAIN}.compile", "Disabled", "Auto, Enabled or Disabled"),
+    *one_of(f"{TRAIN}.activationCheckpointing", "Selective", "Auto, None, Selective or Full"),
     *whole(f"{TRAIN}.checkpoint.intervalSeconds", 1, 86_400),
     *whole(f"{TRAIN}.checkpoint.keep", 1, 100),
     Limit(
@@ -473,9 +614,42 @@ LIMITS: list[Limit] = [
     Limit("spec.stages[0].evaluate.prefixes", ["Best"], [], "must have at least 1"),
     *whole("spec.stages[0].evaluate.holdoutDocuments", 0, 100_000),
     *whole("spec.stages[0].evaluate.maxNewTokens", 1, 8192),
-    # pods
+    *credentials("spec.stages[0].evaluate.harness.tasks[0]", "s3://a/b", "pvc://a/b", name="a"),
+    *items("spec.stages[0].evaluate.harness.tasks", lambda index: {"name": f"t{index}"}, 32, 1),
+    Limit(
+        "spec.stages[0].evaluate.harness.tasks",
+        [{"name": "mmlu_pro-x.y+z"}],
+        [{"name": "../mmlu"}],
+        "must match",
+        at="spec.stages[0].evaluate.harness.tasks[0].name",
+    ),
+    Limit(
+        "spec.stages[0].evaluate.harness.tasks",
+        [{"name": "a"}, {"name": "b"}],
+        [{"name": "a"}, {"name": "a"}],
+        "another of tasks is named 'a' already",
+        at="spec.stages[0].evaluate.harness.tasks[1].name",
+    ),
+    *whole("spec.stages[0].evaluate.harness.limit", 1, 1_000_000, base=_HARNESS),
+    *whole("spec.stages[0].evaluate.harness.fewshot", 0, 64, base=_HARNESS),
+    *whole("spec.stages[0].evaluate.harness.samples", 1, 64, base=_HARNESS),
+    # trackers
+    *tracker_url("spec.trackers.mlflow.uri"),
+    *text("spec.trackers.mlflow.experiment", 256, base={"trackers": {"mlflow": {"uri": "http://h"}}}),
+    *name(
+        "spec.trackers.mlflow.credentialsSecretRef.name",
+        253,
+        base={"trackers": {"mlflow": {"uri": "http://h"}}},
+    ),
+    *tracker_name("spec.trackers.wandb.project"),
+    *tracker_name("spec.trackers.wandb.entity"),
+    *tracker_url("spec.trackers.wandb.baseUrl", base={"trackers": {"wandb": {"project": "p"}}}),
+    *name(
+        "spec.trackers.wandb.credentialsSecretRef.name", 253, base={"trackers": {"wandb": {"project": "p"}}}
+    ),
+    # amounts
     *(
-        Limit(f"{POD}.resources.limits", {"cpu": good}, {"cpu": bad}, message)
+        Limit(f"{PER_NODE}.limits", {"cpu": good}, {"cpu": bad}, message)
         for good, bad, message in (
             (0, -1, "must be an amount as Kubernetes writes it, such as 2, '500m' or '16Gi', not '-1'"),
             ("0.5", 0.5, "write the number as a string: '0.5'"),
@@ -488,77 +662,14 @@ LIMITS: list[Limit] = [
         )
     ),
     Limit(
-        f"{POD}.resources.requests",
+        f"{PER_NODE}.requests",
         {f"r{index}": 1 for index in range(16)},
         {f"r{index}": 1 for index in range(17)},
         "must have at most 16 items",
     ),
-    Limit(f"{POD}.image", "registry/image:tag", "two words", "must match"),
-    Limit(f"{POD}.image", "i" * 512, "i" * 513, "must have at most 512 characters"),
-    *items(f"{POD}.env", lambda index: {"name": f"V{index}", "value": ""}, 64),
-    Limit(f"{POD}.env[0]", {"name": "A_1", "value": "x"}, {"name": "A-1", "value": "x"}, "must match"),
-    Limit(
-        f"{POD}.env[0]", {"name": "A" * 128, "value": "x"}, {"name": "A" * 129, "value": "x"}, "at most 128"
-    ),
-    Limit(
-        f"{POD}.env[0]",
-        {"name": "A", "value": "x" * 4096},
-        {"name": "A", "value": "x" * 4097},
-        "at most 4096",
-    ),
-    Limit(
-        f"{POD}.env[0]",
-        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
-        {"name": "A"},
-        "exactly one of value and valueFrom must be set",
-    ),
-    Limit(
-        f"{POD}.env[0]",
-        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k_1.x"}}},
-        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k/1"}}},
-        "must match",
-        at=f"{POD}.env[0].valueFrom.secretKeyRef.key",
-    ),
-    Limit(
-        f"{POD}.env[0]",
-        {"name": "A", "value": "x"},
-        {"name": "IXT_TASK", "value": "x"},
-        "names that start with IXT_ are set by the operator: choose another",
-        at=f"{POD}.env[0].name",
-    ),
-    *name(f"{POD}.serviceAccountName", 253),
-    *name(f"{POD}.priorityClassName", 253),
-    Limit(f"{POD}.nodeSelector", {"disk": "x" * 63}, {"disk": "x" * 64}, "must have at most 63 characters"),
-    Limit(
-        f"{POD}.nodeSelector",
-        {f"l{index}": "" for index in range(32)},
-        {f"l{index}": "" for index in range(33)},
-        "must have at most 32 items",
-    ),
-    *items(f"{POD}.tolerations", lambda index: {"key": f"t{index}", "operator": "Exists"}, 32),
-    Limit(
-        f"{POD}.tolerations[0]",
-        {"operator": "Exists"},
-        {"operator": "In"},
-        "must be Equal or Exists, not 'In'",
-    ),
-    Limit(f"{POD}.tolerations[0]", {"effect": "NoExecute"}, {"effect": "No"}, "must be NoSchedule"),
-    Limit(
-        f"{POD}.tolerations[0]", {"key": "x" * 317}, {"key": "x" * 318}, "must have at most 317 characters"
-    ),
-    Limit(
-        f"{POD}.tolerations[0]", {"value": "x" * 63}, {"value": "x" * 64}, "must have at most 63 characters"
-    ),
-    Limit(f"{POD}.tolerations[0]", {"tolerationSeconds": 0}, {"tolerationSeconds": -1}, "must be at least 0"),
-    *items(f"{POD}.imagePullSecrets", lambda index: {"name": f"s{index}"}, 8),
-    Limit(
-        f"{POD}.imagePullSecrets[0]",
-        {"name": "s.t"},
-        {"name": "S"},
-        NAME,
-        at=f"{POD}.imagePullSecrets[0].name",
-    ),
     # the rest
+    Limit("spec.managedBy", "example.com/a", "example.com", "must match"),
+    Limit("spec.managedBy", f"a.io/{'x' * 58}", f"a.io/{'x' * 59}", "must have at most 63 characters"),
     *name("spec.queueName", 63),
     Limit("spec.suspend", True, "yes", "must be true or false, not 'yes'"),
     *(
@@ -566,6 +677,7 @@ LIMITS: list[Limit] = [
         for fault in ("infrastructure", "application", "outOfMemory", "diverged", "hung")
         for limit in whole(f"spec.failurePolicy.{fault}", 0, 1000)
     ),
+    *one_of("spec.failurePolicy.lanes", "FailFast", "Continue or FailFast"),
     *whole("spec.activeDeadlineSeconds", 1, YEAR),
     *whole("spec.schedulingTimeoutSeconds", 1, YEAR),
     *whole("spec.ttlSecondsAfterFinished", 0, YEAR),
@@ -597,6 +709,14 @@ LIMITS: list[Limit] = [
         {"scoreField": "score", "critiqueField": "words"},
         {"scoreField": "score"},
         "existing feedback has no critiques without annotate.from.critiqueField: set it, or format Token",
+        at="spec.stages",
+    ),
+    Limit(
+        "spec.conditioning.format",
+        "Critique",
+        "Axes",
+        "format Axes shows a judge's scores by axis, which feedback of the data lacks: take another",
+        base={"stages": [runs.stage(annotate={"from": {"scoreField": "s", "critiqueField": "c"}})]},
         at="spec.stages",
     ),
     Limit(

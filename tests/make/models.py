@@ -22,6 +22,31 @@ CHAT_TEMPLATE = (
 )
 
 
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{% if m.role == 'assistant' %}"
+    "{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+"""As Gemma 2 has it."""
+
+THINKING = (
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for m in messages %}[{{ m.role }}] {% if m.role == 'assistant' %}{% if loop.index0 > ns.last %}"
+    "<think>{{ m.reasoning_content or '' }}</think>{% endif %}{{ m.content }}{{ eos_token }}"
+    "{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+"""As Qwen 3 has it: only answers to the last question show what was thought before them."""
+
+CALLING = (
+    "{% if tools %}[tools] {{ tools | tojson }}\n{% endif %}"
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% for c in m.tool_calls or [] %}"
+    "<{{ c.function.name }} {{ c.function.arguments | tojson }}>{% endfor %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
 def tokenizer_folder(folder: Path, *, chat: bool = False, first: int = 0) -> Path:
     """A tokenizer of characters that puts BOS in front of a text; its ids begin at `first`."""
     vocabulary = {token: first + number for token, number in VOCABULARY.items()}

@@ -72,6 +72,21 @@ def condition(
     }  # fmt: skip
 
 
+def told(manifest: Object, after: float) -> Object:
+    """The object, with when its status was written as the API server keeps account of it."""
+    fields = [
+        {"manager": "ixt-operator", "operation": "Update", "time": time(999), "fieldsV1": {"f:metadata": {}}},
+        {"manager": "kubelet", "operation": "Update", "time": time(after), "subresource": "status"},
+        {
+            "manager": "job-controller",
+            "operation": "Update",
+            "time": time(after - 9),
+            "subresource": "status",
+        },
+    ]
+    return {**manifest, "metadata": {**manifest["metadata"], "managedFields": fields}}
+
+
 def _created(metadata: Object) -> Object:
     uid = f"uid-{metadata['name']}"
     return {**metadata, "uid": uid, "creationTimestamp": time(), "resourceVersion": "1"}

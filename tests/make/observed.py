@@ -11,15 +11,18 @@ from typing import Any
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import MAX_BYTES, RunStatus
+from ixt_operator.api.status import MAX_STATUS_BYTES, ConditionType, Phase, Reason, RunStatus
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.events import Event, events
+from ixt_operator.planner.now import Bounds, Life
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_operator.planner.plan import Plan, plan
+from ixt_operator.planner.stalled import Trouble, stalled
 from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.kinds import KINDS, Owner
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Outcome, Progress, Result
+from ixt_workloads.contract.versions import read_known
 from make import runs
 
 START = 1_800_000_000.0
@@ -45,6 +48,7 @@ class Double:
             attempt=self.child.attempt,
             created_at=self.created_at,
             deleting=self.deleting,
+            avoids=bool(self.child.avoid_hosts),
             processes=tuple(self.processes),
         )
 
@@ -66,6 +70,8 @@ class Platform:
 
     run: IXTRun
     runtime: IXTRuntime = field(default_factory=runs.runtime)
+    skew: float = 0.0
+    """Seconds by which the clocks of its machines are ahead of the platform's."""
     slow: bool = False
     """Deleted children stay until `vanish`."""
     now: float = START
@@ -89,7 +95,19 @@ class Platform:
 
     def look(self, observed: Observed | None = None) -> Plan:
         """Plan, keep the status if it is to be told, and carry the plan out, as controller/look.py does."""
-        moves = self.plan(observed)
+        return self._carry_out(self.plan(observed), observed)
+
+    def look_in_trouble(self) -> Plan:
+        """The same while the run cannot be carried out."""
+        spec, metadata = self.run.spec, self.run.metadata
+        bounds = Bounds(suspend=spec.suspend, active_deadline_seconds=spec.active_deadline_seconds)
+        previous = self.status or RunStatus()
+        life = Life(metadata.name, metadata.generation, bounds, self.observed(), previous, self.now)
+        moves = stalled(life, Trouble(Reason.RUNTIME_NOT_FOUND, "there is no IXTRuntime cpu"))
+        assert not moves.create
+        return self._carry_out(moves, None)
+
+    def _carry_out(self, moves: Plan, observed: Observed | None) -> Plan:
         self._check_status(moves)
         if moves.tells:
             self._tell(moves, observed or self.observed())
@@ -111,8 +129,9 @@ class Platform:
         raise AssertionError(f"looks at once without end: {moves}")
 
     def _tell(self, moves: Plan, observed: Observed) -> None:
-        self.events += events(self.status, moves.status, moves.failures)
-        self.status = moves.status
+        self.events += events(self.status, moves.status, moves.news)
+        # As another leader reads it: what is not written is not remembered.
+        self.status = read_known(RunStatus, moves.status.model_dump(mode="json", exclude_none=True))
         for child in observed.children.values():
             self.told[child.node] = max(child.attempt, self.told.get(child.node, -1))
 
@@ -161,15 +180,19 @@ class Platform:
         if child.arm:
             busy = {d.child.node for d in others if d.child.arm and not d.child.server}
             assert len(busy) < self.run.spec.max_parallel_lanes, f"{child.name} beside {busy}"
-        if kind.owner is Owner.STAGE:
-            same = [d.child.name for d in others if d.child.kind == child.kind and not d.child.server]
+        if child.stage and not child.arm:
+            same = [
+                d.child.name
+                for d in others
+                if d.child.kind == child.kind and not d.child.server and not d.child.arm
+            ]
             assert not same, f"{child.name} beside {same}"
 
     def _check_status(self, moves: Plan) -> None:
         text = moves.status.model_dump_json(exclude_none=True)
         assert RunStatus.model_validate_json(text) == moves.status
-        assert len(text.encode()) <= MAX_BYTES
-        assert len(moves.status.conditions) == 5
+        assert len(text.encode()) <= MAX_STATUS_BYTES
+        assert_conditions(moves.status)
         old = self.status
         if old and old.observed_generation == moves.status.observed_generation:
             assert moves.status.summary.progress_percent >= old.summary.progress_percent
@@ -204,7 +227,7 @@ class Platform:
         assert task
         self.now += TICK
         done = result or (self._inventory(task) if task.probe else self._step(task))
-        double.become(phase=ProcessPhase.SUCCEEDED, exit_code=0, ended_at=self.now, result=done)
+        double.become(phase=ProcessPhase.SUCCEEDED, exit_code=0, result=done, **self._times())
 
     def fail(self, node: str, code: int | None = 1, reason: str = "", index: int = 0, **result: Any) -> None:
         """One process of the newest attempt fails, and the others are stopped for it."""
@@ -223,10 +246,14 @@ class Platform:
             where=f"pod-{index}",
             exit_code=code,
             reason=reason,
-            ended_at=self.now,
             result=told,
+            **self._times(),
             last_log="the last line",
         )
+
+    def _times(self) -> dict[str, float]:
+        """When a process that ends now has ended, by its machine's clock and by the platform's."""
+        return {"ended_at": self.now + self.skew, "told_at": self.now}
 
     def progress(self, node: str, index: int = 0, **fields: Any) -> None:
         processes = self.newest(node).processes
@@ -255,6 +282,8 @@ class Platform:
         assert isinstance(config, InventoryConfig)
         places = {"datasets": " ".join(dataset.uri for dataset in config.datasets) + self.content}
         places["tasks"] = " ".join(evaluated.uri for evaluated in config.tasks)
+        if config.harness:
+            places["harness"] = " ".join(asked.name for asked in config.harness.tasks)
         if config.judge:
             places["judge"] = config.judge.source or config.judge.model or ""
         if config.model:
@@ -308,6 +337,20 @@ class Platform:
             assert not moves.finished, moves.status.summary
             self.calm(moves)
         raise AssertionError(f"{node} never started")
+
+
+def assert_conditions(status: RunStatus) -> None:
+    """All conditions are there, none contradicts another, and the phase follows from them."""
+    assert {condition.type for condition in status.conditions} == set(ConditionType)
+    holding = [type_ for type_ in ConditionType if status.is_true(type_)]
+    doing = [type_ for type_ in holding if type_ is not ConditionType.ACCEPTED]
+    assert len(doing) <= 1, doing
+    if ConditionType.ACCEPTED not in holding:
+        assert set(doing) <= {ConditionType.SUSPENDED, ConditionType.FAILED}
+    ends = {ConditionType.COMPLETE: Phase.COMPLETE, ConditionType.FAILED: Phase.FAILED}
+    for type_, phase in ends.items():
+        assert (type_ in doing) is (status.phase is phase)
+        assert (status.completion_time is not None) is status.ended
 
 
 def holds_devices(double: Double) -> bool:

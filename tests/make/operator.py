@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import os
-import re
 import signal
 import time
 import urllib.request
@@ -19,7 +18,6 @@ from ixt_operator.adapters.kubernetes.client import Client
 
 PATIENCE_SECONDS = 120.0
 """Other work on the machine may slow all down."""
-LOST_LEASE = re.compile("(does not hold|took) the Lease")
 
 
 @asynccontextmanager
@@ -50,14 +48,6 @@ class Operator:
         self.process = _forks.Process(target=_main, args=self._arguments, daemon=True)
         self.process.start()
 
-    async def keep(self) -> None:
-        """Start it again whenever it has lost its Lease, as its Deployment would: on a machine that is busy
-        with other things it does."""
-        while True:
-            await asyncio.sleep(0.2)
-            if self.process.exitcode == 1 and LOST_LEASE.search(self.log.read_text().splitlines()[-1]):
-                self.start()
-
     def signal(self, number: int) -> None:
         """Send a signal."""
         assert self.process.pid
@@ -65,7 +55,6 @@ class Operator:
 
     async def ended(self, seconds: float = 30) -> int | None:
         """Wait for its end; the exit code, None if it does not end."""
-        # Not from a thread: of two that ask at once (`keep`), one is told a wrong code.
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.process.exitcode is None:
@@ -86,19 +75,12 @@ class Operator:
 
 
 @asynccontextmanager
-async def operator(
-    kubeconfig: Path, folder: Path, *arguments: str, port: int, kept: bool = True
-) -> AsyncIterator[Operator]:
-    """An operator that is ended in good order, and started again until then if it is to be `kept`."""
+async def operator(kubeconfig: Path, folder: Path, *arguments: str, port: int) -> AsyncIterator[Operator]:
+    """An operator that is ended in good order."""
     found = Operator(kubeconfig, folder, *arguments, port=port)
-    keeping = asyncio.create_task(found.keep()) if kept else None
     try:
         yield found
     finally:
-        if keeping:
-            keeping.cancel()
-            if keeping.done() and not keeping.cancelled():
-                keeping.result()
         if not found.process.is_alive():
             found.process.close()
         else:

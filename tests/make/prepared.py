@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ixt_workloads.contract.configs import PrepareConfig
+from ixt_workloads.contract.configs import AnnotateConfig, PrepareConfig
 from ixt_workloads.contract.keys import key_of, preimage
 from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.settings import (
@@ -23,9 +23,10 @@ from ixt_workloads.contract.settings import (
     Prepare,
     StageType,
 )
+from ixt_workloads.data.chat import Conversation
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import prefix
-from ixt_workloads.store import ArtifactWriter, open_store
+from ixt_workloads.store import ArtifactWriter, open_storage
 from make.models import BOS, EOS, VOCABULARY
 
 LENGTH = 64
@@ -66,8 +67,10 @@ def prepared(
     holdout: Sequence[Mapping[str, Any]] | None = None,
     vocabulary: int = len(VOCABULARY),
     chat: bool = False,
+    feedback: int = 0,
 ) -> str:
-    """Commit a Prepare artifact of documents with their levels (0: none); answers its key."""
+    """Commit a Prepare artifact of documents with their levels (0: none); answers its key. `feedback`: FLOPs
+    of an annotation that it has read."""
     agreed = contract(chat=chat) if conditioned else None
     rows = [_segment(level, text, agreed) for level, text in documents]
     files = {
@@ -91,24 +94,36 @@ def prepared(
         prepare=Prepare(sequence_length=LENGTH),
         tokenizer=ModelSource(),
     )
-    image = preimage(
-        config,
-        KINDS[config.kind].version,
-        {"inventory": repr((documents, anneal, holdout, blocks, vocabulary))},
-    )
+    inputs = {"inventory": repr((documents, anneal, holdout, blocks, vocabulary))}
+    if feedback:
+        inputs["feedback/0-15"] = _annotated(storage, feedback)
+    image = preimage(config, KINDS[config.kind].version, inputs)
     key = key_of(image)
-    writer = ArtifactWriter(open_store(f"file://{storage}"), key, config.kind, image, run="test", attempt=0)
+    writer = ArtifactWriter(open_storage(f"file://{storage}"), key, config.kind, image, run="test", attempt=0)
     for name, data in files.items():
         writer.add(name, data)
-    writer.commit({"vocabulary": vocabulary, "tokens": sum(map(len, rows))}, files)
+    packed = [_pack(rows[block::blocks]) for block in range(blocks)]
+    summary = {
+        "vocabulary": vocabulary, "tokens": sum(map(len, rows)), "sequences": sum(map(len, packed)),
+        "squares": sum(len(row) ** 2 for row in rows),
+    }  # fmt: skip
+    writer.commit(summary, files)
     return key
 
 
-def held(level: int, text: str, messages: Sequence[Mapping[str, str]] | None = None) -> dict[str, Any]:
+def _annotated(storage: Path, flops: int) -> str:
+    image = preimage(AnnotateConfig(), 1, {"inventory": str(flops)})
+    key = key_of(image)
+    store = open_storage(f"file://{storage}")
+    ArtifactWriter(store, key, "Annotate", image, run="test", attempt=0).commit({"flops": flops}, [])
+    return key
+
+
+def held(level: int, text: str, messages: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
     """A row of holdout.parquet."""
     return {
         "id": f"{abs(hash(text)):032x}"[:32], "level": level, "text": text,
-        "messages": json.dumps(messages) if messages else None, "critique": None,
+        "messages": Conversation(list(messages)).to_json() if messages else None, "critique": None,
     }  # fmt: skip
 
 

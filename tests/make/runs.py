@@ -5,10 +5,13 @@ from typing import Any
 from ixt_operator.api.meta import API_VERSION
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.render.builtin_runtimes import cpu, nvidia
+from ixt_operator.render.builtin_runtimes import SECURITY, cpu, nvidia
 
 RUNTIMES = {"cpu": cpu("ixt:test"), "nvidia": nvidia("ixt:test")}
 """The chart's runtimes."""
+
+RESTRICTED = SECURITY
+"""The security context of a container of the restricted Pod Security Standard."""
 
 SECRET = {"name": "s" * 253}
 
@@ -58,10 +61,16 @@ def run(*, name: str = "test", **spec: Any) -> IXTRun:
     return IXTRun.model_validate(manifest(name=name, **spec))
 
 
+def patch(*, spec: dict[str, Any] | None = None, **main: Any) -> dict[str, Any]:
+    """A patch of pods: fields of the main container, and of the pods' spec."""
+    containers = [{"name": "main", **main}] if main else []
+    return {"spec": {**({"containers": containers} if containers else {}), **(spec or {})}}
+
+
 def keys(status: dict[str, Any]) -> dict[str, str]:
-    """Keys of a status, by stage and step."""
+    """Keys of a status, by stage and step; empty where they are not known yet."""
     return {
-        f"{stage['name']}/{step['name']}": step["key"]
+        f"{stage['name']}/{step['name']}": step.get("key", "")
         for stage in status["stages"]
         for step in stage["steps"]
     }
@@ -87,24 +96,54 @@ def maximal() -> dict[str, Any]:
     return applied(
         name="m" * 63,
         runtimeRef={"name": "r" * 253},
-        storage={"uri": "s3://bucket/prefix", "credentialsSecretRef": SECRET, "shared": "Disabled"},
-        model={"source": "hf://owner/model", "revision": "r" * 128, "credentialsSecretRef": SECRET},
+        storage={
+            "uri": "s3://bucket/prefix",
+            "credentialsSecretRef": SECRET,
+            "signingKeySecretRef": {**SECRET, "key": "k" * 253},
+            "shared": "Disabled",
+        },
+        model={
+            "source": "hf://owner/model",
+            "revision": "r" * 128,
+            "chatTemplate": "t" * 128,
+            "credentialsSecretRef": SECRET,
+        },
         judge={
             "model": "hf://owner/judge",
             "revision": "r" * 128,
             "credentialsSecretRef": SECRET,
+            "second": {
+                "url": "https://" + "s" * 1016,
+                "model": "m" * 256,
+                "apiKeySecretRef": {**SECRET, "key": "k" * 253},
+                "activeParameters": 10**15,
+            },
             "reasoningParser": "p" * 40,
+            "systemPrompt": "s" * 16_384,
+            "chatTemplateKwargs": [
+                {"name": f"k{index}".ljust(64, "x"), "value": "v" * 1024} for index in range(16)
+            ],
             "rubric": {
                 "inline": {
                     "instructions": "i" * 16_384,
                     "axes": [f"axis_{index}".ljust(40, "x") for index in range(16)],
                     "minScore": 0,
                     "maxScore": 100,
+                    "document": "Bare",
                     "idealCritique": "c" * 2048,
                     "worstCritique": "c" * 2048,
                 }
             },
-            "sampling": {"temperature": "0.6", "topP": "0.95", "maxTokens": 131_072, "retries": 10},
+            "sampling": {
+                "temperature": "0.6",
+                "topP": "0.95",
+                "topK": 1_000_000,
+                "minP": "0.1",
+                "presencePenalty": "1.5",
+                "thinkingTokens": 131_072,
+                "maxTokens": 131_072,
+                "retries": 10,
+            },
             "engine": {
                 "minReplicas": 1024,
                 "maxReplicas": 1024,
@@ -113,15 +152,32 @@ def maximal() -> dict[str, Any]:
             },
         },
         conditioning=_conditioning(),
+        comparison="EqualTokens",
         arms=[_arm("a" * 24, "Conditioned"), _arm("b" * 24, "Filtered")],
         maxParallelLanes=512,
         stages=[_maximal_stage(f"stage-{index}".ljust(24, "x")) for index in range(16)],
-        pods=dict.fromkeys(("judge", "worker", "trainer", "evaluator"), _overrides()),
+        trackers={
+            "tensorboard": {},
+            "mlflow": {
+                "uri": "https://" + "m" * 1016,
+                "experiment": "e" * 256,
+                "credentialsSecretRef": SECRET,
+            },
+            "wandb": {
+                "project": "p" * 128,
+                "entity": "e" * 128,
+                "baseUrl": "https://" + "w" * 1016,
+                "credentialsSecretRef": SECRET,
+            },
+        },
+        pods=dict.fromkeys(("all", "judge", "worker", "trainer", "evaluator"), _patch()),
+        managedBy="ixt.dev/operator",
         queueName="q" * 63,
         suspend=True,
-        failurePolicy=dict.fromkeys(
-            ("infrastructure", "application", "outOfMemory", "diverged", "hung"), 1000
-        ),
+        failurePolicy={
+            "lanes": "FailFast",
+            **dict.fromkeys(("infrastructure", "application", "outOfMemory", "diverged", "hung"), 1000),
+        },
         activeDeadlineSeconds=31_536_000,
         schedulingTimeoutSeconds=31_536_000,
         ttlSecondsAfterFinished=31_536_000,
@@ -133,6 +189,7 @@ def _conditioning() -> dict[str, Any]:
         "format": "TokenAndCritique",
         "levels": 10,
         "calibration": "Quantile",
+        "levelFrom": "Both",
         "dropoutPercent": 100,
         "maxFeedbackTokens": 4096,
         "lossOnFeedback": "Mask",
@@ -146,6 +203,7 @@ def _arm(name: str, method: str) -> dict[str, Any]:
 
 def _maximal_stage(name: str) -> dict[str, Any]:
     fields = {"format": "Parquet", "textField": "t" * 128, "messagesField": "m" * 128, "weight": 1000}
+    fields |= {"promptField": "p" * 128, "answerField": "a" * 128}
     places = {"uri": "s3://bucket/data", "credentialsSecretRef": SECRET}
     resources = {"requests": _amounts(), "limits": _amounts()}
     decimals = ("learningRate", "weightDecay", "beta1", "beta2", "epsilon", "maxGradNorm")
@@ -157,15 +215,45 @@ def _maximal_stage(name: str) -> dict[str, Any]:
             "samplePercent": 100,
             "workers": 256,
             "deadlineSeconds": 31_536_000,
-            "gates": {"maxInvalidPercent": 100, "maxOverlapPercent": 100},
-            "from": {"scoreField": "s" * 128, "critiqueField": "c" * 128},
+            "gates": {
+                **dict.fromkeys(
+                    (
+                        "maxInvalidPercent",
+                        "maxOverlapPercent",
+                        "maxDisagreementPercent",
+                        "maxRewritingPercent",
+                        "minReferencePercent",
+                        "maxOneScorePercent",
+                        "maxTruncatedPercent",
+                        "maxContradictionPercent",
+                        "maxQuotingPercent",
+                    ),
+                    100,
+                ),
+                "warn": [
+                    "Invalid",
+                    "Overlap",
+                    "Disagreement",
+                    "Reference",
+                    "Rewriting",
+                    "OneScore",
+                    "Truncated",
+                    "Contradiction",
+                    "Quoting",
+                ],
+            },
+            "from": {
+                "scoreField": "s" * 128,
+                "critiqueField": "c" * 128,
+                "scale": {"min": "-1.5", "max": "5"},
+            },
         },
         "conditioning": _conditioning(),
-        "prepare": {"sequenceLength": 1_048_576, "workers": 256},
+        "prepare": {"sequenceLength": 1_048_576, "decontamination": "Disabled", "workers": 256},
         "train": {
             "maxTokens": 10**13,
             "batchTokens": 1_048_576 * 512,
-            "optimizer": dict.fromkeys(decimals, "0.1"),
+            "optimizer": {**dict.fromkeys(decimals, "0.1"), "momentsPrecision": "BF16"},
             "schedule": {
                 "type": "WarmupStableDecay",
                 "warmupPercent": 100,
@@ -174,11 +262,13 @@ def _maximal_stage(name: str) -> dict[str, Any]:
             },
             "precision": "BF16",
             "evalEveryTokens": 10**15,
+            "export": "Best",
             "numNodes": 4096,
             "numProcPerNode": 64,
             "microBatchSequences": 65_536,
             "parallelism": "FullyShard",
             "compile": "Enabled",
+            "activationCheckpointing": "Selective",
             "checkpoint": {"intervalSeconds": 86_400, "keep": 100},
             "resourcesPerNode": resources,
         },
@@ -186,6 +276,12 @@ def _maximal_stage(name: str) -> dict[str, Any]:
             "tasks": [
                 {"name": f"t{index}".ljust(40, "x"), **places, "maxItems": 100_000} for index in range(32)
             ],
+            "harness": {
+                "tasks": [{"name": f"h{index}".ljust(40, "x"), **places} for index in range(32)],
+                "limit": 1_000_000,
+                "fewshot": 64,
+                "samples": 64,
+            },
             "prefixes": ["Best", "None", "Worst", "Random"],
             "holdoutDocuments": 100_000,
             "maxNewTokens": 8192,
@@ -197,23 +293,26 @@ def _amounts() -> dict[str, Any]:
     return {f"example.com/resource-{index}": "1.5Gi" for index in range(16)}
 
 
-def _overrides() -> dict[str, Any]:
-    return {
-        "resources": {"requests": _amounts(), "limits": _amounts()},
-        "image": "i" * 512,
-        "env": [{"name": f"V{index}".ljust(128, "x"), "value": "v"} for index in range(64)],
-        "serviceAccountName": "s" * 253,
-        "nodeSelector": {f"example.com/label-{index}": "v" * 63 for index in range(32)},
-        "tolerations": [
-            {
-                "key": f"example.com/taint-{index}",
-                "operator": "Equal",
-                "value": "v" * 63,
-                "effect": "NoExecute",
-                "tolerationSeconds": 31_536_000,
-            }
-            for index in range(32)
-        ],
-        "priorityClassName": "p" * 253,
-        "imagePullSecrets": [{"name": f"s{index}".ljust(253, "x")} for index in range(8)],
-    }
+def _patch() -> dict[str, Any]:
+    found = patch(
+        resources={"requests": _amounts(), "limits": _amounts()},
+        image="i" * 512,
+        env=[{"name": f"V{index}".ljust(128, "x"), "value": "v"} for index in range(64)],
+        spec={
+            "serviceAccountName": "s" * 253,
+            "nodeSelector": {f"example.com/label-{index}": "v" * 63 for index in range(32)},
+            "tolerations": [
+                {
+                    "key": f"example.com/taint-{index}",
+                    "operator": "Equal",
+                    "value": "v" * 63,
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 31_536_000,
+                }
+                for index in range(32)
+            ],
+            "priorityClassName": "p" * 253,
+            "imagePullSecrets": [{"name": f"s{index}".ljust(253, "x")} for index in range(8)],
+        },
+    )
+    return {"metadata": {"labels": {"team": "t" * 63}, "annotations": {"note": "n" * 1024}}, **found}

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.graph import Task
-from ixt_workloads.contract.results import Progress, Result
+from ixt_workloads.contract.results import Result
 from ixt_workloads.contract.settings import (
     Checkpoint,
     EvalTask,
@@ -34,7 +34,7 @@ from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train.ranks import world
 from ixt_workloads.steps.train.train import train
-from ixt_workloads.store import Artifact, open_store
+from ixt_workloads.store import Artifact, open_storage
 from make import loopback
 from make.models import config_folder, tokenizer_folder
 from make.prepared import LENGTH, prepared, sums
@@ -100,9 +100,9 @@ def train_task(
     return task(config, storage, {"prepare": key, **(inputs or {})}, attempt=attempt, run_uid=run_uid)
 
 
-def train_here(task: Task, stop_after: int | None = None) -> Result:
+def train_here(task: Task, stop_after: int | None = None, reporter: Reporter | None = None) -> Result:
     """Train in this process as the only rank. `stop_after`: told to stop during this step."""
-    result = _train(task, stop_after)
+    result = _train(task, stop_after, reporter)
     assert result is not None
     return result
 
@@ -146,14 +146,15 @@ def _rank(task: Task, rank: int, ranks: int, port: int) -> None:
     _train(task)
 
 
-def _train(task: Task, stop_after: int | None = None) -> Result | None:
+def _train(task: Task, stop_after: int | None = None, reporter: Reporter | None = None) -> Result | None:
     stop = threading.Event()
+    step = Step(task=task, index=0, store=open_storage(task.storage), reporter=reporter or Reporter())
 
-    def report(progress: Progress) -> None:
-        if stop_after is not None and progress.message.startswith(f"step {stop_after} "):
+    def report() -> None:
+        message = step.reporter.progress().message
+        if stop_after is not None and message.startswith(f"step {stop_after} "):
             stop.set()
 
-    step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
     try:
         with world() as place:
             return train(step, place, stop, report, lambda: None)
@@ -164,7 +165,7 @@ def _train(task: Task, stop_after: int | None = None) -> Result | None:
 
 def artifact(task: Task) -> Artifact:
     """What a task committed."""
-    return Artifact.open(open_store(task.storage), task.key)
+    return Artifact.open(open_storage(task.storage), task.key)
 
 
 def losses(found: Artifact) -> list[float]:

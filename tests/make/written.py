@@ -3,6 +3,7 @@
 The same table runs against `ixt validate` and against kubectl with a real API server.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +29,14 @@ class Written:
 
 
 def at(value: Any, path: str) -> Any:
-    """The value at a path without indexes; None where there is none."""
-    for step in path.split("."):
-        value = (value or {}).get(step)
+    """The value at a path; None where there is none."""
+    for step in re.findall(r"[^.\[\]]+", path):
+        value = value[int(step)] if isinstance(value, list) else (value or {}).get(step)
     return value
 
 
 COUNT, SWITCH, WORDS = "spec.maxParallelLanes", "spec.suspend", "spec.conditioning.inferenceFeedback"
-AMOUNT = "spec.pods.trainer.resources.limits.cpu"
+AMOUNT = "spec.stages[0].train.resourcesPerNode.limits.cpu"
 BIG = 2**63
 
 WRITTEN = [

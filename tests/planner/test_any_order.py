@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from make import kinds, runs
+from make import kinds, rollouts, runs
 from make.observed import Double, Platform, edited
 
-from ixt_operator.api.status import ConditionType
+from ixt_operator.api.status import ConditionType, RunStatus
+from ixt_operator.planner.now import Now
 from ixt_operator.planner.observed import Observed, ProcessPhase
 from ixt_operator.planner.plan import Plan
 from ixt_operator.planner.survey import survey
@@ -41,6 +42,16 @@ SHAPES: dict[str, Spec] = {
         "name": kinds.SAMPLED,
         "arms": [runs.arm("c", seeds=[0, 1]), runs.arm("n", "NextToken")],
         "maxParallelLanes": 2,
+    },
+    "rounds": {
+        "model": {"source": "file:///model"},
+        "stages": [rollouts.stage()],
+        "arms": [runs.arm("c", seeds=[0, 1]), runs.arm("r", "RejectionSampling", seeds=[0, 1])],
+        "maxParallelLanes": 3,
+    },
+    "rounds between": {
+        "stages": [runs.stage("sft"), rollouts.stage(rollout={"from": "Start"}), runs.stage("last")],
+        "arms": [runs.arm("c"), runs.arm("s", "Shuffled")],
     },
     "deadlines": {"activeDeadlineSeconds": 500, "schedulingTimeoutSeconds": 50},
 }
@@ -75,7 +86,9 @@ def _sample(spec: Spec) -> None:
 def _arms(spec: Spec) -> None:
     arms = spec.setdefault("arms", [runs.arm("conditioned")])
     names = [arm["name"] for arm in arms]
-    spec["arms"] = arms[:-1] if "extra" in names else [*arms, runs.arm("extra", "NextToken")]
+    rounds = any("rollout" in stage for stage in spec["stages"])
+    plain = runs.arm("extra", "Filtered", seeds=arms[0].get("seeds", [0])) if rounds else None
+    spec["arms"] = arms[:-1] if "extra" in names else [*arms, plain or runs.arm("extra", "NextToken")]
 
 
 def _stage(spec: Spec) -> None:
@@ -117,6 +130,12 @@ def _parallel(spec: Spec) -> None:
     spec["maxParallelLanes"] = 4 - spec.get("maxParallelLanes", 1)
 
 
+def _rounds(spec: Spec) -> None:
+    for stage in spec["stages"]:
+        if "rollout" in stage:
+            stage["rollout"]["rounds"] = 4 - stage["rollout"]["rounds"] % 3
+
+
 def _policy(spec: Spec) -> None:
     spec["failurePolicy"] = {} if spec.get("failurePolicy") else {"application": 0, "infrastructure": 1}
 
@@ -132,6 +151,7 @@ EDITS: list[Callable[[Spec], None]] = [
     _dataset,
     _workers,
     _parallel,
+    _rounds,
     _policy,
 ]
 
@@ -151,6 +171,7 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize(shape=st.sampled_from(sorted(SHAPES)))
     def begin(self, shape: str) -> None:
         kinds.know(self.patch)
+        rollouts.allow(self.patch)
         self.platform = Platform(runs.run(**SHAPES[shape]), slow=True)
 
     # --- The operator.
@@ -170,6 +191,11 @@ class AnyOrder(RuleBasedStateMachine):
         )
         waits = any(child.server for child in self.stale.children.values())
         self._look(None if risky or waits or moves.delete or moves.finished else self.stale)
+
+    @rule()
+    def look_while_its_runtime_is_gone(self) -> None:
+        self.platform.look_in_trouble()
+        self.stale = None
 
     @rule(looks=st.integers(1, 12))
     def all_goes_well(self, looks: int) -> None:
@@ -201,7 +227,9 @@ class AnyOrder(RuleBasedStateMachine):
             if known and double.live and not double.deleting and known.node.kind != "Inventory":
                 assert double.child.key == known.key, f"{double.child.name} goes on with an old key"
         if self.moves.status.is_true(ConditionType.COMPLETE):
-            views = survey(self.platform.run, self.platform.observed(), 0.0)
+            run, runtime = self.platform.run, self.platform.runtime
+            now = Now(run, runtime, self.platform.observed(), RunStatus(), 0.0)
+            views = survey(now)
             keys = {view.keyed.key for stage in views for view in stage.views.values() if view.keyed}
             assert keys <= self.platform.committed
         if self.moves.status.is_true(ConditionType.FAILED):

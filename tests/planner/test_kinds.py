@@ -100,8 +100,7 @@ def test_every_kind_is_a_module_and_its_names_fit(kind: str) -> None:
     missing = f"a kind's step is steps/{row.short}/__main__.py"
     assert (STEPS / row.short / "__main__.py").exists(), missing
     if row.server:
-        for module in ("server", "drain"):
-            assert (STEPS / row.short / f"{module}.py").exists(), f"{kind} has a server: add {module}.py"
+        assert (STEPS / row.short / "server.py").exists(), f"{kind} has a server: add server.py"
     assert len(row.short) <= LONGEST_SHORT
 
 

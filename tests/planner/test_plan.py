@@ -16,12 +16,13 @@ from ixt_operator.api.status import (
     StepStatus,
     rfc3339,
 )
-from ixt_operator.planner.events import events
+from ixt_operator.planner.events import News, events
 from ixt_operator.planner.nodes import stage_nodes
 from ixt_operator.planner.observed import ProcessPhase
 from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, Fault
+from ixt_workloads.contract.results import Gain, Outcome, Result
 from ixt_workloads.contract.versions import read_known
 
 PREPARE, TRAIN, EVALUATE = (
@@ -125,11 +126,11 @@ RUNS: dict[str, tuple[dict[str, Any], list[str]]] = {
             "report",
         ],
     ),
-    "arms share bands of the sample, seeds share the preparation": (
+    "arms share bands of the sample, seeds that draw nothing share the preparation": (
         {
             "arms": [
                 runs.arm("c", seeds=[0, 1]),
-                runs.arm("n", "NextToken"),
+                runs.arm("n", "NextToken", seeds=[0, 1]),
                 runs.arm("f", "Filtered", samplePercent=40),
             ]
         },
@@ -139,7 +140,8 @@ RUNS: dict[str, tuple[dict[str, Any], list[str]]] = {
             "pretrain/annotate/0-15",
             "pretrain/annotate/15-40",
             "pretrain/annotate/holdout",
-            "pretrain/prepare/c",
+            "pretrain/prepare/c-s0",
+            "pretrain/prepare/c-s1",
             "pretrain/train/c-s0",
             "pretrain/evaluate/c-s0",
             "pretrain/train/c-s1",
@@ -147,6 +149,8 @@ RUNS: dict[str, tuple[dict[str, Any], list[str]]] = {
             "pretrain/prepare/n",
             "pretrain/train/n-s0",
             "pretrain/evaluate/n-s0",
+            "pretrain/train/n-s1",
+            "pretrain/evaluate/n-s1",
             "pretrain/prepare/f",
             "pretrain/train/f-s0",
             "pretrain/evaluate/f-s0",
@@ -236,8 +240,8 @@ def test_annotation_waits_for_a_ready_judge() -> None:
 
 @pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2), (8, 3)])
 def test_lanes_run_side_by_side_up_to_max_parallel_lanes(parallel: int, most: int) -> None:
-    sim = platform(arms=[runs.arm("c", seeds=[0, 1, 2])], maxParallelLanes=parallel)
-    sim.until("pretrain/train/c-s0")
+    sim = platform(arms=[runs.arm("n", "NextToken", seeds=[0, 1, 2])], maxParallelLanes=parallel)
+    sim.until("pretrain/train/n-s0")
     assert len([node for node in sim.nodes() if "/train/" in node]) == most
 
 
@@ -272,7 +276,7 @@ def test_each_class_of_fault_has_its_budget_and_waits_longer_each_time(
     sim = platform()
     sim.until(TRAIN)
     delays = []
-    for attempt in range(budget):
+    for attempt in range(1, budget + 1):
         sim.fail(TRAIN, **fields)
         moves = sim.look()
         assert not moves.create, "not before its time"
@@ -288,6 +292,37 @@ def test_each_class_of_fault_has_its_budget_and_waits_longer_each_time(
     assert reason(moves, ConditionType.FAILED) == (Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED)
     assert step(moves, "train/conditioned").attempts_by_fault == {fault: budget + 1}
     assert step(moves, "train/conditioned").state is StepState.FAILED
+
+
+def test_preemptions_count_since_the_step_last_saved_something() -> None:
+    sim = platform()
+    for attempt in range(60):
+        sim.until(TRAIN)
+        assert sim.newest(TRAIN).child.attempt == attempt + 1
+        sim.progress(TRAIN, done=attempt + 1, spent={"saved": 60.0})
+        sim.look()
+        # The pod is gone without a word, and so may be its Job.
+        sim.fail(TRAIN, None, "Preempted")
+        sim.look()
+        sim.now += 300
+    for _ in range(16):
+        sim.until(TRAIN)
+        sim.fail(TRAIN, None, "Preempted")
+        moves = sim.look()
+        sim.now += 300
+    assert reason(moves, ConditionType.FAILED) == Reason.RESTARTS_EXHAUSTED
+
+
+def test_other_faults_count_whatever_is_saved() -> None:
+    sim = platform()
+    for attempt in range(4):
+        sim.until(TRAIN)
+        sim.progress(TRAIN, done=attempt + 1, spent={"saved": 60.0})
+        sim.look()
+        sim.fail(TRAIN, 1)
+        moves = sim.look()
+        sim.now += 300
+    assert reason(moves, ConditionType.FAILED) == Reason.RESTARTS_EXHAUSTED
 
 
 def test_a_user_fault_says_what_where_and_what_to_do() -> None:
@@ -325,7 +360,7 @@ def test_classes_of_faults_do_not_share_a_budget() -> None:
         sim.fail(TRAIN, code)
         sim.now += 10
         sim.until(TRAIN)
-    assert sim.newest(TRAIN).child.attempt == 2
+    assert sim.newest(TRAIN).child.attempt == 3
 
 
 def test_the_cause_of_an_attempt_is_the_process_with_the_users_fault() -> None:
@@ -353,7 +388,7 @@ def test_a_claim_is_waited_for_without_a_budget_and_ever_more_patiently() -> Non
     assert delays[:7] == [15, 30, 60, 120, 240, 300, 300]
     kept = [double for double in sim.children.values() if double.child.node == PREPARE]
     assert len(kept) <= 10, "old ones are cleared away"
-    assert sim.newest(PREPARE).child.attempt == 40
+    assert sim.newest(PREPARE).child.attempt == 41
     assert not [event for event in sim.events if event.warning]
 
 
@@ -421,7 +456,7 @@ def test_a_failed_run_stays_failed_until_its_spec_is_edited() -> None:
     failed = sim.look().status
     sim.now += 1000
     moves = sim.look()
-    assert moves.status is failed
+    assert moves.status == failed
     assert not moves.create
     sim.run = edited(sim.run, lambda spec: spec.update(failurePolicy={"application": 1}))
     assert flat(sim.history()) == ["pretrain/inventory", TRAIN, EVALUATE, "report"], "what is committed stays"
@@ -436,9 +471,9 @@ def test_any_edit_gives_what_failed_a_new_start_with_new_numbers() -> None:
         sim.look()
     assert sim.status
     assert sim.status.phase is Phase.FAILED
-    sim.run = edited(sim.run, lambda spec: spec.update(pods={"trainer": {"image": "mended:2"}}))
+    sim.run = edited(sim.run, lambda spec: spec.update(pods={"trainer": runs.patch(image="mended:2")}))
     sim.until(TRAIN)
-    assert sim.newest(TRAIN).child.attempt == 2
+    assert sim.newest(TRAIN).child.attempt == 3
     sim.fail(TRAIN, 1)
     assert not sim.look().finished, "the budget is whole again"
 
@@ -483,10 +518,10 @@ def test_what_is_refused_is_told_and_its_attempt_is_unused() -> None:
     sim.finish(PREPARE)
     before = sim.observed()
     wanted = sim.plan().create
-    moves = plan(sim.run, sim.runtime, before, sim.status, sim.now, refused="train: exceeded quota")
+    moves = plan(sim.run, sim.runtime, before, sim.status, sim.now, refused={TRAIN: "exceeded quota"})
     assert moves.create == wanted
     assert reason(moves, ConditionType.PROGRESSING) == Reason.CREATE_REFUSED
-    assert moves.status.summary.message == "train: exceeded quota"
+    assert moves.status.summary.message == f"{TRAIN}: exceeded quota"
     refused = step(moves, "train/conditioned")
     assert (refused.state, refused.attempt) == (StepState.WAITING, 0)
 
@@ -531,11 +566,11 @@ def test_a_machine_is_avoided_once_it_is_sick_or_two_attempts_failed_by_it(
 ) -> None:
     """Both pods of an attempt are on it, and the second goes down with the first."""
     sim = platform(stages=[runs.stage(train={"numNodes": 2})])
-    for attempt in range(3):
+    for attempt in range(1, 4):
         sim.until(TRAIN)
         assert sim.newest(TRAIN).child.attempt == attempt
         hosts = sim.newest(TRAIN).child.avoid_hosts
-        assert hosts == (("node-1",) if attempt >= barred_from else ())
+        assert hosts == (("node-1",) if attempt > barred_from else ())
         sim.fail(TRAIN, index=1, **first)
         sim.newest(TRAIN).become(host="node-1")
         sim.now += 10
@@ -579,7 +614,7 @@ def test_a_sick_machine_is_an_infrastructure_fault_that_says_what_to_check(told:
     message = failure(sim.look())
     assert "(Infrastructure, 1 attempts)" in message
     assert (told.get("message") or "ended with exit code 75: its machine is sick") in message
-    assert "the machine node-1 is avoided from now on: check its GPUs, links and network cards" in message
+    assert "the machine node-1 is avoided for a day: check its GPUs, links and network cards" in message
 
 
 def test_a_sick_machine_that_nobody_can_avoid_is_to_be_checked() -> None:
@@ -589,6 +624,88 @@ def test_a_sick_machine_that_nobody_can_avoid_is_to_be_checked() -> None:
     message = failure(sim.look())
     assert "\ncheck its GPUs" in message
     assert "avoided" not in message
+
+
+def sick(sim: Platform, code: int = Exit.SICK_MACHINE) -> None:
+    """The training's machine is sick."""
+    sim.until(TRAIN)
+    sim.now += 60
+    sim.fail(TRAIN, code)
+    sim.newest(TRAIN).become(host="node-1")
+    sim.now += 10
+    sim.until(TRAIN)
+
+
+def test_a_machine_is_avoided_for_a_day() -> None:
+    sim = platform()
+    sick(sim)
+    assert sim.status
+    assert sim.status.avoided_hosts == ("node-1",)
+    assert sim.newest(TRAIN).child.avoid_hosts == ("node-1",)
+    sim.now += 86_400
+    sim.finish(TRAIN)
+    sim.until(EVALUATE)
+    assert sim.newest(EVALUATE).child.avoid_hosts == ()
+    said = [(event.reason, event.message) for event in sim.events if event.reason.startswith("Machine")]
+    assert said == [
+        ("MachineAvoided", "steps of this run avoid the machine node-1 for a day"),
+        ("MachineUsedAgain", "the machine node-1 is used again"),
+    ]
+
+
+def test_machines_are_used_again_when_too_few_others_are_left() -> None:
+    sim = platform()
+    sick(sim)
+    sim.newest(TRAIN).become(
+        phase=ProcessPhase.PENDING, blocked_since=sim.now, reason="Unschedulable: 0/1 nodes are available"
+    )
+    assert sim.look().requeue_after == 600
+    sim.now += 600
+    sim.until(TRAIN)
+    attempt = sim.newest(TRAIN).child
+    assert (attempt.attempt, attempt.avoid_hosts) == (3, ())
+    again = [event.message for event in sim.events if event.reason == "MachineUsedAgain"]
+    assert again == ["the machine node-1 is used again: pods that avoid machines find no room"]
+    # It is sick still, which counts from now on.
+    sick(sim)
+    assert sim.newest(TRAIN).child.avoid_hosts == ("node-1",)
+
+
+def test_a_pod_that_waits_for_its_image_says_nothing_about_room() -> None:
+    sim = platform()
+    sick(sim)
+    sim.newest(TRAIN).become(
+        phase=ProcessPhase.PENDING, blocked_since=sim.now, reason="ErrImagePull: no such"
+    )
+    sim.now += 6000
+    sim.look_on()
+    assert sim.newest(TRAIN).child.attempt == 2
+
+
+# --- Clocks.
+
+
+@pytest.mark.parametrize("skew", [-120, 120])
+def test_machines_whose_clocks_are_off_make_nothing_twice(skew: float) -> None:
+    """The inventory's machine has the right time, those of all other steps have not."""
+    spec, expected = RUNS["a judge of its own"]
+    sim = platform(**spec)
+    sim.until("pretrain/inventory")
+    sim.finish("pretrain/inventory")
+    sim.skew = skew
+    assert flat(sim.history()) == expected[1:]
+
+
+@pytest.mark.parametrize("skew", [-120, 120])
+def test_a_clock_that_is_off_neither_hastens_nor_delays_the_next_attempt(skew: float) -> None:
+    sim = platform()
+    sim.until(TRAIN)
+    sim.skew = skew
+    for delay in (1.0, 2.0):
+        sim.fail(TRAIN, 1)
+        assert sim.look().requeue_after == pytest.approx(delay)
+        sim.now += delay
+        sim.look_on()
 
 
 # --- Answers and artifacts that get lost.
@@ -603,7 +720,7 @@ def test_a_lost_answer_of_inventory_is_asked_for_again() -> None:
     assert not moves.create
     assert "left no result" in moves.status.summary.message
     sim.now += moves.requeue_after or 0
-    assert [(child.node, child.attempt) for child in sim.look().create] == [("pretrain/inventory", 1)]
+    assert [(child.node, child.attempt) for child in sim.look().create] == [("pretrain/inventory", 2)]
 
 
 def test_an_inventory_that_is_gone_is_asked_again_and_nothing_is_made_twice() -> None:
@@ -662,7 +779,7 @@ def test_a_lost_attempt_is_made_again_under_a_new_number() -> None:
     sim = platform()
     sim.until(TRAIN)
     sim.lose(TRAIN)
-    assert [(child.node, child.attempt) for child in sim.look().create] == [(TRAIN, 1)]
+    assert [(child.node, child.attempt) for child in sim.look().create] == [(TRAIN, 2)]
 
 
 def test_no_attempt_starts_before_the_last_one_is_gone() -> None:
@@ -676,7 +793,7 @@ def test_no_attempt_starts_before_the_last_one_is_gone() -> None:
     assert not moves.create, "the trainer is still saving its state"
     assert moves.requeue_after
     sim.vanish()
-    assert [(child.node, child.attempt) for child in sim.look().create] == [(TRAIN, 1)]
+    assert [(child.node, child.attempt) for child in sim.look().create] == [(TRAIN, 2)]
 
 
 # --- Suspend, deadline, edits.
@@ -810,7 +927,7 @@ def test_pods_without_a_node_fail_the_run_after_a_while() -> None:
     sim.until(TRAIN)
     sim.newest(TRAIN).become(blocked_since=sim.now, reason="0/3 nodes have nvidia.com/gpu", where="pod-0")
     moves = sim.look()
-    assert moves.status.summary.message == "pod-0 cannot start yet: 0/3 nodes have nvidia.com/gpu"
+    assert moves.status.summary.message == f"{TRAIN}: cannot start yet: 0/3 nodes have nvidia.com/gpu (pod-0)"
     assert reason(moves, ConditionType.PROGRESSING) == Reason.STEPS_WAITING
     assert moves.requeue_after == pytest.approx(60)
     sim.now += 60
@@ -827,7 +944,7 @@ LEFT_ALONE = {
     "numNodes": _train(numNodes=2),
     "checkpoint": _train(checkpoint={"intervalSeconds": 60}),
     "prepare.workers": lambda spec: spec["stages"][0]["prepare"].update(workers=4),
-    "pods": lambda spec: spec.update(pods={"trainer": {"image": "other:1"}}),
+    "pods": lambda spec: spec.update(pods={"trainer": runs.patch(image="other:1")}),
     "queueName": lambda spec: spec.update(queueName="gpu"),
     "failurePolicy": lambda spec: spec.update(failurePolicy={"application": 9}),
 }
@@ -872,7 +989,7 @@ def test_an_arm_that_is_left_out_is_stopped() -> None:
 def test_new_options_of_the_engine_do_not_stop_a_judge_at_work() -> None:
     sim = platform()
     sim.until("pretrain/annotate/0-15")
-    engine = {"args": ["--max-model-len=4096"]}
+    engine = {"args": ["--max-num-seqs=64"]}
     sim.run = edited(sim.run, lambda spec: spec.update(judge={"model": "file:///judge", "engine": engine}))
     moves = sim.look()
     assert (moves.delete, moves.create) == ((), ())
@@ -1049,7 +1166,7 @@ def test_a_failed_attempt_is_told_though_the_next_one_runs_by_then() -> None:
     status = sim.look().status
     assert [event.reason for event in sim.events] == ["AttemptFailed"]
     # Of a run that cannot be carried out as it stands, no causes are known.
-    assert "AttemptFailed" not in {event.reason for event in events(None, status, {})}
+    assert "AttemptFailed" not in {event.reason for event in events(None, status, News())}
     assert sim.events[0].message == f"pretrain/train/conditioned: pod-0: {said}"
 
 
@@ -1070,3 +1187,37 @@ def test_events_of_a_failure_say_why() -> None:
     assert sim.events[-1].warning
     assert sim.events[-1].reason == "UserFault"
     assert "line 3 is no JSON" in sim.events[-1].message
+
+
+# --- What the report found.
+
+
+def test_what_the_report_says_that_arms_gain_outlives_its_pod() -> None:
+    """And is taken for arms that the run has only, each once: a pod may say anything."""
+    sim = platform(arms=[runs.arm("conditioned"), runs.arm("plain", "NextToken")])
+    gain = Gain(stage="pretrain", arm="conditioned", baseline="plain", measure="Accuracy", gain=0.25)
+    strange = (
+        gain.model_copy(update={"arm": "others"}),
+        gain.model_copy(update={"stage": 'a"\n'}),
+        gain.model_copy(update={"baseline": "others"}),
+    )
+    sim.until("report")
+    assert sim.look().status.gains == ()
+    sim.finish("report", Result(outcome=Outcome.COMMITTED, gains=(gain, *strange, gain)))
+    told = sim.look_on().status.gains
+    assert [(each.arm, each.baseline, each.measure, each.gain) for each in told] == [
+        ("conditioned", "plain", "Accuracy", "0.250000")
+    ]
+    sim.lose("report")
+    assert sim.look().status.gains == told
+
+
+def test_an_edit_takes_back_what_the_report_said_until_it_is_made_anew() -> None:
+    sim = platform(arms=[runs.arm("conditioned"), runs.arm("plain", "NextToken")])
+    gain = Gain(stage="pretrain", arm="conditioned", baseline="plain", measure="Accuracy", gain=0.25)
+    sim.until("report")
+    sim.finish("report", Result(outcome=Outcome.COMMITTED, gains=(gain,)))
+    assert sim.look_on().status.gains
+    sim.run = edited(sim.run, lambda spec: spec["arms"][0].update(seeds=[1]))
+    sim.until("report")
+    assert sim.look().status.gains == ()

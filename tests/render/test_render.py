@@ -22,32 +22,53 @@ from typer.testing import CliRunner
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.cli.app import app
+from ixt_operator.cli.ixt import app
 from ixt_operator.manifests.documents import dump, yaml_documents
 from ixt_operator.planner.child import Child
+from ixt_operator.render.names import Object
 from ixt_operator.render.preview import preview
-from ixt_operator.render.render import Manifest, render
+from ixt_operator.render.render import render
 from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.kinds import Role
+from ixt_workloads.contract.trainer_pod import TRAINER_POD, TrainerPod
 from ixt_workloads.contract.versions import read_task
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 RUNTIMES = runs.RUNTIMES
 
-OVERRIDES = {
-    "image": "mine:1",
-    "resources": {"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "8"}},
-    "env": [
+OF_ALL = {
+    "metadata": {"labels": {"team": "a"}, "annotations": {"example.com/cost": "b"}},
+    "spec": {"schedulerName": "gang", "nodeSelector": {"pool": "a"}, "priorityClassName": "low"},
+}
+OF_TRAINERS = runs.patch(
+    image="mine:1",
+    resources={"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "8"}, "claims": [{"name": "link"}]},
+    env=[
         {"name": "NCCL_DEBUG", "value": "WARN"},
         {"name": "HOME", "value": "/home"},
         {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
     ],
-    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-    "nodeSelector": {"pool": "a"},
-    "serviceAccountName": "trainer",
-    "priorityClassName": "high",
-    "imagePullSecrets": [{"name": "registry"}],
-}
+    envFrom=[{"configMapRef": {"name": "fabric"}}],
+    volumeMounts=[{"name": "cache", "mountPath": "/cache"}, {"name": "scratch", "mountPath": "/scratch"}],
+    spec={
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        "serviceAccountName": "trainer",
+        "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "registry"}],
+        "initContainers": [
+            {"name": "warm", "image": "mine:1", "securityContext": runs.RESTRICTED, "command": ["true"]}
+        ],
+        "volumes": [
+            {"name": "cache", "persistentVolumeClaim": {"claimName": "hub"}},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+        "resourceClaims": [{"name": "link", "resourceClaimTemplateName": "nvlink"}],
+        "affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "topologySpreadConstraints": [
+            {"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+    },
+)
 STORAGE = {"uri": "s3://bucket/ixt", "credentialsSecretRef": {"name": "bucket-keys"}}
 OWN = {
     "storage": STORAGE,
@@ -95,8 +116,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "pretrain/train/conditioned-s0",
     ),
     "train-queued": ({"queueName": "gpus"}, "nvidia", "pretrain/train/conditioned-s0"),
-    "train-overrides": (
-        {"pods": {"trainer": OVERRIDES}, "storage": STORAGE},
+    "train-patched": (
+        {"pods": {"all": OF_ALL, "trainer": OF_TRAINERS}, "storage": STORAGE},
         "nvidia",
         "pretrain/train/conditioned-s0",
     ),
@@ -108,23 +129,23 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-def rendered(spec: dict[str, Any], runtime: str, node: str) -> tuple[Manifest, ...]:
+def rendered(spec: dict[str, Any], runtime: str, node: str) -> tuple[Object, ...]:
     """The manifests of a node's child as a run comes by it."""
     sim = Platform(runs.run(**spec), RUNTIMES[runtime])
     sim.until(node)
     return render(sim.run, sim.runtime, sim.newest(node).child)
 
 
-def of_kind(manifests: tuple[Manifest, ...], kind: str) -> Manifest:
+def of_kind(manifests: tuple[Object, ...], kind: str) -> Object:
     return next(manifest for manifest in manifests if manifest["kind"] == kind)
 
 
-def main_container(workload: Manifest) -> Manifest:
+def main_container(workload: Object) -> Object:
     containers = workload["spec"]["template"]["spec"]["containers"]
     return next(container for container in containers if container["name"] == "main")
 
 
-def environment(workload: Manifest) -> dict[str, Any]:
+def environment(workload: Object) -> dict[str, Any]:
     return {
         entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in main_container(workload)["env"]
     }
@@ -168,7 +189,7 @@ def test_every_manifest_of_a_run_keeps_the_rules(runtime: str) -> None:
         ("pretrain/inventory", ["data-one", "data-two", "hub.tokens", "judge-keys", "task-keys"]),
         ("pretrain/judge", ["judge-keys"]),
         ("pretrain/annotate/0-15", ["judge-keys"]),
-        ("pretrain/prepare/conditioned", ["hub.tokens"]),
+        ("pretrain/prepare/conditioned", ["hub.tokens", "task-keys"]),
         ("pretrain/train/conditioned-s0", ["hub.tokens", "task-keys"]),
         ("pretrain/evaluate/conditioned-s0", ["task-keys"]),
         ("report", []),
@@ -182,6 +203,19 @@ def test_a_pod_gets_the_secrets_of_what_it_reads(node: str, secrets: list[str]) 
     ]
 
 
+@pytest.mark.parametrize(
+    "node", ["pretrain/inventory", "pretrain/annotate/0-15", "pretrain/train/conditioned-s0"]
+)
+def test_steps_get_the_key_that_documents_are_signed_with_and_judges_do_not(node: str) -> None:
+    reference = {"name": "signing", "key": "hmac"}
+    spec = {**OWN, "storage": {"uri": "s3://bucket/ixt", "signingKeySecretRef": reference}}
+    secret = {"secretKeyRef": reference}
+    assert environment(of_kind(rendered(spec, "cpu", node), "Job"))["IXT_SIGNING_KEY"] == secret
+    assert "IXT_SIGNING_KEY" not in environment(
+        of_kind(rendered(spec, "cpu", "pretrain/judge"), "Deployment")
+    )
+
+
 def test_ranks_find_each_other() -> None:
     manifests = rendered(*CASES["train-2-nodes"])
     job, service = of_kind(manifests, "Job"), of_kind(manifests, "Service")
@@ -192,6 +226,7 @@ def test_ranks_find_each_other() -> None:
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert job["spec"]["template"]["spec"]["subdomain"] == name
     assert environment(job)["IXT_LEADER"] == f"{name}-0.{name}.default.svc:29500"
+    assert environment(job)["IXT_PEERS"] == f"{name}.default.svc"
     pods = job["spec"]["template"]["metadata"]["labels"].items()
     assert service["spec"]["selector"].items() <= pods
 
@@ -204,6 +239,57 @@ def test_workers_find_the_judge() -> None:
     assert host.partition("-judge-")[0] == service["metadata"]["name"].partition("-judge-")[0]
 
 
+ON_HOST = {"pods": {role: runs.patch(spec={"hostNetwork": True}) for role in ("judge", "trainer")}}
+
+
+def _ports(workload: Object) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in main_container(workload)["ports"]}
+
+
+def test_pods_that_share_their_nodes_network_have_ports_of_their_own() -> None:
+    """Trainers and judges of two runs on one node do not meet each other."""
+    seen: list[int] = []
+    for name in ("one", "two"):
+        manifests = preview(runs.run(name=name, **ON_HOST), RUNTIMES["cpu"])
+        jobs = [each for each in manifests if each["metadata"]["labels"].get("ixt.dev/kind") == "Train"]
+        (judge,) = {
+            each["metadata"]["name"]: each for each in manifests if each["kind"] == "Deployment"
+        }.values()
+        services = {each["metadata"]["name"]: each for each in manifests if each["kind"] == "Service"}
+        train = next(each for each in jobs if each["kind"] == "Job")
+        for workload in (train, judge):
+            ports, env = _ports(workload), environment(workload)
+            assert all(20_000 <= port < 30_000 for port in ports.values())
+            assert ports == {name: int(env[f"IXT_PORT_{name.upper()}"]) for name in ports}
+            service = services[workload["metadata"]["name"]]
+            assert ports == {port["name"]: port["port"] for port in service["spec"]["ports"]}
+            assert workload["spec"]["template"]["spec"]["dnsPolicy"] == "ClusterFirstWithHostNet"
+            seen += ports.values()
+        assert environment(train)["IXT_LEADER"].endswith(f":{_ports(train)['rendezvous']}")
+        asks = next(
+            each
+            for each in manifests
+            if each["kind"] == "Job" and each["metadata"]["labels"]["ixt.dev/kind"] == "Annotate"
+        )
+        assert environment(asks)["IXT_JUDGE_URLS"].endswith(f".svc:{_ports(judge)['http']}")
+        assert _ports(asks) == {"progress": 8080}, "its pods are not on the node's network"
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_attempt_after_one_whose_port_was_taken_has_another() -> None:
+    sim = Platform(runs.run(**ON_HOST))
+    sim.until("pretrain/train/conditioned-s0")
+    first = sim.newest("pretrain/train/conditioned-s0").child
+    ports = [
+        _ports(
+            render(sim.run, sim.runtime, first.model_copy(update={"name": f"{first.name[:-1]}{attempt}"}))[-1]
+        )
+        for attempt in (1, 1, 2)
+    ]
+    assert ports[0] == ports[1]
+    assert not set(ports[1].values()) & set(ports[2].values())
+
+
 def test_kueue_owns_a_queued_job() -> None:
     job = of_kind(rendered(*CASES["train-queued"]), "Job")
     assert job["spec"]["suspend"] is True
@@ -211,16 +297,24 @@ def test_kueue_owns_a_queued_job() -> None:
     assert "suspend" not in of_kind(rendered(*CASES["evaluate"]), "Job")["spec"]
 
 
-def test_overrides_lie_over_the_runtime_and_under_what_the_operator_owns() -> None:
-    job = of_kind(rendered(*CASES["train-overrides"]), "Job")
+def test_patches_lie_over_the_runtime_and_under_what_the_operator_owns() -> None:
+    job = of_kind(rendered(*CASES["train-patched"]), "Job")
     spec, main = job["spec"]["template"]["spec"], main_container(job)
     assert main["image"] == "mine:1"
-    assert main["resources"] == OVERRIDES["resources"]
+    assert main["resources"]["limits"] == {"nvidia.com/gpu": "8", "memory": "192Gi"}
+    assert main["resources"]["requests"] == {"cpu": "2", "memory": "32Gi"}, "the runtime's memory stays"
+    assert main["resources"]["claims"] == [{"name": "link"}]
     env = environment(job)
     assert (env["NCCL_DEBUG"], env["HOME"]) == ("WARN", "/home")
     assert env["TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
     assert env["IXT_TASK"] == "/ixt/task/task.json"
-    assert main["envFrom"] == [{"secretRef": {"name": "bucket-keys"}}]
+    assert main["envFrom"] == [{"configMapRef": {"name": "fabric"}}, {"secretRef": {"name": "bucket-keys"}}]
+    volumes = {volume["name"]: {*volume} - {"name"} for volume in spec["volumes"]}
+    assert (volumes["cache"], volumes["scratch"]) == ({"persistentVolumeClaim"}, {"emptyDir"})
+    assert [container["name"] for container in spec["initContainers"]] == ["warm"]
+    assert (spec["schedulerName"], spec["resourceClaims"][0]["name"]) == ("gang", "link")
+    metadata = job["spec"]["template"]["metadata"]
+    assert (metadata["labels"]["team"], metadata["annotations"]["example.com/cost"]) == ("a", "b")
     assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert {t["key"] for t in spec["tolerations"][1:]} == {
         "node.kubernetes.io/not-ready",
@@ -229,6 +323,30 @@ def test_overrides_lie_over_the_runtime_and_under_what_the_operator_owns() -> No
     assert spec["nodeSelector"] == {"pool": "a"}
     assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("trainer", "high")
     assert spec["automountServiceAccountToken"] is False
+
+
+UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "operator": "Exists"}
+
+
+@pytest.mark.parametrize(
+    ("own", "left"),
+    [
+        ({**UNREACHABLE, "effect": "NoExecute", "tolerationSeconds": 3600}, {"node.kubernetes.io/not-ready"}),
+        (UNREACHABLE, {"node.kubernetes.io/not-ready"}),
+        ({"operator": "Exists"}, set()),
+        (
+            {**UNREACHABLE, "effect": "NoSchedule"},
+            {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"},
+        ),
+    ],
+)
+def test_a_toleration_of_the_users_own_is_not_cut_short(own: dict[str, Any], left: set[str]) -> None:
+    """Kubernetes takes the shortest of all that match a taint."""
+    spec = {"pods": {"trainer": runs.patch(spec={"tolerations": [own]})}}
+    job = of_kind(rendered(spec, "cpu", "pretrain/train/conditioned-s0"), "Job")
+    mine, *ours = job["spec"]["template"]["spec"]["tolerations"]
+    assert mine == own
+    assert {each["key"] for each in ours} == left
 
 
 def test_resources_per_node_are_those_of_the_trainer() -> None:
@@ -264,7 +382,7 @@ def test_a_template_of_an_admin_keeps_what_is_not_the_operators() -> None:
 
 def test_rendering_changes_no_template() -> None:
     before = RUNTIMES["nvidia"].model_dump()
-    rendered(*CASES["train-overrides"])
+    rendered(*CASES["train-patched"])
     assert RUNTIMES["nvidia"].model_dump() == before
 
 
@@ -321,7 +439,8 @@ def _strings(value: Any) -> Iterator[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_ixt_render_prints_yaml_that_reads_back(tmp_path: Path, runtime: str) -> None:
-    pods = {"trainer": {"env": [{"name": "RATE", "value": "3e-4"}, {"name": "DAY", "value": "2026-01-01"}]}}
+    env = [{"name": "RATE", "value": "3e-4"}, {"name": "DAY", "value": "2026-01-01"}]
+    pods = {"trainer": runs.patch(env=env)}
     manifest = runs.manifest(pods=pods, runtimeRef={"name": runtime})
     file = tmp_path / "run.yaml"
     file.write_text(dump(manifest))
@@ -358,3 +477,67 @@ def test_machines_that_failed_twice_are_avoided() -> None:
         {"key": "metadata.name", "operator": "NotIn", "values": ["a"]},
         {"key": "metadata.name", "operator": "NotIn", "values": ["b"]},
     ]
+
+
+def test_labels_that_the_runtime_names_and_kueues_own_go_onto_workloads_and_pods() -> None:
+    labels = {
+        "team.example.com/name": "nlp",
+        "other.example.com/name": "x",
+        "kueue.x-k8s.io/priority-class": "high",
+        "kueue.x-k8s.io/queue-name": "not-this-way",
+        "ixt.dev/run": "forged",
+    }
+    topology = {"kueue.x-k8s.io/podset-required-topology": "rack", "note": "mine"}
+    base = RUNTIMES["cpu"]
+    runtime = base.model_copy(
+        update={"spec": base.spec.model_copy(update={"label_prefixes": ("team.example.com/", "ixt.dev/")})}
+    )
+    manifest = runs.manifest()
+    manifest["metadata"] |= {"labels": labels, "annotations": topology}
+    sim = Platform(IXTRun.model_validate(manifest), runtime)
+    sim.until("pretrain/judge")
+    for node, kind in (("pretrain/inventory", "Job"), ("pretrain/judge", "Deployment")):
+        workload = of_kind(render(sim.run, runtime, sim.newest(node).child), kind)
+        for metadata in (workload["metadata"], workload["spec"]["template"]["metadata"]):
+            assert metadata["labels"]["team.example.com/name"] == "nlp"
+            assert metadata["labels"]["kueue.x-k8s.io/priority-class"] == "high"
+            assert metadata["labels"]["ixt.dev/run"] == "test"
+            assert not {"other.example.com/name", "kueue.x-k8s.io/queue-name"} & metadata["labels"].keys()
+            assert metadata["annotations"].keys() == {
+                "kueue.x-k8s.io/podset-required-topology",
+                "ixt.dev/node",
+            }
+
+
+def test_a_judge_over_all_gpus_of_its_pod_counts_them_there() -> None:
+    engine = {"engine": {"tensorParallelSize": "Auto"}}
+    spec = {"judge": {"model": "file:///judge", **engine}}
+    judge = of_kind(rendered(spec, "nvidia", "pretrain/judge"), "Deployment")
+    assert '"--tensor-parallel-size", "Auto"' in environment(judge)["IXT_ENGINE_ARGS"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "spec", "pod"),
+    [
+        ("cpu", {}, {"memory_bytes": 16 * 2**30}),
+        ("nvidia", {}, {"gpus": 1, "memory_bytes": 192 * 2**30}),
+        (
+            "nvidia",
+            {"stages": [runs.stage(train={"resourcesPerNode": {"limits": {"nvidia.com/gpu": 8}}})]},
+            {"gpus": 8},
+        ),
+        (
+            "nvidia",
+            {"pods": {"trainer": {"spec": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-L4"}}}}},
+            {"gpus": 1, "gpu": "NVIDIA-L4", "memory_bytes": 192 * 2**30},
+        ),
+    ],
+)
+def test_inventory_knows_what_its_trainers_pods_have(
+    runtime: str, spec: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    found = preview(runs.run(**spec), RUNTIMES[runtime])
+    job = next(each for each in found if each["kind"] == "Job")
+    variables = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = next(each["value"] for each in variables if each["name"] == TRAINER_POD)
+    assert TrainerPod.model_validate_json(given) == TrainerPod(**pod)

@@ -9,37 +9,57 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from make import loopback
-from make.judge import THOUGHTS, WORDS, Double, answer_to, judge_folder
+from make.judge import THOUGHTS, WORDS, Double, answer_to, document_in, judge_folder
 from make.tasks import run_step, task
 
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.exits import Exit, Fault, StepError
+from ixt_workloads.contract.figures import together
 from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.metrics import (
+    DOCUMENTS,
+    DOCUMENTS_CUT,
+    REQUESTS_OPEN,
+    RETRIES,
+    SCORES,
+    TOKENS,
+    Retry,
+)
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.rubrics import RubricText
-from ixt_workloads.contract.settings import Gates, Judge, Sampling
+from ixt_workloads.contract.settings import ChatTemplateKwarg, Gate, Gates, Judge, Sampling
+from ixt_workloads.data.parquet import counts_in
+from ixt_workloads.data.pinned import pin_of_folder
+from ixt_workloads.feedback.answers import Rejected, messages
 from ixt_workloads.flops import ModelShape
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.annotate import client
 from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.drain import drain
-from ixt_workloads.steps.annotate.judging import judge_tokenizer, reasoning_tokens
+from ixt_workloads.steps.annotate.guard import OPEN
+from ixt_workloads.steps.annotate.judging import (
+    feedback_of,
+    judge_tokenizer,
+    reasoning_tokens,
+    request,
+)
 from ixt_workloads.steps.annotate.pace import Pace
-from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, tally_of, to_parquet
+from ixt_workloads.steps.annotate.rows import Row, Tally, histogram, to_parquet
 from ixt_workloads.steps.annotate.server import check_judge, command, engine_arguments, environment
 from ixt_workloads.steps.annotate.shards import Shards
-from ixt_workloads.steps.annotate.wire import Reply, api, displayed
+from ixt_workloads.steps.annotate.wire import Reply, api, displayed, reply_of
 from ixt_workloads.steps.annotate.work import Work
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 
@@ -52,6 +72,11 @@ RUBRIC = RubricText(
 INVENTORY = "0" * 32
 TRIALS = 5
 """Questions before the first document."""
+
+
+def asked(text: str) -> str:
+    """What a judge is asked about a document."""
+    return messages(RUBRIC, text)[0]["content"]
 
 
 def document(place: int) -> str:
@@ -154,6 +179,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return judge_folder(tmp_path_factory.mktemp("judge"))
 
 
+def seen(results: Mapping[str, float]) -> dict[str, float]:
+    """The results that any document had: all are told from the start."""
+    return {result: number for result, number in results.items() if number}
+
+
 def test_every_document_gets_a_row_in_the_order_of_its_shard(
     storage: Path, double: Double, tmp_path: Path
 ) -> None:
@@ -178,10 +208,18 @@ def test_every_document_gets_a_row_in_the_order_of_its_shard(
     assert tokens["reasoning"] + tokens["feedback"] == sum(10 + len(answer) for answer in _answers(double))
     assert summary["flops"] == 2 * 1000 * (tokens["prompt"] + tokens["reasoning"] + tokens["feedback"])
     assert ran.result.flops == {"annotation": summary["flops"]}
+    figures = ran.result.figures
+    assert seen(figures[DOCUMENTS.name]) == {"Ok": 60}
+    assert figures[DOCUMENTS_CUT.name] == {"": 0}
+    assert figures[TOKENS.name] == tokens
+    assert sum(figures[SCORES.name].values()) - figures[SCORES.name]["sum"] == 60
+    assert figures[SCORES.name]["sum"] == sum(row["score"] for row in found)
+    assert figures[REQUESTS_OPEN.name] == {"Open": 0}
+    assert ran.result.spent.unsaved < 1
 
 
 def _answers(double: Double) -> list[str]:
-    texts = [body["messages"][0]["content"].partition("\n\n")[2] for body in double.bodies]
+    texts = [document_in(body["messages"][0]["content"]) for body in double.bodies]
     known = {document(place) for place in range(60)}
     return [answer_to(text, double.bodies[0]) for text in texts if text in known]
 
@@ -198,6 +236,27 @@ def test_requests_carry_the_grammar_and_the_sampling_and_never_a_seed(
     assert not any("seed" in body for body in double.bodies)
     assert double.authorizations == {"Bearer s3cret-key"}
     assert "s3cret-key" not in ran.log
+
+
+def test_requests_ask_for_all_that_the_run_asks_for() -> None:
+    sampling = Sampling(
+        temperature="0.6", top_k=20, min_p="0.1", presence_penalty="1.5", thinking_tokens=64, max_tokens=99
+    )
+    told = tuple(
+        ChatTemplateKwarg(name=name, value=value)
+        for name, value in (("enable_thinking", "false"), ("effort", "low"))
+    )
+    judge = endpoint(sampling=sampling, system_prompt="Be strict.", chat_template_kwargs=told)
+    body = request(judge, "text")
+    assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
+    assert body["chat_template_kwargs"] == {"enable_thinking": False, "effort": "low"}
+    assert (body["top_k"], body["min_p"], body["presence_penalty"], body["thinking_token_budget"]) == (
+        20, 0.1, 1.5, 64
+    )  # fmt: skip
+    plain = request(endpoint(), "text")
+    assert {*body} - {*plain} == {
+        "top_k", "min_p", "presence_penalty", "thinking_token_budget", "chat_template_kwargs"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("low", "high", "count"), [(0, 25, 15), (25, 100, 45), (10, 10, 0)])
@@ -305,6 +364,9 @@ def test_invalid_answers_are_asked_again_at_another_temperature_and_counted_as_w
     assert all(row["wasted_tokens"] > 0 and row["prompt_tokens"] == 0 for row in found)
     first = [body["temperature"] for body in double.bodies if document(0) in body["messages"][0]["content"]]
     assert first == [0.0, 0.7, 0.7]
+    figures = json.loads((tmp_path / "run/result-0.json").read_text())["figures"]
+    assert seen(figures[DOCUMENTS.name]) == {"BadJson": 60}
+    assert figures[RETRIES.name] == {"Invalid": 120}
 
 
 def test_critiques_that_copy_their_documents_fail_the_leakage_gate() -> None:
@@ -321,13 +383,13 @@ def test_a_long_document_is_cut_to_the_judges_context_and_says_so(tmp_path: Path
     inventory(storage, shards=1, each=2)
     judge = Judge(source=f"file://{folder}", rubric=RUBRIC, sampling=Sampling(max_tokens=16))
     job = annotate(storage, judge)
-    needed = len(f"{RUBRIC.instructions}\n\n{document(0)}") + 4 + 16
-    with Double(context=needed - 10) as double:
+    needed = len(asked(document(0))) + 4 + 16
+    with Double(context=needed + 14) as double:
         ran = run_step(job, tmp_path / "run", env={"IXT_JUDGE_URLS": double.url})
         assert ran.code == 0, ran.log
         found = rows(storage, job.key)
         assert all(row["status"] == "ok" and row["truncated"] for row in found)
-        # Eight tokens of margin, and a token of the double is a byte.
+        # A margin of 32 tokens, and a token of the double is a byte.
         assert double.asked[document(0)[: len(document(0)) - 18]] == 1
         assert found[0]["fingerprint"].startswith("double 1 float32 judge")
         summary = Artifact.open(open_store(job.storage), job.key).summary
@@ -339,7 +401,7 @@ def test_without_a_tokenizer_the_judges_refusal_cuts_the_document(tmp_path: Path
     inventory(storage, shards=1, each=2)
     judge = endpoint(sampling=Sampling(max_tokens=16))
     job = annotate(storage, judge)
-    with Double(context=len(f"{RUBRIC.instructions}\n\n{document(0)}") + 10) as double:
+    with Double(context=len(asked(document(0))) + 10) as double:
         ran = run_step(job, tmp_path / "run", env=at(double))
     assert ran.code == 0, ran.log
     assert all(
@@ -374,6 +436,7 @@ def test_killed_at_any_point_and_run_again_no_row_is_lost_or_twice(
         ran = run_step(annotate(storage, endpoint(), attempt=1), tmp_path / "run", env=at(double))
     assert (ran.code, ran.result.outcome) == (0, Outcome.COMMITTED), ran.log
     assert content_hash(storage, job.key) == content_hash(other, job.key)
+    assert seen(ran.result.figures[DOCUMENTS.name]) == {"Ok": 60}, "those of the first attempt count"
 
 
 def test_workers_share_the_shards_and_pay_for_no_document_twice(storage: Path, tmp_path: Path) -> None:
@@ -388,6 +451,9 @@ def test_workers_share_the_shards_and_pay_for_no_document_twice(storage: Path, t
     ]
     assert "Committed" in outcomes or "Cached" in outcomes
     assert len(rows(storage, job.key)) == 60
+    told = [json.loads((tmp_path / f"run/result-{index}.json").read_text()) for index in (0, 1)]
+    figures = together(one.get("figures", {}) for one in told)
+    assert seen(figures[DOCUMENTS.name]) == {"Ok": 60}
 
 
 def test_told_to_stop_it_stops_at_once_and_keeps_what_is_written(storage: Path, tmp_path: Path) -> None:
@@ -511,10 +577,14 @@ async def test_a_judge_that_hangs_is_given_up_though_it_is_healthy() -> None:
 
 async def test_an_endpoint_that_throttles_is_asked_less_and_then_given_up() -> None:
     with Double(mode="Throttle") as double:
-        async with Judges([double.url], endpoint=True, model="judge", patience=0.2) as judges:
+        retried: list[Retry] = []
+        async with Judges(
+            [double.url], endpoint=True, model="judge", patience=0.2, retried=retried.append
+        ) as judges:
             with pytest.raises(StepError, match="429 told to: Throttle"):
                 await judges.chat(BODY)
             assert judges.pace.limit < 64
+            assert set(retried) == {Retry.THROTTLED}
 
 
 @pytest.mark.parametrize(
@@ -588,7 +658,7 @@ def test_a_shards_file_is_the_same_bytes_and_carries_its_tally(tmp_path: Path) -
     data = to_parquet([row], tally)
     assert data == to_parquet([row], tally)
     (tmp_path / "shard").write_bytes(data)
-    assert tally_of(tmp_path / "shard") == tally
+    assert counts_in(tmp_path / "shard", Tally) == tally
     assert row.computed() == 10 - 4 + 3 + 2
 
 
@@ -623,6 +693,7 @@ def test_the_engine_sees_no_credentials() -> None:
     base = {
         "AWS_SECRET_ACCESS_KEY": "x",
         "HF_TOKEN": "x",
+        "IXT_SIGNING_KEY": "x",
         "GOOGLE_APPLICATION_CREDENTIALS": "x",
         f"{prefix_of('keys')}AWS_SECRET_ACCESS_KEY": "x",
         "PATH": "/bin",
@@ -669,6 +740,54 @@ def test_a_server_that_cannot_start_ends_with_a_result(tmp_path: Path) -> None:
     assert "config.json" in json.loads((tmp_path / "run/result-0.json").read_text())["message"]
 
 
+def test_a_server_of_other_weights_than_those_that_were_pinned_does_not_start(
+    tmp_path: Path, folder: Path
+) -> None:
+    judge = Judge(source=f"file://{folder}", rubric=RUBRIC, sampling=Sampling(max_tokens=16))
+    job = annotate(tmp_path / "storage", judge)
+    env = {"IXT_PORT_HTTP": "1"}
+    process = start(job, tmp_path / "run", env, module="ixt_workloads.steps.annotate.server")
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.CONFIG, log
+    message = json.loads((tmp_path / "run/result-0.json").read_text())["message"]
+    assert f"{folder} has changed since this run pinned it" in message
+
+
+def test_an_endpoint_whose_model_changes_behind_its_name_is_refused(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    """Nothing that the second model may have said is written; with the first one back the run goes on."""
+    double.root, double.hold_after = "org/first", TRIALS + 30
+    process = start(annotate(storage, endpoint()), tmp_path / "run", at(double))
+    double.held.wait()
+    double.root = "org/second"
+    double.release()
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.CONFIG, log
+    message = json.loads((tmp_path / "run/result-0.json").read_text())["message"]
+    assert "had org/first behind the name judge and now has org/second" in message
+    double.root = "org/first"
+    job = annotate(storage, endpoint(), attempt=1)
+    ran = run_step(job, tmp_path / "again", env=at(double))
+    assert ran.code == 0, ran.log
+    assert Artifact.open(open_store(job.storage), job.key).summary["served"] == {"org/first": 60}
+    assert {row["fingerprint"] for row in rows(storage, job.key)} == {f"judge org/first {'f' * 16}"}
+
+
+async def test_an_endpoint_is_compared_with_what_earlier_attempts_had_and_its_names_are_told(
+    double: Double,
+) -> None:
+    double.root = "org/second"
+    async with Judges([double.url], model="judge", endpoint=True) as judges:
+        await judges.ready(lambda _: None)
+        await judges.check_same(["org/second"])
+        with pytest.raises(StepError, match="had org/first behind the name judge and now has org/second"):
+            await judges.check_same(["org/first"])
+        for double.name in ("judge-2026-05", "judge-2026-11"):
+            await judges.chat(BODY)
+    assert judges.names == {"judge-2026-05", "judge-2026-11"}
+
+
 # --- The real engine. ---
 
 
@@ -689,7 +808,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
         reasoning_parser="deepseek_r1",
         sampling=Sampling(temperature="1", max_tokens=200),
     )
-    (place / "task.json").write_text(annotate(place / "storage", judge).model_dump_json())
+    pinned = {"pins": {"judge": pin_of_folder(folder)}}
+    job = annotate(place / "storage", judge).model_copy(update=pinned)
+    (place / "task.json").write_text(job.model_dump_json())
     with loopback.part() as part, (place / "log").open("wb") as log:
         port = loopback.port(part)
         env = {
@@ -697,6 +818,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
             "IXT_RESULT": str(place / "result.json"),
             "IXT_HOST": "127.0.0.1",
             "IXT_PORT_HTTP": str(port),
+            "IXT_API_KEY": "s3cret-key",
             "IXT_ENGINE_ARGS": '["--max-num-seqs", "32"]',
             "OMP_NUM_THREADS": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -711,6 +833,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[S
         )
         try:
             yield Served(process, f"http://127.0.0.1:{port}", judge)
+            assert b"s3cret-key" not in (place / "log").read_bytes()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -723,7 +846,8 @@ def test_a_real_judge_reasons_and_answers_by_the_grammar(
     served: Served, storage: Path, tmp_path: Path
 ) -> None:
     job = annotate(storage, served.judge, from_percent=0, to_percent=50)
-    ran = run_step(job, tmp_path / "run", env={"IXT_JUDGE_URLS": served.url})
+    env = {"IXT_JUDGE_URLS": served.url, "IXT_JUDGE_API_KEY": "s3cret-key"}
+    ran = run_step(job, tmp_path / "run", env=env)
     assert ran.code == 0, ran.log
     found = rows(storage, job.key)
     assert [int(row["id"], 16) for row in found] == list(range(30))
@@ -739,15 +863,35 @@ def test_a_real_judge_reasons_and_answers_by_the_grammar(
 
 @pytest.mark.engine
 @pytest.mark.xdist_group("vllm")
+async def test_a_real_judge_answers_no_neighbour(served: Served) -> None:
+    shut = ("/v1/chat/completions", "/v1/models", "/invocations", "/tokenize")
+    body = {"model": "judge", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    async with Judges([served.url], key="s3cret-key") as judges, aiohttp.ClientSession() as http:
+        await judges.ready(lambda text: None)
+
+        async def status(path: str, **headers: str) -> int:
+            method = "GET" if path in (*OPEN, "/v1/models") else "POST"
+            async with http.request(method, served.url + path, json=body, headers=headers) as answer:
+                return answer.status
+
+        assert {path: await status(path) for path in OPEN} == dict.fromkeys(OPEN, 200)
+        assert {path: await status(path) for path in shut} == dict.fromkeys(shut, 401)
+        # That it is the key which opens, also what vLLM itself leaves open.
+        key = {"Authorization": "Bearer s3cret-key"}
+        assert await status("/invocations", **key) == 200
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("vllm")
 async def test_a_real_judge_that_is_killed_midway_is_unavailable_and_what_is_written_stays(
     served: Served, tmp_path: Path, folder: Path
 ) -> None:
     storage = tmp_path / "storage"
     inventory(storage, shards=20, each=40)
-    job = annotate(storage, served.judge)
+    job = annotate(storage, served.judge, gates=Gates(warn=tuple(Gate)))
     step = Step(task=job, index=0, store=open_store(job.storage), reporter=Reporter())
-    work = Work(step, Shards(step), job.config, ModelShape.from_folder(folder))
-    reading = asyncio.create_task(work.judge_all(Judges([served.url], patience=1), folder))
+    work = Work(step, Shards(step), job.config, ModelShape.from_folder(folder), folder)
+    reading = asyncio.create_task(work.ask_all(Judges([served.url], key="s3cret-key", patience=1)))
     while not reading.done() and not list(storage.glob("artifacts/*/feedback-*")):
         await asyncio.sleep(0.05)
     os.killpg(served.process.pid, signal.SIGKILL)
@@ -757,3 +901,83 @@ async def test_a_real_judge_that_is_killed_midway_is_unavailable_and_what_is_wri
     written = len(list(storage.glob("artifacts/*/feedback-*")))
     assert 0 < written < 20
     assert len(Shards(step).outstanding()) == 20 - written
+
+
+# --- Judges as they are ---
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "The response was filtered: content policy"),
+        (403, "Input flagged by moderation"),
+        (422, "no"),
+        (451, "not here"),
+    ],
+)
+def test_a_document_that_the_endpoint_refuses_costs_itself_and_is_named(
+    storage: Path, double: Double, tmp_path: Path, status: int, message: str
+) -> None:
+    double.refuses[document(3)] = (status, message)
+    job = annotate(storage, endpoint())
+    ran = run_step(job, tmp_path / "run", env=at(double))
+    assert ran.code == 0, ran.log
+    name = f"{3:032x}"
+    assert ran.result.message == (
+        f"59 of 60 documents have feedback; 1 Refused (such as {name}: the judge ({double.url}) answered "
+        f"HTTP {status}: {message})"
+    )
+    row = next(row for row in rows(storage, job.key) if row["id"] == name)
+    assert (row["status"], row["tries"], message in row["reason"]) == ("invalid", 1, True)
+    summary = Artifact.open(open_store(f"file://{storage}"), job.key).summary
+    assert summary["results"] == {"Ok": 59, "Refused": 1}
+    assert [example for example in summary["examples"] if message in example]
+
+
+def test_an_endpoint_that_refuses_every_question_is_misconfigured(
+    storage: Path, double: Double, tmp_path: Path
+) -> None:
+    double.refuses[""] = (400, "unknown field response_format")
+    ran = run_step(annotate(storage, endpoint()), tmp_path / "run", env=at(double))
+    assert (ran.code, ran.result.fault) == (Exit.CONFIG, Fault.USER)
+    assert "answered HTTP 400: unknown field response_format" in ran.result.message
+
+
+AS_PARTS = {
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": '{"critique":"ok","style":3,"depth":3}'},
+        {"type": "reference", "ids": [1]}]}}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 20},
+}  # fmt: skip
+
+
+def test_contents_may_be_parts_with_reasoning_among_them() -> None:
+    reply = reply_of(json.dumps(AS_PARTS).encode())
+    assert reply and (reply.content, reply.reasoning) == ('{"critique":"ok","style":3,"depth":3}', "hm")
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
+def test_reasoning_is_found_under_each_of_its_names(name: str) -> None:
+    message = {"content": "{}", name: "so \ud83d"}
+    reply = reply_of(json.dumps({"choices": [{"message": message}]}).encode())
+    assert reply and reply.reasoning == "so \ufffd"
+
+
+def test_usage_out_of_range_is_bounded() -> None:
+    usage = {
+        "prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 99},
+        "completion_tokens_details": {"reasoning_tokens": 2**60},
+    }  # fmt: skip
+    reply = reply_of(json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode())
+    assert reply and (reply.cached_tokens, reply.reasoning_tokens) == (10, 0)
+
+
+def test_a_refusal_is_told_in_the_models_words() -> None:
+    message = {"content": None, "refusal": "I cannot help with that."}
+    reply = reply_of(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode())
+    assert reply
+    answer = feedback_of(reply, endpoint())
+    assert isinstance(answer, Rejected)
+    assert answer.reason == "the judge refuses: I cannot help with that."
+    assert answer.result == "Refused"

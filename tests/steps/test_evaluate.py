@@ -18,6 +18,7 @@ from ixt_workloads import models
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.metrics import HELD_OUT_LOSS, SCORE
 from ixt_workloads.contract.settings import (
     EvalPrefix,
     EvalTask,
@@ -94,6 +95,26 @@ def test_nats_are_those_of_the_document_alone(loaded: tuple[Any, Any]) -> None:
         assert scores["documents"][name] == {"nll": pytest.approx(expected, rel=1e-5), "tokens": count}
     assert [(level["level"], level["documents"]) for level in scores["levels"]] == [(0, 1), (1, 1), (2, 1)]
     assert scores["levels"][2]["nll"]["True"] == pytest.approx(scores["levels"][2]["nll"]["Best"], rel=1e-5)
+
+
+def test_single_items_add_up_to_the_scores_in_a_bounded_size(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = loaded
+    asked = [Question(f"{n}+1=", str(n + 1)) for n in range(5)]
+    rows = [held(2, text) for text in ("1+2=3", "3+3=6 and more", "0+0=1")]
+    for most, places in ((4096, 5), (2, 2)):
+        monkeypatch.setattr("ixt_workloads.evaluation.MOST_ITEMS", most)
+        scores = evaluation(tokenizer, tasks={"sums": asked}, holdout=rows).score(model, CPU)
+        for prefix in ("Best", "None"):
+            items = scores["items"]["tasks"]["sums"][prefix]
+            assert len(items["right"]) == len(items["items"]) == places
+            assert sum(items["items"]) == 5
+            assert sum(items["right"]) / 5 == scores["tasks"]["sums"][prefix]["accuracy"]
+        held_out, plain = scores["items"]["documents"], scores["documents"]["None"]
+        assert sum(held_out["tokens"]) == plain["tokens"]
+        assert sum(held_out["nats"]) / plain["tokens"] == pytest.approx(plain["nll"], abs=1e-3)
+    assert items["items"] == [3, 2]
 
 
 def test_without_conditioning_only_the_plain_prompt_is_asked(loaded: tuple[Any, Any]) -> None:
@@ -174,7 +195,8 @@ def test_the_step_commits_scores_controllability_and_samples(trained: Task, tmp_
     assert set(accuracy) == {"Best", "None", "Worst", "Random"}
     assert found["controllability"] == {"sums": accuracy["Best"] - accuracy["Worst"]}
     assert [sample["level"] for sample in found["samples"]] == [2, 1, 0] * 3
-    assert ran.result.metrics["sums/accuracy/Best"] == accuracy["Best"]
+    assert ran.result.figures[SCORE.name] == {f"{name},sums": value for name, value in accuracy.items()}
+    assert set(ran.result.figures[HELD_OUT_LOSS.name]) == set(found["scores"]["documents"])
     best, worst = (f"{100 * accuracy[prefix]:.1f} %" for prefix in ("Best", "Worst"))
     assert re.match(rf"accuracy best {best}, none .*, worst {worst}, random .*; loss ", ran.result.message)
     assert ran.result.flops["evaluation"] > 0

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from make.corpora import (
+    arrow,
     artifact,
     chat,
+    csv_file,
     dataset,
     inventory_task,
     jsonl,
@@ -31,8 +33,8 @@ from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import DataFormat, ExistingFeedback
 from ixt_workloads.contract.versions import write_task
-from ixt_workloads.steps.inventory.shards import PLACES, Spill, hashes_of, shard_count
 from ixt_workloads.steps.inventory.sources import Raw
+from ixt_workloads.steps.inventory.spill import PLACES, Spill, hashes_of, shard_count
 from ixt_workloads.store import Artifact
 
 TEXTS = texts(1300)
@@ -95,9 +97,31 @@ LAYOUTS = {
         folder / "a.jsonl", [{"n": 1, "text": text, "text2": "x"} for text in reversed(TEXTS)]
     ),
     "parquet": lambda folder: parquet(folder / "corpus.parquet", rows(TEXTS)),
+    "gzip under another name": lambda folder: jsonl(folder / "c.jsonl.gz", rows(TEXTS)).rename(
+        folder / "c.jsonl"
+    ),
+    "plain under a name of gzip": lambda folder: jsonl(folder / "c.jsonl", rows(TEXTS)).rename(
+        folder / "c.jsonl.gz"
+    ),
+    "an array": lambda folder: json_array(folder / "c.json", rows(TEXTS)),
+    "csv": lambda folder: csv_file(folder / "c.csv", [{"n": "a,b\nc", "text": text} for text in TEXTS]),
+    "csv.gz": lambda folder: csv_file(folder / "c.csv.gz", rows(TEXTS)),
+    "arrow": lambda folder: arrow(folder / "c.arrow", rows(TEXTS)),
+    "arrow stream": lambda folder: saved_to_disk(folder / "corpus"),
     "a folder of texts": lambda folder: text_files(folder / "corpus", TEXTS),
     "many files": lambda folder: many_files(folder / "corpus"),
 }
+
+
+def json_array(path: Path, lines: list[Any]) -> Path:
+    path.write_text(json.dumps(lines, indent=1))
+    return path
+
+
+def saved_to_disk(folder: Path) -> Path:
+    arrow(folder / "data-00000-of-00001.arrow", rows(TEXTS), stream=True)
+    (folder / "state.json").write_text('{"_split": "train"}')
+    return folder
 
 
 def many_files(folder: Path) -> Path:
@@ -168,7 +192,7 @@ def test_what_comes_out_does_not_depend_on_how_memory_was_bounded(
 ) -> None:
     def spilled(ranges: int, pending: int) -> tuple[dict[str, Any], dict[str, bytes]]:
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-            patch.setattr("ixt_workloads.steps.inventory.shards.PENDING_BYTES", pending)
+            patch.setattr("ixt_workloads.steps.inventory.spill.PENDING_BYTES", pending)
             spill = Spill(Path(folder), ranges, holdout)
             for text, weight in documents:
                 spill.add(Raw("d", text, None, None, None), weight)
@@ -185,8 +209,8 @@ import re, sys
 from pathlib import Path
 from make.tasks import run_here
 from ixt_workloads.contract.versions import read_task
-from ixt_workloads.steps.inventory import shards
-shards.PENDING_BYTES = shards.RANGE_BYTES = shards.MAX_BYTES = 4 * 2**20
+from ixt_workloads.steps.inventory import spill
+spill.PENDING_BYTES = spill.RANGE_BYTES = spill.MAX_SHARD_BYTES = 4 * 2**20
 run_here(read_task(Path(sys.argv[1]).read_bytes()))
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
@@ -333,6 +357,6 @@ def test_conversations_are_kept_as_json_and_as_a_judge_reads_them(tmp_path: Path
         data = dataset(path, messages_field="turns")
         found = laid_out(tmp_path / path.suffix, data)
         assert found.summary["chat"]
-        told = {row["text"]: json.loads(row["messages"]) for row in read(found)}
+        told = {row["text"]: json.loads(row["messages"])["messages"] for row in read(found)}
         assert told["System: Be brief.\n\nUser: 1+1?\n\nAssistant: 2"] == turns
         assert told["User: Hé?\n\nAssistant: Ho."] == chat("Hé?", "Ho.")

@@ -4,13 +4,16 @@ import errno
 import os
 import resource
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from make.corpora import (
+    arrow,
     artifact,
     chat,
+    csv_file,
     dataset,
     inventory_task,
     jsonl,
@@ -26,7 +29,7 @@ from ixt_workloads.contract.exits import Exit, Fault, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import DataFormat, Dataset, ExistingFeedback
-from ixt_workloads.steps.inventory import sources
+from ixt_workloads.steps.inventory import rows as reading
 from ixt_workloads.store import ArtifactWriter
 from ixt_workloads.store.errors import StoreFull
 
@@ -49,8 +52,8 @@ def test_documents_that_nobody_can_read_are_dropped_and_counted(tmp_path: Path) 
         {"text": None},
         b'{"text": "caf\xe9"}',
         '{"text": "half a pair: \\ud800"}',
-        {"text": "x" * (sources.MAX_TEXT_BYTES + 1)},
-        {"text": "é" * (sources.MAX_TEXT_BYTES // 2) + "e"},
+        {"text": "x" * (reading.MAX_TEXT_BYTES + 1)},
+        {"text": "é" * (reading.MAX_TEXT_BYTES // 2) + "e"},
         {"text": "long " + "x" * 10 * 2**20},
     ]
     storage = tmp_path / "storage"
@@ -69,7 +72,7 @@ def test_texts_in_files_are_dropped_by_the_same_rules(tmp_path: Path) -> None:
     folder = text_files(tmp_path / "texts", TEXTS)
     (folder / "empty.txt").touch()
     (folder / "latin.txt").write_bytes("café".encode("latin-1"))
-    (folder / "long.txt").write_bytes(b"x" * (sources.MAX_TEXT_BYTES + 1))
+    (folder / "long.txt").write_bytes(b"x" * (reading.MAX_TEXT_BYTES + 1))
     summary = summary_of(inventory_task(tmp_path / "storage", dataset(folder)))
     assert summary["dropped"] == {"empty": 1, "notUtf8": 1, "tooLong": 1}
     assert summary["documents"] + summary["holdout"] == 20
@@ -94,6 +97,42 @@ def test_a_critique_that_is_no_text_costs_its_document(tmp_path: Path) -> None:
         tmp_path / "storage", dataset(path), existing=ExistingFeedback(score_field="s", critique_field="c")
     )
     assert summary_of(job)["dropped"] == {"notUtf8": 1}
+
+
+def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
+    folder = made(tmp_path / "d")
+    jsonl(folder / "a.jsonl", rows(["one"]))
+    for name in ("b.jsonl.xz", "c.jsonl.zstd", "e.json", "f.csv", "g.arrow", "h.jl", "README.md"):
+        (folder / name).touch()
+    done = run_here(inventory_task(tmp_path / "storage", dataset(folder)))
+    assert done.message == (
+        "1 documents, 0 more held out, 0 duplicates; 4 files of corpus are of no known format and left out "
+        "(b.jsonl.xz, c.jsonl.zstd, e.json, h.jl)"
+    )
+
+
+def test_names_that_are_not_utf8_are_told_in_ascii(tmp_path: Path) -> None:
+    folder = made(tmp_path / "d")
+    jsonl(folder / "a.jsonl", rows(TEXTS))
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jsonl")).write_text('{"text": "x"}\n{')
+    done = run_step(inventory_task(tmp_path / "storage", dataset(folder)), tmp_path / "run")
+    assert done.code == Exit.DATA, done.log
+    assert "/d/caf\\xe9.jsonl, line 2: malformed JSON" in done.result.message
+
+
+def test_scores_may_be_decimals_or_texts_of_csv_or_missing_in_a_file_and_of_any_finite_size(
+    tmp_path: Path,
+) -> None:
+    folder = made(tmp_path / "d")
+    csv_file(folder / "a.csv", [{"text": "csv", "s": "2.5"}, {"text": "none", "s": ""}])
+    parquet(folder / "b.parquet", [{"text": "decimal", "s": Decimal("3.25")}])
+    parquet(folder / "c.parquet", [{"text": "other schema", "n": 1}])
+    jsonl(folder / "d.jsonl", [{"text": "huge", "s": 1e308}, {"text": "tiny", "s": -1e308}])
+    job = inventory_task(tmp_path / "storage", dataset(folder), existing=ExistingFeedback(score_field="s"))
+    found = read(artifact(tmp_path / "storage", run_here(job).key))
+    assert {row["text"]: row["score"] for row in found} == {
+        "csv": 2.5, "none": None, "decimal": 3.25, "other schema": None, "huge": 1e308, "tiny": -1e308
+    }  # fmt: skip
 
 
 # --- Refused ---
@@ -154,7 +193,7 @@ REFUSED: dict[str, Case] = {
         {}, Exit.DATA, ["line 1: must be a JSON object, is list"], '{"text": …}',
     ),
     "all in one line": (
-        lambda folder: dataset(jsonl(folder / "c.jsonl", ["x" * (sources.MAX_LINE_BYTES + 1)])),
+        lambda folder: dataset(jsonl(folder / "c.jsonl", ["x" * (reading.MAX_LINE_BYTES + 1)])),
         {}, Exit.DATA, ["line 1: longer than 64 MiB"], "one document a line",
     ),
     "a torn gz": (
@@ -168,10 +207,6 @@ REFUSED: dict[str, Case] = {
     "a damaged gz": (
         lambda folder: dataset(damaged(jsonl(folder / "c.jsonl.gz", LONG))),
         {}, Exit.DATA, ["/c.jsonl.gz"], "",
-    ),
-    "what is called gz and is not": (
-        lambda folder: dataset(jsonl(folder / "c.jsonl", GOOD).rename(folder / "d.jsonl.gz")),
-        {}, Exit.DATA, ["/d.jsonl.gz cannot be read: Not a gzipped file"], "copy it again",
     ),
     "a torn parquet file": (
         lambda folder: dataset(torn(parquet(folder / "c.parquet", LONG))),
@@ -209,6 +244,55 @@ REFUSED: dict[str, Case] = {
         lambda folder: dataset(jsonl(folder / "c.jsonl", [{"text": "a", "score": 1, "why": ["b"]}])),
         {"existing": WITH_CRITIQUE}, Exit.DATA, ["field 'why' must be a text, is list"], "repair",
     ),
+    "UTF-16": (
+        lambda folder: dataset(jsonl(folder / "c.jsonl", ["\ufeff".encode("utf-16-le")])), {}, Exit.DATA,
+        ["dataset corpus:", "/c.jsonl is UTF-16, not UTF-8"], "iconv -f UTF-16 -t UTF-8",
+    ),
+    "UTF-16 without its mark": (
+        lambda folder: dataset(jsonl(folder / "c.jsonl", ['{"text": "x"}'.encode("utf-16-be")])),
+        {}, Exit.DATA, ["/c.jsonl is UTF-16 or UTF-32, not UTF-8"], "iconv",
+    ),
+    "UTF-16 in a gz": (
+        lambda folder: dataset(jsonl(folder / "c.jsonl.gz", ['{"text": "x"}'.encode("utf-16")])),
+        {}, Exit.DATA, ["/c.jsonl.gz is UTF-16, not UTF-8"], "iconv",
+    ),
+    "xz under another name": (
+        lambda folder: dataset(jsonl(folder / "c.jsonl", [b"\xfd7zXZ\x00rest"])), {}, Exit.DATA,
+        ["/c.jsonl is packed with xz"], "pack it with gzip or zstd",
+    ),
+    "parquet under another name": (
+        lambda folder: dataset(parquet(folder / "c.parquet", GOOD).rename(folder / "c.jsonl")), {}, Exit.DATA,
+        ["/c.jsonl is a parquet file"], "name a file by what it is",
+    ),
+    "a pipe": (
+        lambda folder: dataset(piped(made(folder / "data") / "a.jsonl")), {}, Exit.NO_INPUT,
+        ["/data/a.jsonl is no file but a pipe, socket or device"], "leave it out",
+    ),
+    "a link to a folder above": (
+        lambda folder: dataset(linked(made(folder / "data") / "more", folder / "data")), {}, Exit.NO_INPUT,
+        ["/data/more is a link to a folder that it lies in"], "remove the link",
+    ),
+    "malformed CSV": (
+        lambda folder: dataset(lines(folder / "c.csv", 'text', 'a', '"b" c')), {}, Exit.DATA,
+        ["/c.csv, line 2: malformed CSV: ',' expected after '\"'"], "repair the line",
+    ),
+    "CSV without the column": (
+        lambda folder: dataset(lines(folder / "c.csv", "body,n", "x,1")), {}, Exit.DATA,
+        ["/c.csv has no column 'text'"], "its columns are body, n",
+    ),
+    "a score in CSV that is no number": (
+        lambda folder: dataset(lines(folder / "c.csv", "text,score", "x,good")),
+        {"existing": SCORED}, Exit.DATA, ["/c.csv, line 2: field 'score' must be a number, is 'good'"],
+        "repair",
+    ),
+    "an array of something else": (
+        lambda folder: dataset(lines(folder / "c.json", "[1]")), {}, Exit.DATA,
+        ["/c.json, item 1: must be a JSON object, is int"], "",
+    ),
+    "a torn arrow file": (
+        lambda folder: dataset(torn(arrow(folder / "c.arrow", LONG))),
+        {}, Exit.DATA, ["/c.arrow"], "copy it again",
+    ),
     "scores under another name": (
         lambda folder: dataset(jsonl(folder / "c.jsonl", [{"text": text, "scor": 1} for text in TEXTS])),
         {"existing": SCORED}, Exit.DATA,
@@ -227,6 +311,16 @@ REFUSED: dict[str, Case] = {
         {}, Exit.DATA, ["4 of 7 documents of corpus cannot be used: 4 notUtf8"], "encoding",
     ),
 }  # fmt: skip
+
+
+def piped(path: Path) -> Path:
+    os.mkfifo(path)
+    return path.parent
+
+
+def lines(path: Path, *found: str) -> Path:
+    path.write_text("\n".join(found) + "\n")
+    return path
 
 
 def made(folder: Path) -> Path:
@@ -275,9 +369,11 @@ TURNS: dict[str, tuple[Any, str]] = {
         [*chat("a", "b"), {"role": "user", "content": None}],
         "turn 3 has no content that is a text",
     ),
-    "no answer": (chat("a", "b")[:1], "has no turn of the assistant, so nothing to learn"),
-    "no question": (chat("a", "b")[1:], "begins with the assistant: nothing was asked"),
-}
+    "weight": ([*chat("a", "b")[:1], {"role": "assistant", "content": "b", "weight": 0.5}],
+               "turn 2 has weight 0.5, must be 0 or 1"),
+    "calls": ([*chat("a", "b")[:1], {"role": "assistant", "tool_calls": [{"id": "c1"}]}],
+              "turn 2 has tool_calls that name no function"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", TURNS)
@@ -286,6 +382,26 @@ def test_a_malformed_conversation_is_named(case: str, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "c.jsonl", [{"messages": chat("a", "b")}, {"messages": turns}])
     job = inventory_task(tmp_path / "storage", dataset(path, messages_field="messages"))
     refused(job, Exit.DATA, [f"/c.jsonl, line 2: field 'messages' {problem}"], "repair the data")
+
+
+def test_conversations_that_teach_nothing_are_dropped_and_counted(tmp_path: Path) -> None:
+    image = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    call = {"function": {"name": "f", "arguments": "{torn"}}
+    talks = [
+        *(chat(text, "b") for text in TEXTS),
+        chat("a", "b")[:1],
+        chat("a", "b")[1:],
+        [*chat("a", "b")[:1], {"role": "assistant", "content": "b", "weight": 0}],
+        [*chat("a", "b")[:1], {"role": "assistant", "content": None}],
+        [{"role": "user", "content": image}, *chat("a", "b")[1:]],
+        [*chat("a", "b")[:1], {"role": "assistant", "content": "", "tool_calls": [call]}],
+    ]
+    path = jsonl(tmp_path / "c.jsonl", [{"messages": talk} for talk in talks])
+    summary = summary_of(inventory_task(tmp_path / "storage", dataset(path, messages_field="messages")))
+    assert summary["dropped"] == {
+        "noAnswer": 2, "nothingAsked": 1, "emptyAnswer": 1, "notText": 1, "toolCallNotJson": 1
+    }  # fmt: skip
+    assert summary["documents"] + summary["holdout"] == 20
 
 
 # --- Full disks, and being stopped ---
@@ -315,11 +431,11 @@ def test_a_full_storage_commits_nothing_and_is_gone_on_with(
     data = dataset(jsonl(tmp_path / "c.jsonl", LONG))
     link, links = os.link, []
 
-    def full(source: Path, target: Path) -> None:
+    def full(source: str, target: str, **where: Any) -> None:
         links.append(target)
         if len(links) > 4:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        link(source, target)
+        link(source, target, **where)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", full)

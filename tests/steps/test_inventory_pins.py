@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make.corpora import artifact, dataset, hub_snapshot, inventory_task, jsonl, read, rows, texts
@@ -13,8 +14,9 @@ from make.tasks import run_here, run_step, task
 from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Node, Probe, resolve
+from ixt_workloads.contract.kinds import KINDS
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.rubrics import BUILTIN
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS
 from ixt_workloads.contract.settings import (
     Dataset,
     EvalTask,
@@ -22,7 +24,7 @@ from ixt_workloads.contract.settings import (
     Judge,
     ModelSource,
 )
-from ixt_workloads.store import open_store
+from ixt_workloads.store import ArtifactWriter, open_store
 
 TEXTS = texts(30)
 
@@ -46,7 +48,8 @@ def test_a_second_run_finds_all_committed_and_writes_nothing(tmp_path: Path, dat
     assert first.result.outcome is Outcome.COMMITTED, first.log
     before = {path: path.stat().st_mtime_ns for path in (storage / "artifacts").rglob("*")}
     again = run_step(inventory_task(storage, data, attempt=1), tmp_path / "run")
-    assert again.result == first.result.model_copy(update={"outcome": Outcome.CACHED})
+    spent = {"spent": again.result.spent}
+    assert again.result == first.result.model_copy(update={"outcome": Outcome.CACHED, **spent})
     assert {path: path.stat().st_mtime_ns for path in (storage / "artifacts").rglob("*")} == before
 
 
@@ -56,19 +59,15 @@ def test_it_says_which_steps_of_its_stage_are_committed(tmp_path: Path) -> None:
     lines = [{"text": text, "score": place} for place, text in enumerate(TEXTS)]
     data = dataset(jsonl(tmp_path / "c.jsonl", lines))
     config = InventoryConfig(datasets=(data,), existing=existing)
-    inputs, own = {"inventory": "stage/inventory"}, {"stage": "stage", "version": 1}
-    nodes = (
-        Node(kind="Inventory", config=config, inputs={"datasets": "pin:datasets"}, **own),
-        Node(kind="Annotate", part="0-10", config=AnnotateConfig(to_percent=10), inputs=inputs, **own),
-        Node(
-            kind="Annotate",
-            part="10-50",
-            config=AnnotateConfig(from_percent=10, to_percent=50),
-            inputs=inputs,
-            **own,
-        ),
-        Node(kind="Annotate", part="holdout", config=AnnotateConfig(holdout=True), inputs=inputs, **own),
-    )
+    own: dict[str, Any] = {"stage": "stage", "version": KINDS["Inventory"].version}
+    inventory = Node(kind="Inventory", config=config, inputs={"datasets": "pin:datasets"}, **own)
+    bands = {
+        "0-10": AnnotateConfig(to_percent=10),
+        "10-50": AnnotateConfig(from_percent=10, to_percent=50),
+        "holdout": AnnotateConfig(holdout=True),
+    }
+    own |= {"inputs": {"inventory": inventory.name}, "version": KINDS["Annotate"].version}
+    nodes = (inventory, *(Node(kind="Annotate", part=part, config=of, **own) for part, of in bands.items()))
     job = inventory_task(storage, data, existing=existing, probe=Probe(nodes=nodes, known={"r/x": "e" * 32}))
     first = run_step(job, tmp_path / "run")
     assert first.code == 0, first.log
@@ -81,6 +80,38 @@ def test_it_says_which_steps_of_its_stage_are_committed(tmp_path: Path) -> None:
         made = task(keyed[name].node.config, storage, {"inventory": first.result.key})
         assert run_here(made).key == keyed[name].key
     assert run_step(job, tmp_path / "run").result.committed == (0, 2, 3)
+
+
+def test_it_says_what_others_have_paid_for_what_is_committed(tmp_path: Path, data: Dataset) -> None:
+    storage = tmp_path / "storage"
+    config = InventoryConfig(datasets=(data,))
+    own = {"stage": "stage", "version": 2}
+    judged = [
+        Node(
+            kind="Annotate",
+            part=f"{start}-{start + 10}",
+            config=AnnotateConfig(from_percent=start, to_percent=start + 10),
+            inputs={"inventory": "stage/inventory"},
+            **own,
+        )
+        for start in (0, 10, 20)
+    ]
+    inventory = Node(kind="Inventory", config=config, inputs={"datasets": "pin:datasets"}, **own)
+    job = inventory_task(storage, data, probe=Probe(nodes=(inventory, *judged)))
+    first = run_step(job, tmp_path / "run").result
+    assert first.saved_flops == {}
+    keyed = resolve((inventory, *judged), first.pins, {})
+    store = open_store(f"file://{storage}")
+    for node, run_uid, flops in zip(judged, ("uid-1", "uid-2", "uid-3"), (1, 20, 300), strict=True):
+        key, image = keyed[node.name].key, keyed[node.name].preimage
+        writer = ArtifactWriter(store, key, node.kind, image, run="any", attempt=0, run_uid=run_uid)
+        writer.commit({"flops": flops}, [])
+    again = run_step(job, tmp_path / "run").result
+    assert again.committed == (0, 1, 2, 3)
+    assert again.saved_flops == {"annotation": 320}, "its own artifact saved it nothing"
+    common = {"common": keyed[judged[1].name].key}
+    later = inventory_task(storage, data, probe=Probe(nodes=(inventory, *judged), known=common))
+    assert run_step(later, tmp_path / "run").result.saved_flops == {"annotation": 300}
 
 
 # --- Pins of datasets and tasks ---
@@ -97,7 +128,7 @@ def test_data_may_move_and_every_byte_of_it_counts(tmp_path: Path, data: Dataset
     changed = run_here(inventory_task(storage, dataset(moved)))
     assert changed.pins != first.pins and changed.key != first.key
     (moved / "corpus.jsonl").write_bytes((tmp_path / "data/corpus.jsonl").read_bytes())
-    (moved / "notes.csv").write_text("no part of it")
+    (moved / "notes.pdf").write_text("no part of it")
     assert run_here(inventory_task(storage, dataset(moved))).key == first.key
     jsonl(moved / "more.jsonl", rows(["one more"]))
     assert run_here(inventory_task(storage, dataset(moved))).key != first.key
@@ -160,7 +191,7 @@ def pinned(storage: Path, data: Dataset, **config: object) -> dict[str, str]:
 def test_a_models_weights_and_its_tokenizer_are_pinned_apart(tmp_path: Path, data: Dataset) -> None:
     folder, storage = model_folder(tmp_path / "model"), tmp_path / "storage"
     source = ModelSource(source=f"file://{folder}")
-    judge = Judge(source=f"file://{folder}", rubric=BUILTIN["quality"])
+    judge = Judge(source=f"file://{folder}", rubric=BUILTIN_RUBRICS["quality"])
 
     def pins() -> dict[str, str]:
         return pinned(storage, data, model=source, judge=judge)
@@ -192,7 +223,7 @@ def test_a_model_from_scratch_is_pinned_by_its_config_and_its_tokenizer(
 
 
 def test_a_judge_behind_an_endpoint_is_known_by_its_name(tmp_path: Path, data: Dataset) -> None:
-    judge = Judge(model="big-judge-v2", rubric=BUILTIN["quality"])
+    judge = Judge(model="big-judge-v2", rubric=BUILTIN_RUBRICS["quality"])
     assert pinned(tmp_path / "storage", data, judge=judge)["judge"] == "endpoint:big-judge-v2"
 
 
@@ -247,7 +278,7 @@ def test_a_model_folder_without(lacking: str, tmp_path: Path, data: Dataset) -> 
     spoil(folder)
     for config in (
         {"model": ModelSource(source=f"file://{folder}")},
-        {"judge": Judge(source=f"file://{folder}", rubric=BUILTIN["quality"])},
+        {"judge": Judge(source=f"file://{folder}", rubric=BUILTIN_RUBRICS["quality"])},
     ):
         with pytest.raises(StepError) as caught:
             pinned(tmp_path / "storage", data, **config)

@@ -23,13 +23,17 @@ from make.feedback import (
     segments,
 )
 from make.models import VOCABULARY, tokenizer_folder
+from make.tasks import run_here
 
+from ixt_workloads.contract.exits import StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.settings import (
     Calibration,
     FeedbackFormat,
+    Gates,
     LossOnFeedback,
     Method,
+    Scale,
 )
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.store import Artifact
@@ -137,8 +141,9 @@ def test_dropout_takes_feedback_from_the_same_documents_each_time(
 ) -> None:
     band = feedback(tmp_path, corpus, judged)
 
-    def plain(percent: int) -> set[str]:
-        job = prepare_task(tmp_path, corpus, tokenizer, band, dropout_percent=percent, method=method)
+    def plain(percent: int, seed: int = 0) -> set[str]:
+        given = {"dropout_percent": percent, "method": method, "seed": seed}
+        job = prepare_task(tmp_path, corpus, tokenizer, band, **given)
         prepared(job)
         return {segment.document for segment in segments(job) if not segment.level}
 
@@ -146,6 +151,8 @@ def test_dropout_takes_feedback_from_the_same_documents_each_time(
     assert plain(0) == set()
     assert some < most < all_ == {row["text"] for row in read(corpus)}
     assert len(some) == pytest.approx(0.2 * 55, abs=8)
+    # Another seed draws others.
+    assert len(plain(20, seed=7) - some) > len(some) / 3
 
 
 def test_copies_of_a_document_carry_its_feedback(tokenizer: Path, tmp_path: Path) -> None:
@@ -180,7 +187,8 @@ def test_scores_of_the_data_are_levelled_on_their_own_scale(
     corpus: Artifact, tokenizer: Path, tmp_path: Path
 ) -> None:
     band = feedback(tmp_path, corpus, lambda row: (score_of(row) * 20 - 10, "Fine."))
-    job = prepare_task(tmp_path, corpus, tokenizer, band, rubric=None)
+    scale = Scale(min="10", max="90")
+    job = prepare_task(tmp_path, corpus, tokenizer, band, rubric=None, scale=scale)
     agreed = contract(prepared(job))
     assert agreed.thresholds == (26, 42, 58, 74)
     assert all(segment.level == score_of({"text": segment.document}) for segment in segments(job))
@@ -252,12 +260,16 @@ def test_shuffled_gives_every_document_the_feedback_of_another(
     corpus: Artifact, tokenizer: Path, tmp_path: Path
 ) -> None:
     band = feedback(tmp_path, corpus, lambda row: (score_of(row), f"About {row['text'][:5].strip(': ')}."))
-    jobs = [prepare_task(tmp_path, corpus, tokenizer, band, method=method)
-            for method in (Method.CONDITIONED, Method.SHUFFLED)]  # fmt: skip
-    own, other = (told(job) for job in jobs if prepared(job))
-    assert own.keys() == other.keys()
-    assert Counter(own.values()) == Counter(other.values())
-    assert all(own[document] != other[document] for document in own)
+    drawn = ((Method.CONDITIONED, 0), (Method.SHUFFLED, 0), (Method.SHUFFLED, 7))
+    jobs = [
+        prepare_task(tmp_path, corpus, tokenizer, band, method=method, seed=seed) for method, seed in drawn
+    ]
+    own, other, drawn_anew = (told(job) for job in jobs if prepared(job))
+    for shuffled in (other, drawn_anew):
+        assert own.keys() == shuffled.keys()
+        assert Counter(own.values()) == Counter(shuffled.values())
+        assert all(own[document] != shuffled[document] for document in own)
+    assert sum(other[document] != drawn_anew[document] for document in own) > len(own) / 2
 
 
 def told(job: Task) -> dict[str, str]:
@@ -366,3 +378,45 @@ def test_a_tokenizer_that_truncates_and_pads_does_neither_here(
         job = job.model_copy(update={"storage": f"file://{tmp_path}/storage", "key": name})
         files.append(prepared(job).manifest.files)
     assert files[0] == files[1]
+
+
+# --- Feedback that the data have ---
+
+
+def with_outlier(row: Mapping[str, Any]) -> tuple[float, str]:
+    """Scores from 1 to 5, and one of 500."""
+    number = int(row["text"].split(":")[0].split("-")[1])
+    return (500.0 if number == 7 else float(number % 5 + 1)), "Words."
+
+
+def test_an_outlier_moves_no_level_of_a_known_scale(tmp_path: Path, tokenizer: Path) -> None:
+    corpus = inventory(tmp_path, texts(167, words=(2, 8)), holdout_documents=0)
+    band = feedback(tmp_path, corpus, with_outlier)
+    job = prepare_task(tmp_path, corpus, tokenizer, band, rubric=None, scale=Scale(min="1", max="5"))
+    result = run_here(job)
+    made = Artifact.open(corpus.store, job.key)
+    assert contract(made).thresholds == (1.5, 2.5, 3.5, 4.5)
+    assert made.summary["levels"] == {"1": 34, "2": 34, "3": 32, "4": 33, "5": 34}
+    assert "1 scores lie beyond the scale and count as its ends" in result.message
+
+
+def test_without_a_scale_levels_have_equal_numbers_of_documents(tmp_path: Path, tokenizer: Path) -> None:
+    """Not equal parts of what the data happen to span, where 166 of 167 documents were on level 1."""
+    corpus = inventory(tmp_path, texts(167, words=(2, 8)), holdout_documents=0)
+    job = prepare_task(tmp_path, corpus, tokenizer, feedback(tmp_path, corpus, with_outlier), rubric=None)
+    counts = prepared(job).summary["levels"]
+    assert sorted(counts) == ["1", "2", "3", "4", "5"]
+    assert max(counts.values()) < 40
+
+
+def test_lopsided_levels_are_warned_of_or_end_the_run(tmp_path: Path, tokenizer: Path) -> None:
+    corpus = inventory(tmp_path, texts(100, words=(2, 8)), holdout_documents=0)
+    band = feedback(tmp_path, corpus, lambda row: (float("-7:" in row["text"]), "Words."))
+    asked: dict[str, Any] = {"rubric": None, "scale": Scale(min="0", max="5")}
+    warned = run_here(prepare_task(tmp_path, corpus, tokenizer, band, **asked))
+    said = "99 of 100 documents with feedback are of level 1, more than gates.maxOneScorePercent = 90"
+    assert said in warned.message
+    strict = prepare_task(tmp_path, corpus, tokenizer, band, **asked, gates=Gates(warn=()))
+    with pytest.raises(StepError, match=said) as failed:
+        run_here(strict)
+    assert "annotate.from.scale" in failed.value.hint

@@ -13,6 +13,7 @@ from make.tasks import run_here, run_step
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
+from ixt_workloads.contract.metrics import PREPARED_DOCUMENTS, PREPARED_TOKENS
 from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import Method
 from ixt_workloads.contract.versions import write_task
@@ -54,6 +55,13 @@ def test_the_same_task_gives_the_same_bytes(corpus: Artifact, tokenizer: Path, t
     done = run_step(job, tmp_path / "run")
     assert (done.code, done.result.outcome) == (0, Outcome.COMMITTED), done.log
     assert len(done.log.splitlines()) == 1
+    summary, figures = prepared(job).summary, done.result.figures
+    tokens = figures[PREPARED_TOKENS.name]
+    assert tokens["Document"] + tokens["Prefix"] == summary["tokens"]
+    assert tokens["Prefix"] == summary["feedbackTokens"]
+    levels = figures[PREPARED_DOCUMENTS.name]
+    assert {name: levels[name] for name in levels if name} == summary["levels"]
+    assert sum(levels.values()) == summary["documents"]
     assert content(job) == undisturbed(tmp_path, job)
 
 

@@ -1,9 +1,12 @@
 """The report: the maths of its verdict, and the page that people read."""
 
+import dataclasses
 import json
+import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import assume, given
@@ -11,16 +14,22 @@ from hypothesis import strategies as st
 from make.lanes import ARMS, BASIC, Arm, Invented, invent
 from make.tasks import run_step, task
 
+from ixt_workloads.card import card
 from ixt_workloads.contract.exits import Exit
-from ixt_workloads.contract.results import Outcome
+from ixt_workloads.contract.exported import ExportQuestion
+from ixt_workloads.contract.kinds import KINDS
+from ixt_workloads.contract.results import MAX_GAINS, MAX_RESULT_BYTES, GainMeasure, Outcome, Result
 from ixt_workloads.contract.settings import Method, StageType
+from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
-from ixt_workloads.steps.report.__main__ import run
+from ixt_workloads.steps.report.__main__ import gains_of, run
 from ixt_workloads.steps.report.curves import Comparison, Curve, band, compare, flops_to, quality_at
+from ixt_workloads.steps.report.doubts import doubts
 from ixt_workloads.steps.report.lines import limits, spread
+from ixt_workloads.steps.report.measure import Measure
 from ixt_workloads.steps.report.numbers import flops, percent, ratio
-from ixt_workloads.steps.report.verdict import Contender, Measure, Verdict, judge
+from ixt_workloads.steps.report.verdict import Contender, Verdict, judge
 from ixt_workloads.store import Artifact, open_store
 
 # --- curves ---
@@ -111,7 +120,8 @@ def test_the_mean_of_seeds_lies_in_their_range(seeds: list[Curve]) -> None:
     [
         ([(0.1, 0.3, 0.5, 0.7, 0.9)], 0),  # a rise is no noise
         ([(0.3, 0.1, 0.6, 0.6, 0.6)], 0),  # nor is what happens in the first half
-        ([(0.6, 0.6, 0.7, 0.6, 0.7)], 0.1 / 3),
+        ([(0.1, 0.6, 0.7, 0.6, 0.7)], 0.1),
+        ([(0.1, 0.6, 0.5, 0.4, 0.3)], 0),  # nor is a fall, which is over-fitting
         ([(0.6,)], 0),
         ([(0.1, 0.5), (0.3, 0.7)], 0.02**0.5),
         ([(0.1, 0.3, 0.5), (0.9, 0.3, 0.5)], 0),
@@ -134,7 +144,7 @@ def test_a_lucky_evaluation_of_the_baseline_does_not_decide_what_the_target_cost
     assert not compare(arm, plain.curve).reached
     found = compare(arm, plain.curve, plain.spread)
     assert found.target == pytest.approx(0.7 - plain.spread)
-    assert 0.63 < found.target < 0.67
+    assert 0.58 < found.target < 0.65
     assert found.flops_ratio == pytest.approx(1, rel=0.5)
 
 
@@ -185,8 +195,8 @@ def contender(name: str, method: Method, *seeds: tuple[float, ...], start: int =
     return Contender(name, method, "Best" if method is Method.CONDITIONED else "None", start, found)
 
 
-def verdict(*values: Contender, items: int = 1000) -> Verdict:
-    return judge(values, Measure.ACCURACY, items)
+def verdict(*values: Contender) -> Verdict:
+    return judge(values, Measure.ACCURACY)
 
 
 PLAIN = contender("plain", Method.NEXT_TOKEN, (0.2, 0.4, 0.6))
@@ -197,7 +207,8 @@ def test_a_gain_is_told_with_its_price() -> None:
     assert "ixt (asked for the best) reaches 0.90 accuracy against 0.60" in found.headline
     reached = "it reaches plain’s best within its spread, 0.60, with 0.50 of the FLOPs, annotation included"
     assert reached in found.headline
-    assert found.seeds == "One seed: no spread among seeds, so no claim."
+    assert found.seeds.startswith("One seed: ")
+    assert "no claim" in found.seeds
 
 
 def test_a_loss_is_told_as_plainly() -> None:
@@ -206,19 +217,12 @@ def test_a_loss_is_told_as_plainly() -> None:
         "reaches 0.30 accuracy against 0.60; it does not reach plain’s best within its spread, 0.60."
         in found.headline
     )
-    assert found.headline.endswith("ixt does worse here.")
 
 
 def test_a_gain_that_costs_more_than_it_saves_is_told() -> None:
     late = contender("ixt", Method.CONDITIONED, (0.2, 0.3, 0.5, 0.7))
     needed = "to reach plain’s best within its spread, 0.60, it needs 1.2 times the FLOPs"
     assert needed in verdict(PLAIN, late).headline
-
-
-def test_a_difference_within_the_noise_of_the_questions_is_called_so() -> None:
-    close = contender("ixt", Method.CONDITIONED, (0.2, 0.4, 0.62))
-    assert "within the noise of 100 questions" in verdict(PLAIN, close, items=100).headline
-    assert "noise" not in verdict(PLAIN, close, items=100_000).headline
 
 
 def test_annotation_that_costs_more_than_the_whole_baseline_is_told() -> None:
@@ -231,9 +235,9 @@ def test_the_price_is_that_of_the_best_less_its_spread() -> None:
     plain = contender("plain", Method.NEXT_TOKEN, (0.2, 0.6, 0.6, 0.66, 0.6))
     ixt = contender("ixt", Method.CONDITIONED, (0.3, 0.65, 0.65, 0.65, 0.65))
     found = verdict(plain, ixt)
-    assert "it reaches plain’s best within its spread, 0.64" in found.headline
-    assert "plain’s best, 0.66, given way by its spread, 0.02," in found.equal_quality
-    assert "how far its evaluations fall short of the best before them" in found.equal_quality
+    assert "it reaches plain’s best within its spread, 0.60" in found.headline
+    assert "plain’s best, 0.66, given way by its spread, 0.06," in found.equal_quality
+    assert "how far its evaluations lie from the middle of their neighbours" in found.equal_quality
     plain = contender("plain", Method.NEXT_TOKEN, (0.2, 0.5), (0.2, 0.6))
     ixt = contender("ixt", Method.CONDITIONED, (0.3, 0.5), (0.3, 0.5))
     found = verdict(plain, ixt)
@@ -244,7 +248,7 @@ def test_the_price_is_that_of_the_best_less_its_spread() -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
-    [(1, "no spread"), (3, "Fewer than 5 seeds are not enough"), (5, "every seed agrees on its sign")],
+    [(1, "One seed"), (3, "Fewer than 5 seeds are not enough"), (5, "every seed agrees on its sign")],
 )
 def test_claims_need_seeds(seeds: int, said: str) -> None:
     plain = contender("plain", Method.NEXT_TOKEN, *[(0.2, 0.5 + seed / 100) for seed in range(seeds)])
@@ -323,6 +327,31 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Invented, Artifact]:
     return made, Artifact.open(open_store(f"file://{made.storage}"), ran.result.key)
 
 
+def test_the_page_says_what_was_left_out_of_training(full: tuple[Invented, Artifact]) -> None:
+    text = page_of(full[1]).text
+    assert "Left out of every arm’s training: 2 with 13 words in a row in common with task sums." in text
+    assert "1 questions are shorter than that, and were not looked for." in text
+    assert "Not looked for in these documents: sums." in text
+    assert "3 held-out documents are left out of the evaluation" in text
+
+
+def test_the_page_shows_intervals_and_the_words_that_follow(full: tuple[Invented, Artifact]) -> None:
+    made = json.loads(full[1].file("report.json").read_text())["stages"][0]["verdict"]
+    found = made["comparisons"]["conditioned"]
+    assert found["gainInterval"]["low"] < found["gain"] < found["gainInterval"]["high"]
+    assert found["ratioInterval"]["low"] <= found["flopsRatio"] <= found["ratioInterval"]["high"]
+    assert found["word"] == "better"
+    assert "(better: a gain of 0.3" in made["headline"]
+
+
+def test_the_page_names_the_places_of_models(full: tuple[Invented, Artifact]) -> None:
+    made, report = full
+    trained = {name: key for name, key in made.inputs.items() if "/train/" in name}
+    assert trained
+    text = page_of(report).text
+    assert all(f"{name}: artifacts/{key}" in text for name, key in trained.items())
+
+
 def summary(made: Invented, node: str) -> dict[str, Any]:
     return Artifact.open(open_store(f"file://{made.storage}"), made.inputs[node]).summary
 
@@ -363,11 +392,45 @@ def test_an_arm_pays_for_all_it_uses_before_its_curve_starts(full: tuple[Invente
     assert sum(arms["filtered"]["flops"]["annotationByKind"].values()) == pytest.approx(sum(both))
 
 
+FIELDS = Path(__file__).parents[1] / "golden" / "report-fields.json"
+BY_NAME = {
+    "Accuracy", "LogProbability", "accuracy", "axes", "comparisons", "dropped", "fingerprint", "flopsByKind",
+    "leftOut", "levelCounts", "levels", "logProbability", "nll", "prepared", "scores", "sources", "tasks",
+}  # fmt: skip
+"""Fields whose values are by names of arms, levels, tasks and the like, or are those of another step."""
+
+
+def fields_of(value: Any, path: str = "") -> set[str]:
+    """Paths of all fields in a JSON value."""
+    if isinstance(value, list):
+        return set().union(*(fields_of(each, path) for each in value))
+    if not isinstance(value, dict):
+        return {path}
+    by_name = path.rpartition(".")[2] in BY_NAME
+    return {path}.union(*(fields_of(v, f"{path}.{'*' if by_name else name}") for name, v in value.items()))
+
+
+def test_what_a_report_holds_is_what_its_version_says(full: tuple[Invented, Artifact]) -> None:
+    """A report that is there is not made again: one with other fields is of another version."""
+    found = {
+        "version": KINDS["Report"].version,
+        "files": sorted({re.sub(r".*\.png", "*.png", path) for path in full[1].paths}),
+        "fields": sorted(fields_of(full[1].read_json("report.json")) - {""}),
+    }
+    if os.environ.get("IXT_GOLDEN") == "write":
+        FIELDS.write_text(json.dumps(found, indent=1) + "\n")
+    golden = json.loads(FIELDS.read_text())
+    assert found == golden, (
+        "raise the version of Report in contract/kinds.py, then write the file: IXT_GOLDEN=write"
+        if found["version"] == golden["version"] else "write the file: IXT_GOLDEN=write"
+    )  # fmt: skip
+
+
 def test_pictures_lie_beside_the_page(full: tuple[Invented, Artifact]) -> None:
     _, report = full
     pictures = {path for path in report.paths if path.endswith(".png")}
     assert pictures == {
-        f"{what}-pretrain.png" for what in ("accuracy", "loss", "cost", "control", "feedback")
+        f"{what}-pretrain.png" for what in ("accuracy", "loss", "cost", "training", "control", "feedback")
     }
     assert all(report.file(path).read_bytes().startswith(b"\x89PNG") for path in pictures)
 
@@ -412,6 +475,49 @@ def test_later_stages_add_to_the_flops_of_earlier_ones(tmp_path: Path) -> None:
     assert report.summary["verdict"].startswith("Stage sft: At ")
 
 
+def test_lanes_that_failed_are_named_and_the_others_compared(tmp_path: Path) -> None:
+    made = invent(tmp_path / "store", ARMS[:2], seeds=(0, 1))
+    lanes = tuple(lane for lane in made.config.lanes if (lane.arm, lane.seed) != (ARMS[0].name, 1))
+    less = made.config.model_copy(update={"lanes": lanes, "missing": (f"{ARMS[0].name}-s1",)})
+    inputs = {name: made.inputs[name] for lane in lanes for name in lane.nodes}
+    report = reported(dataclasses.replace(made, config=less, inputs=inputs))
+    assert f"Lanes that failed: {ARMS[0].name}-s1." in page_of(report).text
+    seeds = {arm["name"]: arm["seeds"] for arm in report.read_json("report.json")["stages"][0]["arms"]}
+    assert seeds == {ARMS[0].name: [0], ARMS[1].name: [0, 1]}
+
+
+def test_what_arms_gain_is_told_with_the_result(full: tuple[Invented, Artifact]) -> None:
+    report = full[1].read_json("report.json")
+    verdict = report["stages"][0]["verdict"]
+    gains = gains_of(report)
+    assert {each.arm: each.gain for each in gains} == {
+        arm: found["gain"] for arm, found in verdict["comparisons"].items()
+    }
+    assert {(each.stage, each.baseline, each.measure) for each in gains} == {
+        ("pretrain", "next-token", "Accuracy")
+    }
+    assert len(gains) == 4
+    assert get_args(GainMeasure) == tuple(Measure)
+
+
+def test_a_report_of_many_stages_tells_the_gains_of_its_verdict(
+    full: tuple[Invented, Artifact],
+) -> None:
+    report = full[1].read_json("report.json")
+    stages = [{**report["stages"][0], "name": f"stage-{number}"} for number in range(16)]
+    gains = gains_of({**report, "stages": stages, "verdictOf": "stage-15"})
+    assert len(gains) == MAX_GAINS
+    assert {each.stage for each in gains[:4]} == {"stage-15"}
+    message = Result(outcome=Outcome.COMMITTED, key="k" * 32, message="m" * 300, gains=gains)
+    longest = {"stage": "s" * 24, "arm": "a" * 24, "baseline": "b" * 24}
+    told = message.model_copy(update={"gains": tuple(each.model_copy(update=longest) for each in gains)})
+    assert len(json.dumps(told.model_dump(mode="json", exclude_defaults=True))) <= MAX_RESULT_BYTES
+
+
+def test_a_run_that_compares_nothing_tells_no_gain(tmp_path: Path) -> None:
+    assert gains_of(reported(invent(tmp_path, BASIC[:1], points=4)).read_json("report.json")) == ()
+
+
 def test_a_run_without_judge_tasks_or_evaluations_has_a_page(tmp_path: Path) -> None:
     page = page_of(reported(invent(tmp_path, ARMS[:1], tasks=(), points=0)))
     assert "next-token is the only arm that was evaluated" in page.text
@@ -422,6 +528,22 @@ def test_a_run_without_judge_tasks_or_evaluations_has_a_page(tmp_path: Path) -> 
 def test_without_tasks_arms_are_compared_by_held_out_documents(tmp_path: Path) -> None:
     page = page_of(reported(invent(tmp_path, tasks=(), points=4)))
     assert "nats a token on held-out documents against" in page.text
+
+
+def test_tasks_of_the_harness_are_compared_at_the_ends(tmp_path: Path) -> None:
+    # Without annotation both arms end at the same FLOPs.
+    arms = [BASIC[0], BASIC[1]._replace(percent=0)]
+    report = reported(invent(tmp_path, arms, points=4, harness=True))
+    text = page_of(report).text
+    assert "On gsm8k of lm-evaluation-harness: At " in text
+    assert "wikitext word_perplexity,none" in text
+    stage = json.loads(report.file("report.json").read_text())["stages"][0]
+    verdict = stage["harness"]["verdict"]
+    row = verdict["comparisons"][verdict["subject"]]
+    # The same items as the questions', so the same gain and interval as theirs at the end.
+    own = stage["verdict"]["comparisons"][verdict["subject"]]
+    assert (row["gain"], row["gainInterval"]) == (own["gain"], own["gainInterval"])
+    assert row["gainInterval"]["low"] < row["gain"] < row["gainInterval"]["high"]
 
 
 def test_an_endpoint_of_unknown_size_is_not_counted_silently(tmp_path: Path) -> None:
@@ -449,3 +571,153 @@ def test_numbers_are_plain_json(full: tuple[Invented, Artifact]) -> None:
     text = full[1].file("report.json").read_text()
     assert json.loads(text)["title"] == "sums"
     assert "NaN" not in text
+
+
+# --- what speaks against it ---
+
+
+def test_over_fitting_is_said_and_a_rising_loss_has_no_price(tmp_path: Path) -> None:
+    rising = BASIC[0]._replace(over_fits=0.6)
+    report = reported(invent(tmp_path, (rising, BASIC[1]), tasks=(), points=10))
+    stage = report.read_json("report.json")["stages"][0]
+    row = stage["verdict"]["comparisons"]["conditioned"]
+    assert (row["flopsRatio"], row["ratioInterval"]) == (None, None)
+    assert row["whyNoRatio"] == "the held-out loss of next-token rises before its end"
+    assert row["gain"] > 0
+    page = page_of(report)
+    assert "next-token over-fits: its held-out loss has risen from 2." in page.text
+    assert "Equal quality: " not in page.text
+    assert "FLOPs for next-token’s best" not in page.text
+    held = {arm["name"]: arm["learning"]["heldOut"] for arm in stage["arms"]}
+    assert held["next-token"]["least"] < held["next-token"]["last"]
+    assert 40 <= held["next-token"]["atPercent"] <= 70
+    assert not held["conditioned"]["rises"]
+
+
+def stage_of(**changed: Any) -> dict[str, Any]:
+    """A stage of one arm with nothing to doubt, changed."""
+    arm = {
+        "name": "ixt", "seeds": [0], "training": {"epochs": 1.0}, "accuracy": {"Best": 0.9, "Worst": 0.2},
+        "tasks": {"sums": {"items": 500}}, "levelCounts": {"1": 30, "2": 40, "3": 30}, "prepared": {},
+        "learning": {"heldOut": None},
+    }  # fmt: skip
+    stage = {"verdict": {"subject": "ixt"}, "annotation": None, "notLookedFor": []}
+    of_stage = {name: value for name, value in changed.items() if name in stage}
+    arm |= {name: value for name, value in changed.items() if name not in stage}
+    return {**stage, **of_stage, "arms": [arm]}
+
+
+def held(*, rises: bool = True, over_fits: bool = True) -> dict[str, Any]:
+    return {
+        "heldOut": {
+            "least": 1.8, "atPercent": 40.0, "last": 2.0, "rises": rises, "overFits": over_fits,
+        }
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"training": {"epochs": 12.0}, "learning": held()},
+         "ixt over-fits: its held-out loss has risen from 1.800 after 40\u202f% of the training to 2.000 "
+         "nats a token at its end, after 12.0 epochs, while its training loss fell."),
+        ({"learning": held(over_fits=False)}, "its training loss does not fall meanwhile"),
+        ({"training": {"epochs": 5.0}}, "ixt reads its documents 5.0 times: beyond 4"),
+        ({"accuracy": {"Best": 0.52, "Worst": 0.5}},
+         "ixt is hardly better asked for the best (0.520) than for the worst (0.500)"),
+        ({"levelCounts": {"1": 4, "2": 0, "3": 96}},
+         "96\u202f% of the documents with feedback are of level 3 and none is of level 2."),
+        ({"prepared": {"warnings": ["7 scores lie beyond the scale"]}}, "7 scores lie beyond the scale."),
+        ({"annotation": {"warnings": [], "costKnown": False}}, "The judge’s size is not known"),
+        ({"notLookedFor": ["sums"]}, "Questions of sums were not looked for"),
+    ],
+)  # fmt: skip
+def test_what_speaks_against_a_comparison_is_said_in_words(changed: dict[str, Any], said: str) -> None:
+    (found,) = doubts(stage_of(**changed))
+    assert said in found
+
+
+def test_nothing_is_doubted_for_its_own_sake() -> None:
+    assert doubts(stage_of(learning=held(rises=False))) == []
+
+
+def test_the_comparison_stands_first_then_why_to_believe_it(full: tuple[Invented, Artifact]) -> None:
+    text = page_of(full[1]).text
+    headings = ["The comparison:", "Why to believe it, or not", "How they trained", "What was fed", "Lineage"]
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert "2 reasons to doubt it, told after the comparison." in text
+    assert "Doubt: filtered reads its documents 20.1 times" in text
+    assert "Doubt: Questions of sums were not looked for" in text
+
+
+def test_feedback_that_the_data_had_makes_no_table_of_zeros(tmp_path: Path) -> None:
+    text = page_of(reported(invent(tmp_path, existing=True, points=4))).text
+    assert "The feedback came with the data: no judge read anything, and annotation costs no FLOPs." in text
+    assert "prompt, computed" not in text
+    assert "the judge saw only" not in text
+    plain = page_of(reported(invent(tmp_path / "plain", ARMS[:1], points=4))).text
+    for column in ("Annotation FLOPs", "With feedback", "Feedback tokens", "Masked tokens", "Best − worst"):
+        assert column not in plain
+
+
+def test_a_phone_has_charts_of_its_own(full: tuple[Invented, Artifact]) -> None:
+    html = full[1].file("report.html").read_text()
+    assert html.count('<div class="picture narrow"') == html.count('<div class="picture wide"') == 6
+    widths = {float(found) for found in re.findall(r'<svg[^>]* width="([\d.]+)pt"', html)}
+    assert max(widths) > 1.5 * min(widths)
+    ids = re.findall(r'<(?:clipPath|path) id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_pull_request_gets_the_conclusion(full: tuple[Invented, Artifact]) -> None:
+    made, report = full
+    text, found = report.file("report.md").read_text(), report.read_json("report.json")
+    stage = found["stages"][0]
+    row = stage["verdict"]["comparisons"]["conditioned"]
+    table = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line[:1] == "|"}
+    assert set(table) == {"Arm", "---", *(arm.name for arm in ARMS)}
+    assert len({line.count("|") for line in table.values()}) == 1
+    assert f"{row['gain']:.3f} (better: {row['gainInterval']['low']:.3f} to " in table["conditioned"]
+    assert f"{row['flopsRatio']:.2f} ×" in table["conditioned"]
+    assert "- **Doubt:** filtered reads its documents 20.1 times" in text
+    assert all(f"`artifacts/{key}`" in text for name, key in made.inputs.items() if "/train/" in name)
+    assert len(text) < 8000
+
+
+def test_markdown_shows_text_as_text_and_calls_nobody(tmp_path: Path) -> None:
+    hostile = " | <img src=x> @team [a](http://b) `c` **d**"
+    text = reported(invent(tmp_path, text=hostile, points=2)).file("report.md").read_text()
+    assert text.startswith(
+        "# sums \\| \\<img src=x\\> @\u200bteam \\[a\\](http://b) \\`c\\` \\*\\*d\\*\\*: report\n"
+    )
+
+
+# --- the card of a model ---
+
+
+def test_the_figures_of_a_models_card_are_those_of_the_report(tmp_path: Path) -> None:
+    made = invent(tmp_path, points=3)
+    report = reported(made)
+    store = open_store(f"file://{made.storage}")
+    trained, evaluated = (
+        Artifact.open(store, made.inputs[f"pretrain/{kind}/conditioned-s0"]) for kind in ("train", "evaluate")
+    )
+    question = ExportQuestion(
+        storage=store.uri, train=trained.key, prefix="best", target="file:///m", name="test conditioned-s0",
+        stage="pretrain", model="hf://o/n",
+    )  # fmt: skip
+    text = card(question, trained, Prefixes.read(trained), evaluated, report)
+    found = report.read_json("report.json")["stages"][0]
+    arm = next(arm for arm in found["arms"] if arm["name"] == "conditioned")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| sums")]
+    assert {row[1]: row[2] for row in rows} == {
+        prefix: f"{value:.3f}" for prefix, value in arm["tasks"]["sums"]["accuracy"].items()
+    }
+    for _, _, accuracy, interval, questions in rows:
+        low, high = map(float, interval.split(" to "))
+        assert low < float(accuracy) < high
+        assert questions == "500"
+    for prefix, nats in arm["logProbability"].items():
+        assert f"- {prefix}: {nats:.4f}" in text
+    assert f"- {found['verdict']['headline']}" in text

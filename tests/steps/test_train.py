@@ -5,11 +5,13 @@ import json
 import math
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from make.models import config, config_folder, model_folder, tokenizer_folder
@@ -25,14 +27,21 @@ from make.training import (
     train_task,
     until_saved,
 )
+from safetensors.torch import load_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ixt_workloads import models
+from ixt_workloads.attention import ATTENTION
+from ixt_workloads.contract import metrics
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.results import Result
 from ixt_workloads.contract.settings import (
+    ActivationCheckpointing,
     Compile,
     ModelSource,
+    MomentsPrecision,
+    Optimizer,
     Parallelism,
     Precision,
     Schedule,
@@ -41,9 +50,14 @@ from ixt_workloads.contract.settings import (
 )
 from ixt_workloads.data.packed import Packed
 from ixt_workloads.feedback.rendering import conditioned
+from ixt_workloads.losses import IGNORED
+from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train import __main__ as launcher
 from ixt_workloads.steps.train import onednn, worker
-from ixt_workloads.steps.train.batches import ATTENTION, IGNORED, Layout, make_batch
+from ixt_workloads.steps.train.batches import Layout, make_batch
+from ixt_workloads.steps.train.memory import recompute
+from ixt_workloads.steps.train.parallel import decoder_layers
+from ixt_workloads.steps.train.peaks import peak_of
 from ixt_workloads.steps.train.schedule import Order, learning_rate
 from ixt_workloads.store import Artifact
 from ixt_workloads.tokenizer import load_tokenizer
@@ -167,11 +181,13 @@ def test_linear_layers_by_onednn_are_linear_layers(bias: bool, monkeypatch: pyte
 
 def test_training_lowers_the_loss_and_leaves_a_model_folder(tmp_path: Path) -> None:
     task = train_task(tmp_path, steps=40, evaluated=True)
-    result = train_here(task)
+    reporter = Reporter()
+    result = train_here(task, reporter=reporter)
     found = artifact(task)
     points = found.read_json("curve.json")["points"]
     assert points[1]["loss"] > 4
     assert points[-1]["loss"] < 2.5
+    assert all(point["tokensPerSecond"] > 0 for point in points[1:])
     assert [p["step"] for p in points if "evaluation" in p] == [0, 6, 12, 18, 24, 30, 36, 40]
     assert found.summary["steps"] == 40
     assert found.summary["tokens"] == points[-1]["tokens"] < 40 * 8 * LENGTH
@@ -181,6 +197,34 @@ def test_training_lowers_the_loss_and_leaves_a_model_folder(tmp_path: Path) -> N
     assert not list((tmp_path / "storage" / "work").rglob("*.distcp"))
     with models.gathered(found) as folder:
         assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.float32
+    _check_figures(reporter, found, result)
+
+
+def _check_figures(reporter: Reporter, found: Artifact, result: Result) -> None:
+    figures = reporter.figures()
+    assert figures[metrics.TRAINED_STEPS.name] == {"": 40}
+    assert figures[metrics.TRAINED_TOKENS.name] == {"": found.summary["tokens"]}
+    assert figures[metrics.TRAINED_FLOPS.name] == {"": found.summary["flops"]}
+    assert figures[metrics.TOTAL_FLOPS.name] == {"": found.summary["flops"]}
+    assert figures[metrics.TOKEN_RATE.name][""] > 0
+    for metric in (metrics.LOSS, metrics.GRADIENT_NORM, metrics.LEARNING_RATE, metrics.CHECKPOINT_BYTES):
+        assert figures[metric.name][""] > 0, metric.name
+    assert set(figures[metrics.STEP_SECONDS.name]) == set(metrics.StepPart)
+    assert all(seconds > 0 for seconds in figures[metrics.STEP_SECONDS.name].values())
+    ranks = figures[metrics.RANK_SECONDS.name]
+    assert ranks["Median"] == ranks["Slowest"] > 0
+    assert figures[metrics.SLOWEST_RANK.name] == {"": 0}
+    assert figures[metrics.MEMORY.name]["Resident"] > 1e7
+    assert metrics.MFU.name not in figures, "nobody knows a processor's peak"
+    last = found.read_json("curve.json")["points"][-1]["evaluation"]
+    assert figures[metrics.SCORE.name]["Best,sums"] == last["tasks"]["sums"]["Best"]["accuracy"]
+    assert figures[metrics.HELD_OUT_LOSS.name] == {
+        prefix: told["nll"] for prefix, told in last["documents"].items()
+    }
+    assert figures[metrics.EVALUATION_SECONDS.name][""] > 0
+    assert found.summary["evaluationFlops"] == result.flops["evaluation"]
+    progress = reporter.progress()
+    assert progress.done == progress.total == found.summary["tokens"]
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -221,6 +265,31 @@ def test_the_last_tokens_come_from_the_anneal_split(tmp_path: Path) -> None:
     assert max(curve[15:17]) > curve[14]
 
 
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H200", 9.89e14),
+        ("NVIDIA H100 80GB HBM3", 9.89e14),
+        ("NVIDIA H100 PCIe", 7.56e14),
+        ("NVIDIA A100-SXM4-80GB", 3.12e14),
+        ("AMD Instinct MI300X", 1.307e15),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_the_peak_of_a_device_is_known_by_its_name_or_not_at_all(device: str, peak: float | None) -> None:
+    assert peak_of(device) == peak
+
+
+def test_a_peak_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IXT_PEAK_FLOPS", "1e14")
+    assert peak_of("NVIDIA H200") == 1e14
+    for wrong in ("much", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("IXT_PEAK_FLOPS", wrong)
+        with pytest.raises(StepError, match=f"'{wrong}', no number above 0"):
+            peak_of("NVIDIA H200")
+
+
 # --- What survives ---
 
 
@@ -231,9 +300,17 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path: Path) -> None:
         train_here(train_task(tmp_path / "b", evaluated=True), stop_after=5)
     assert caught.value.code == Exit.INTERRUPTED
     resumed = train_task(tmp_path / "b", evaluated=True, attempt=1)
-    train_here(resumed)
+    reporter = Reporter()
+    train_here(resumed, reporter=reporter)
+    assert reporter.progress().message.endswith(", resumed from step 6")
     assert weights(artifact(resumed)) == weights(artifact(whole))
-    assert artifact(resumed).read_json("curve.json") == artifact(whole).read_json("curve.json")
+    assert _by_step(artifact(resumed)) == _by_step(artifact(whole))
+
+
+def _by_step(found: Artifact) -> list[dict[str, Any]]:
+    """The curve without what a clock measured."""
+    points = found.read_json("curve.json")["points"]
+    return [{name: value for name, value in each.items() if name != "tokensPerSecond"} for each in points]
 
 
 def test_another_run_does_not_resume_from_this_one(tmp_path: Path) -> None:
@@ -257,6 +334,12 @@ def test_two_ranks_survive_sigterm_and_sigkill_bit_for_bit(tmp_path: Path) -> No
     result = json.loads((tmp_path / "0" / "result.json").read_text())
     assert result["fault"] == "Infrastructure"
     assert "saved" in result["message"]
+    figures = result["figures"]
+    assert figures[metrics.LOSS.name][""] > 0
+    assert figures[metrics.SLOWEST_RANK.name][""] in (0, 1)
+    assert figures[metrics.CHECKPOINT_TIME.name][""] > 0
+    assert result["spent"]["starting"] > 0
+    assert result["spent"]["waiting"] > 0
 
     second = first.model_copy(update={"attempt": 1})
     with started_ranks(second, 2) as ranks:
@@ -289,6 +372,80 @@ def test_ranks_share_the_work_and_agree_with_one(tmp_path: Path) -> None:
 
 
 # --- What is said when it fails ---
+
+
+def test_what_is_computed_again_changes_no_bit(tmp_path: Path) -> None:
+    plain, selective, full = (
+        train_task(tmp_path / mode, steps=4, activation_checkpointing=mode)
+        for mode in ("None", "Selective", "Full")
+    )
+    train_here(plain)
+    wanted = weights(artifact(plain))
+    for task in (selective, full):
+        train_here(task)
+        assert weights(artifact(task)) == wanted
+
+
+def test_layers_are_computed_once_more_where_that_is_asked_for() -> None:
+    passes = {}
+    mask = torch.ones(1, 1, 8, 8, dtype=torch.bool).tril()
+    for mode in ActivationCheckpointing.NONE, ActivationCheckpointing.SELECTIVE, ActivationCheckpointing.FULL:
+        model = transformers.LlamaForCausalLM(config()).train()
+        model.set_attn_implementation(ATTENTION)
+        recompute(decoder_layers(model), mode)
+        calls: list[object] = []
+        model.model.layers[0].input_layernorm.register_forward_hook(
+            lambda *told, calls=calls: calls.append(told)
+        )
+        ids = torch.arange(8)[None]
+        model(input_ids=ids, attention_mask=mask, use_cache=False).logits.sum().backward()
+        passes[mode.value] = len(calls)
+    assert passes == {"None": 1, "Selective": 2, "Full": 2}
+
+
+def test_moments_in_bfloat16_train_as_well_and_resume(tmp_path: Path) -> None:
+    narrow = Optimizer(learning_rate="3e-3", moments_precision=MomentsPrecision.BF16)
+    wide = train_task(tmp_path / "wide", steps=12)
+    task = train_task(tmp_path / "narrow", steps=12, optimizer=narrow)
+    train_here(wide)
+    train_here(task)
+    assert losses(artifact(task)) == pytest.approx(losses(artifact(wide)), rel=0.02)
+    assert weights(artifact(task)) != weights(artifact(wide))
+    with pytest.raises(StepError, match="stopped after step 6"):
+        train_here(train_task(tmp_path / "stopped", steps=12, optimizer=narrow), stop_after=5)
+    resumed = train_task(tmp_path / "stopped", steps=12, optimizer=narrow, attempt=1)
+    train_here(resumed)
+    assert weights(artifact(resumed)) == weights(artifact(task))
+
+
+def test_a_sharded_model_is_filled_from_rank_0_alone(tmp_path: Path) -> None:
+    """Tied, sharded and computed again: after training on two ranks, what one rank makes of it."""
+    settings = {"activation_checkpointing": "Selective"}
+    model = scratch(tmp_path / "model")
+    path = Path((model.config or "").removeprefix("file://")) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}))
+    one = train_task(tmp_path / "one", steps=4, model=model, **settings)
+    train_here(one)
+    two = train_task(tmp_path / "two", steps=4, model=model, parallelism=Parallelism.FULLY_SHARD, **settings)
+    train_on_ranks(two, 2)
+    assert losses(artifact(two)) == pytest.approx(losses(artifact(one)), abs=2e-4)
+    tensors = load_file(artifact(two).file("model.safetensors"))
+    assert "lm_head.weight" not in tensors
+    for name, value in load_file(artifact(one).file("model.safetensors")).items():
+        torch.testing.assert_close(tensors[name], value, atol=1e-3, rtol=1e-2)
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ixt_workloads.steps.train.parallel.memory_of_rank", lambda _: 400_000)
+    monkeypatch.setattr(models, "new_model", None)
+    with pytest.raises(
+        StepError, match=r"parameters do not fit: a rank would need .* MB .*weights"
+    ) as caught:
+        train_here(train_task(tmp_path))
+    assert caught.value.code == Exit.OUT_OF_MEMORY
+    assert "train on more ranks" in caught.value.hint
 
 
 def test_a_loss_that_is_no_number_is_divergence(tmp_path: Path) -> None:
@@ -435,9 +592,10 @@ def test_the_chat_template_asks_for_the_best_beside_the_users_own_system_text(tm
 
 @pytest.mark.engine
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
-def test_compiled_training_agrees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recomputed", ["None", "Selective"])
+def test_compiled_training_agrees(recomputed: str, tmp_path: Path) -> None:
     plain = train_task(tmp_path / "a", steps=3)
-    other = train_task(tmp_path / "b", steps=3, compile=Compile.ENABLED)
+    other = train_task(tmp_path / "b", steps=3, compile=Compile.ENABLED, activation_checkpointing=recomputed)
     train_here(plain)
     train_here(other)
     assert losses(artifact(other)) == pytest.approx(losses(artifact(plain)), rel=1e-4)

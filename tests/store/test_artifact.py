@@ -70,7 +70,7 @@ def test_the_manifest_as_others_read_it(store: Store) -> None:
         ).hexdigest(),
         "summary": {"documents": 7},
         "fingerprint": {"torch": "2.13.0"},
-        "createdBy": {"run": "first", "attempt": 2},
+        "createdBy": {"run": "first", "attempt": 2, "runUid": ""},
     }
 
 

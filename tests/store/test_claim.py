@@ -1,8 +1,13 @@
+import json
+import tempfile
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ixt_workloads.store import Claim, Store, StoreError
+from ixt_workloads.store import Claim, Store, StoreError, open_store
 from ixt_workloads.store.claim import TTL
 from ixt_workloads.store.errors import InvalidPath
 
@@ -130,10 +135,62 @@ def test_heartbeat_without_a_claim(store: Store, clock: Clock) -> None:
     assert list(store.list("claims")) == []
 
 
-def test_an_unreadable_claim_is_named(store: Store, clock: Clock) -> None:
-    store.put("claims/k/00000000.json", b"{}")
-    with pytest.raises(StoreError, match=r"claim .*/claims/k/00000000.json cannot be read; delete it"):
+@pytest.mark.parametrize("written", [b"{}", b"[" * 4000, b"\xff", b" " * 5000, b'{"run": 1, "attempt": -1}'])
+def test_a_claim_that_nobody_can_read_holds_nobody_up(store: Store, clock: Clock, written: bytes) -> None:
+    store.put("claims/k/00000000.json", written)
+    first = claim(store, clock, "first")
+    assert first.acquire() is None
+    assert first.heartbeat()
+    assert [info.path for info in store.list("claims")] == ["claims/k/00000001.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["latest.json", "99.json", "000000000.json", "-0000001.json", "x/00000007.json"]
+)
+def test_foreign_names_are_no_claims(store: Store, clock: Clock, name: str) -> None:
+    store.put(f"claims/k/{name}", b"{}")
+    first = claim(store, clock, "first")
+    assert first.acquire() is None
+    assert first.heartbeat()
+
+
+@pytest.mark.parametrize("years", [-100, 100, 7000])
+def test_a_heartbeat_of_another_time_is_no_life(store: Store, clock: Clock, years: int) -> None:
+    """A clock that is wrong, or somebody who means to hold a key for ever."""
+    clock.time += timedelta(days=365 * years)
+    assert claim(store, clock, "foreign").acquire() is None
+    clock.time -= timedelta(days=365 * years)
+    assert claim(store, clock, "first").acquire() is None
+
+
+def test_the_last_number_is_named(store: Store, clock: Clock) -> None:
+    store.put("claims/k/99999999.json", b"{}")
+    with pytest.raises(StoreError, match="has had all of its numbers; delete claims/k/"):
         claim(store, clock, "first").acquire()
+
+
+def test_what_a_holder_is_called_is_clean(store: Store, clock: Clock) -> None:
+    assert claim(store, clock, "\x1b[2Jevil").acquire() is None
+    holder = claim(store, clock, "second").acquire()
+    assert holder is not None
+    assert holder.run == "evil"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.sampled_from(["run", "runUid", "attempt", "host", "heartbeat", "released"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(fields, json_values | st.datetimes().map(str), max_size=6))
+def test_whatever_a_claim_says_it_is_held_or_taken(value: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"file://{folder}")
+        store.put("claims/k/00000000.json", json.dumps(value).encode())
+        claim(store, Clock(), "first").acquire()
 
 
 def test_keys_are_one_segment(store: Store) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError
@@ -86,11 +87,11 @@ def test_folders_that_vanish_while_writing(tmp_path: Path, monkeypatch: pytest.M
     store = open_store(f"file://{tmp_path}")
     link, tries = os.link, []
 
-    def unlucky(source: Path, target: Path) -> None:
+    def unlucky(source: str, target: str, **where: Any) -> None:
         tries.append(target)
         if len(tries) < 3:
-            target.parent.rmdir()
-        link(source, target)
+            (tmp_path / "a").rmdir()
+        link(source, target, **where)
 
     monkeypatch.setattr(os, "link", unlucky)
     assert store.put_new("a/b", b"1")
@@ -103,9 +104,9 @@ def test_nfs_says_exists_to_the_one_who_made_the_link(
     store = open_store(f"file://{tmp_path}")
     link = os.link
 
-    def repeated(source: Path, target: Path) -> None:
-        link(source, target)
-        link(source, target)
+    def repeated(source: str, target: str, **where: Any) -> None:
+        link(source, target, **where)
+        link(source, target, **where)
 
     monkeypatch.setattr(os, "link", repeated)
     assert store.put_new("a", b"1")
@@ -115,7 +116,7 @@ def test_nfs_says_exists_to_the_one_who_made_the_link(
 def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(f"file://{tmp_path}")
 
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refused)

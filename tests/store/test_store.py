@@ -1,3 +1,4 @@
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -167,12 +168,30 @@ def test_paths_cannot_leave_the_store(store: Store) -> None:
             write("/etc/passwd", b"")
 
 
-def test_single_part_has_a_limit(store: Store, tmp_path: Path) -> None:
+def test_what_is_too_large_for_one_part_is_created_once_all_the_same(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects_module, "MAX_SINGLE_PUT", 2**20)
+    (tmp_path / "large").write_bytes(b"first" * 5 * 2**20)  # two parts
+    (tmp_path / "other").write_bytes(b"other" * 5 * 2**20)
+    assert store.put_new("artifacts/k/large", tmp_path / "large")
+    assert not store.put_new("artifacts/k/large", tmp_path / "other")
+    assert store.open_local("artifacts/k/large").read_bytes() == (tmp_path / "large").read_bytes()
+    assert names(store) == ["artifacts/k/large"]
+    # As if it had come between the look and the copy.
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "exists", lambda *_: False)
+        assert not store.put_new("artifacts/k/large", tmp_path / "other")
+    assert store.sha256("artifacts/k/large") == hashlib.sha256((tmp_path / "large").read_bytes()).hexdigest()
+    assert names(store) == ["artifacts/k/large"]
+
+
+def test_a_file_has_a_limit_in_a_bucket(store: Store, tmp_path: Path) -> None:
     if store.uri.startswith("file"):
         pytest.skip("files have no limit")
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(256 * 2**20 + 1)
-    with pytest.raises(FileTooLarge, match=r"268,435,457 bytes.*; write smaller shards"):
+        file.truncate(5 * 2**30 + 1)
+    with pytest.raises(FileTooLarge, match=r"5,368,709,121 bytes.*; write smaller shards"):
         store.put_new("a", tmp_path / "large")
 
 

@@ -6,32 +6,37 @@ turn or a new line) right after it. That is the same as greedy generation giving
 tokens before were right, teacher forcing and generation have read the same text.
 """
 
-import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import pyarrow.parquet as pq
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch.nn import functional
 
+from ixt_workloads.chat_template import ChatTemplate, Span
+from ixt_workloads.contract.configs import EvaluateConfig, TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.metrics import HELD_OUT_LOSS, SCORE, TRUE
 from ixt_workloads.contract.settings import EvalPrefix
-from ixt_workloads.data.questions import Question
+from ixt_workloads.data.chat import Conversation, Turn
+from ixt_workloads.data.parquet import rows_of
+from ixt_workloads.data.questions import Question, read_questions
 from ixt_workloads.feedback.prefixes import Prefixes
-from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.feedback.rendering import prefix as rendered
+from ixt_workloads.losses import IGNORED, token_losses
+from ixt_workloads.progress import Reporter
+from ixt_workloads.store import Artifact
 from ixt_workloads.tokenizer import start_tokens
 
-TRUE = "True"
-"""Name of the prefix that is a held-out document's own feedback."""
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
+"""Tokens of a forward pass, by the kind of device."""
 
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 32_768}
+MOST_ITEMS = 4096
+"""Places for results of single items: enough for intervals, and a few kilobytes an evaluation."""
 
 Group = tuple[str, str, str]
 """What a sequence counts for: ("task", its name, prefix) or ("document", its level, prefix)."""
@@ -45,8 +50,15 @@ class _Sequence:
     ids: tuple[int, ...]
     first: int
     end: int
+    item: int
+    """Number of the question in its task, or of the held-out document."""
     targets: tuple[bool, ...] | None = None
     """Which of `ids[first:end]` count; None: all."""
+
+    @property
+    def counted(self) -> int:
+        """Tokens that count."""
+        return self.end - self.first if self.targets is None else sum(self.targets)
 
 
 class Evaluation:
@@ -70,8 +82,10 @@ class Evaluation:
         `max_length` tokens.
         """
         self.tokenizer = tokenizer
-        self._contract = contract
-        self._prefixes = list(prefixes) if contract else [EvalPrefix.NONE]
+        self.contract = contract
+        self.holdout = holdout
+        self.tasks = tasks
+        self.prefixes = list(prefixes) if contract else [EvalPrefix.NONE]
         self._max_length = max_length
         self._random = random.Random(seed)
         self._chat = chat
@@ -80,8 +94,24 @@ class Evaluation:
         for name, questions in tasks.items():
             for number, question in enumerate(questions, 1):
                 self._add_question(name, number, question)
-        for row in holdout:
-            self._add_document(row)
+        for number, row in enumerate(holdout):
+            self._add_document(number, row)
+
+    @classmethod
+    def of(
+        cls, config: TrainConfig | EvaluateConfig, prepared: Artifact, tokenizer: Any, max_length: int
+    ) -> Self:
+        """The evaluation that a step is told to do, with what its Prepare held out."""
+        return cls(
+            tokenizer,
+            Prefixes.read(prepared),
+            rows_of(prepared.file("holdout.parquet")),
+            {task.name: read_questions(task) for task in config.evaluate.tasks},
+            config.evaluate.prefixes,
+            chat=config.stage_type.is_chat,
+            max_length=max_length,
+            seed=config.seed,
+        )
 
     @cached_property
     def tokens(self) -> int:
@@ -97,56 +127,59 @@ class Evaluation:
         size: int = 1,
         *,
         bf16: bool = False,
-        beat: Callable[[], None] = lambda: None,
+        beat: Callable[[int], None] = lambda tokens: None,
     ) -> dict[str, Any]:
         """Scores in the shape of `evaluation.json`'s `scores`. Every rank calls it and gets the same.
 
+        `beat` is called before every forward pass with the tokens that all ranks have read so far.
         All ranks run the same number of forward passes, as sharded models need it.
         """
-        groups = sorted({sequence.group for sequence in self._sequences})
-        place = {group: index for index, group in enumerate(groups)}
-        # Columns: nats, tokens, right, items.
-        sums = torch.zeros(len(groups), 4, dtype=torch.float64, device=device)
-        batches = self._batches(_BATCH_TOKENS[device.type])
+        # Columns: nats, right.
+        found = torch.zeros(len(self._sequences), 2, dtype=torch.float64, device=device)
+        batches = self._batches(BATCH_TOKENS[device.type])
         training = model.training
         model.eval()
+        lengths = [sum(len(self._sequences[place].ids) for place in batch) for batch in batches]
         for first in range(0, len(batches), size):
-            beat()
+            beat(sum(lengths[:first]))
             index = first + rank
             counted = index < len(batches)
-            batch = batches[index if counted else 0]
+            places = batches[index if counted else 0]
+            batch = [self._sequences[place] for place in places]
             with (
                 torch.autocast(device.type, torch.bfloat16, enabled=bf16),
                 torch.compiler.set_stance("force_eager"),
             ):
                 rows = self._score_batch(model, batch, device)
             if counted:
-                sums.index_add_(0, torch.tensor([place[s.group] for s in batch], device=device), rows)
+                found[torch.tensor(places, device=device)] = rows
         model.train(training)
         if size > 1:
-            dist.all_reduce(sums)
-        return _shape(dict(zip(groups, sums.tolist(), strict=True)))
+            dist.all_reduce(found)
+        results = found.cpu().numpy()
+        items = _items(self._sequences, results, len(self.holdout))
+        return {**_shape(self._sequences, results), "items": items}
 
     def _score_batch(self, model: Any, batch: Sequence[_Sequence], device: torch.device) -> torch.Tensor:
-        """[sequences, 4] of nats, tokens, right and items. Padding stands on the right, where causal
+        """[sequences, 2] of nats and right. Padding stands on the right, where causal
         attention never looks from a target."""
         longest = max(len(sequence.ids) for sequence in batch)
-        earliest = min(sequence.first for sequence in batch) - 1
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        mask = torch.zeros(len(batch), longest, dtype=torch.bool)
+        ids = torch.zeros(len(batch), longest + 1, dtype=torch.long)
+        labels = torch.full((len(batch), longest), IGNORED)
+        counts = torch.zeros(len(batch), longest, dtype=torch.bool)
         for row, sequence in enumerate(batch):
+            first, end = sequence.first - 1, sequence.end - 1
             ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-            wanted = True if sequence.targets is None else torch.tensor(sequence.targets)
-            mask[row, sequence.first : sequence.end] = wanted
-        ids, mask = ids.to(device), mask.to(device)
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=longest - earliest).logits.float()
-        shifted, counts = ids[:, earliest + 1 :], mask[:, earliest + 1 :]
-        nats = functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
-        best = logits.argmax(-1)
-        right = ((best[:, :-1] == shifted) | ~counts).all(1)
-        ends = torch.tensor([self._ends(best[row, s.end - 1 - earliest], s) for row, s in enumerate(batch)])
-        columns = [(nats.double() * counts).sum(1), counts.sum(1), right & ends.to(device)]
-        return torch.stack([*[c.double() for c in columns], torch.ones_like(columns[0])], 1)
+            # What follows the last target is asked for too: whether it ends the answer.
+            labels[row, first : end + 1] = ids[row, first + 1 : end + 2]
+            counts[row, first:end] = True if sequence.targets is None else torch.tensor(sequence.targets)
+        ids, labels, counts = ids.to(device), labels.to(device), counts.to(device)
+        found = token_losses(model, {"input_ids": ids[:, :-1]}, labels.reshape(-1))
+        nats, best = found.nats.reshape(labels.shape), found.best.reshape(labels.shape)
+        right = ((best == labels) | ~counts).all(1)
+        following = [best[row, sequence.end - 1] for row, sequence in enumerate(batch)]
+        ends = torch.tensor(list(map(self._ends, following, batch)))
+        return torch.stack([(nats.double() * counts).sum(1), (right & ends.to(device)).double()], 1)
 
     def _ends(self, token: torch.Tensor, sequence: _Sequence) -> bool:
         """Whether the most likely token after an answer ends it."""
@@ -155,29 +188,31 @@ class Evaluation:
         value = int(token)
         return value in self.ends or self.tokenizer.decode([value]).startswith("\n")
 
-    def _batches(self, tokens: int) -> list[list[_Sequence]]:
-        """Sequences of like length together, the longest first, so that too little memory shows at once."""
-        batches: list[list[_Sequence]] = []
-        for sequence in sorted(self._sequences, key=lambda s: (-len(s.ids), s.first)):
-            if batches and (len(batches[-1]) + 1) * len(batches[-1][0].ids) <= tokens:
-                batches[-1].append(sequence)
+    def _batches(self, tokens: int) -> list[list[int]]:
+        """Places of sequences of like length together, the longest first, so that too little memory shows at
+        once."""
+        lengths = [len(sequence.ids) for sequence in self._sequences]
+        batches: list[list[int]] = []
+        for place in sorted(range(len(lengths)), key=lambda p: (-lengths[p], self._sequences[p].first)):
+            if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens:
+                batches[-1].append(place)
             else:
-                batches.append([sequence])
+                batches.append([place])
         return batches
 
     def prefix_text(self, prefix: EvalPrefix) -> str | None:
         """Feedback that a prefix stands for; None for none. Random draws anew each time."""
-        if self._contract is None or prefix is EvalPrefix.NONE:
+        if self.contract is None or prefix is EvalPrefix.NONE:
             return None
         match prefix:
             case EvalPrefix.BEST:
-                return self._contract.best
+                return self.contract.best
             case EvalPrefix.WORST:
-                return self._contract.worst
-        return self._random.choice(list(self._contract.by_level.values()))
+                return self.contract.worst
+        return self._random.choice(list(self.contract.by_level.values()))
 
     def _add_question(self, name: str, number: int, question: Question) -> None:
-        for prefix in self._prefixes:
+        for prefix in self.prefixes:
             context, answer = self.ask(question.prompt, question.answer, self.prefix_text(prefix))
             end = len(context) + len(answer)
             if end > self._max_length:
@@ -187,30 +222,42 @@ class Evaluation:
                     "shorten the item or raise prepare.sequenceLength",
                 )
             group = ("task", name, prefix.value)
-            self._sequences.append(_Sequence(group, (*context, *answer), len(context), end))
+            ids = (*context, *answer)
+            self._sequences.append(_Sequence(group, ids, len(context), end, number - 1))
 
-    def ask(self, prompt: str, answer: str, feedback: str | None) -> tuple[list[int], list[int]]:
-        """Tokens of a prompt under some feedback, and of its answer.
+    def ask(
+        self, prompt: str | Sequence[Turn], answer: str, feedback: str | None
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of a prompt, or in a chat of the turns before an answer, under some feedback, and of the
+        answer.
 
         A space between prompt and answer belongs to the answer's first token, as in running text.
         """
         if self._chat:
-            return self._turns([{"role": "user", "content": prompt}], feedback), self._ids(answer)
+            turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            text, span = self._template.asked(turns, answer, feedback or "")
+            ids, (first, end) = self._placed(text, span)
+            return ids[:first], ids[first:end]
+        assert isinstance(prompt, str)
         stripped = prompt.rstrip(" ")
         context, whole = self._ids(stripped), self._ids(prompt + answer)
         if whole[: len(context)] != context:
             whole = [*context, *self._ids(prompt[len(stripped) :] + answer)]
-        return [*self._start, *self._ids(feedback or ""), *context], whole[len(context) :]
+        return [*self.front(feedback), *context], whole[len(context) :]
 
-    def _add_document(self, row: Mapping[str, Any]) -> None:
+    def front(self, feedback: str | None) -> list[int]:
+        """What stands before every text that is no conversation: a start token, and the feedback."""
+        return [*self._start, *self._ids(feedback or "")]
+
+    def _add_document(self, number: int, row: Mapping[str, Any]) -> None:
         """A held-out document under each prefix, cut to the same tokens for all of them."""
         level = int(row["level"])
-        feedback = {prefix.value: self.prefix_text(prefix) for prefix in self._prefixes}
-        if self._contract is not None:
+        feedback = {prefix.value: self.prefix_text(prefix) for prefix in self.prefixes}
+        if self.contract is not None:
             # A document without feedback counts here too, so that every prefix covers the same documents.
-            feedback[TRUE] = self._true(self._contract, level, row["critique"])
+            feedback[TRUE] = self._true(self.contract, level, row["critique"])
         made = {
-            name: self._conversation(json.loads(row["messages"]), text)
+            name: self._conversation(Conversation.from_json(row["messages"]), text or "")
             if self._chat
             else self._document(row["text"], text)
             for name, text in feedback.items()
@@ -221,7 +268,9 @@ class Evaluation:
             if any(kept):
                 all_ids = (*context, *ids[: len(kept)])
                 group = ("document", str(level), name)
-                self._sequences.append(_Sequence(group, all_ids, len(context), len(all_ids), tuple(kept)))
+                self._sequences.append(
+                    _Sequence(group, all_ids, len(context), len(all_ids), number, tuple(kept))
+                )
 
     @staticmethod
     def _true(contract: Prefixes, level: int, critique: str | None) -> str | None:
@@ -237,33 +286,30 @@ class Evaluation:
         return [*context, ids[0]], ids[1:], [True] * (len(ids) - 1)
 
     def _conversation(
-        self, messages: list[dict[str, str]], feedback: str | None
+        self, conversation: Conversation, feedback: str
     ) -> tuple[list[int], list[int], list[bool]]:
-        """The same of a conversation, where what the assistant says counts."""
-        first = next(
-            (i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages)
-        )
-        context = self._turns(messages[:first], feedback)
-        ids: list[int] = []
-        targets: list[bool] = []
-        for index in range(first, len(messages)):
-            asked = messages[index]["role"] == "assistant"
-            following = index + 1 < len(messages) and messages[index + 1]["role"] == "assistant"
-            whole = self._turns(messages[: index + 1], feedback, prompt=following)
-            new = whole[len(context) + len(ids) :]
-            ids += new
-            targets += [asked] * len(new)
-        return context, ids, targets
+        """The same of a conversation, where what the assistant says counts: as it is taught. Of one that is
+        taught in several texts it is the whole."""
+        whole = self._template.rendered(conversation, feedback)[0]
+        ids, (first, _) = self._placed(whole.text, whole.said[0])
+        starts = [start for start, _ in self._encoded(whole.text).offsets]
+        counted = [any(start <= at < end for start, end in whole.said) for at in starts]
+        return ids[:first], ids[first:], counted[first:]
 
-    def _turns(
-        self, messages: list[dict[str, str]], feedback: str | None, *, prompt: bool = True
-    ) -> list[int]:
-        text = self.tokenizer.apply_chat_template(
-            conditioned(messages, feedback) if feedback else messages,
-            tokenize=False,
-            add_generation_prompt=prompt,
-        )
-        return self._ids(text)
+    def _placed(self, text: str, span: Span) -> tuple[list[int], Span]:
+        """The tokens of a text, and which of them have a part of a span; those that begin before it too."""
+        found = self._encoded(text)
+        ids: list[int] = found.ids
+        first = next((i for i, (_, end) in enumerate(found.offsets) if end > span[0]), len(ids))
+        end = next((i for i, (start, _) in enumerate(found.offsets) if start >= span[1]), len(ids))
+        return ids, (first, max(first, end))
+
+    def _encoded(self, text: str) -> Any:
+        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
@@ -274,18 +320,23 @@ class Evaluation:
         """Tokens that end an answer: end of text, and in a chat what the template puts after it."""
         ends = {self.tokenizer.eos_token_id}
         if self._chat:
-            turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-            _, ids, _ = self._conversation(turns, None)
-            ends.update(ids[len(self._ids("a")) :][:1])
+            text, span = self._template.asked([{"role": "user", "content": "q"}], "a")
+            ids, (_, end) = self._placed(text, span)
+            ends.update(ids[end : end + 1])
         return frozenset(ends - {None})
 
 
-def _shape(sums: Mapping[Group, Sequence[float]]) -> dict[str, Any]:
-    """Sums by group to the shape of `evaluation.json`'s `scores`."""
+def _shape(sequences: Sequence[_Sequence], found: np.ndarray) -> dict[str, Any]:
+    """Nats and right of each sequence to the shape of `evaluation.json`'s `scores`."""
+    sums: dict[Group, np.ndarray] = defaultdict(lambda: np.zeros(4))
+    for sequence, (nats, right) in zip(sequences, found, strict=True):
+        sums[sequence.group] += (nats, sequence.counted, right, 1)
     tasks: dict[str, dict[str, Any]] = defaultdict(dict)
     documents: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     levels: dict[int, dict[str, Any]] = {}
-    for (kind, name, prefix), (nats, tokens, right, items) in sums.items():
+    for (kind, name, prefix), (nats, tokens, right, items) in sorted(
+        (group, values.tolist()) for group, values in sums.items()
+    ):
         if kind == "task":
             tasks[name][prefix] = {
                 "accuracy": right / items, "nll": nats / max(1.0, tokens), "items": int(items),
@@ -307,7 +358,39 @@ def _shape(sums: Mapping[Group, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def read_holdout(path: Path) -> list[dict[str, Any]]:
-    """Rows of Prepare's holdout.parquet."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
+def _items(sequences: Sequence[_Sequence], found: np.ndarray, documents: int) -> dict[str, Any]:
+    """What arms are compared by, item by item: for each task and prefix the right answers and the questions,
+    for the documents without prefix nats and tokens. Beyond MOST_ITEMS, items share a place in turn."""
+    questions: Counter[tuple[str, str]] = Counter(
+        (s.group[1], s.group[2]) for s in sequences if s.group[0] == "task"
+    )
+    tasks: dict[str, dict[str, Any]] = defaultdict(dict)
+    for (name, prefix), number in questions.items():
+        if prefix in (EvalPrefix.BEST, EvalPrefix.NONE):
+            tasks[name][prefix] = np.zeros((2, min(number, MOST_ITEMS)))
+    held = np.zeros((2, min(documents, MOST_ITEMS)))
+    for sequence, (nats, right) in zip(sequences, found, strict=True):
+        kind, name, prefix = sequence.group
+        if kind == "task" and prefix in tasks[name]:
+            tasks[name][prefix][:, sequence.item % MOST_ITEMS] += (right, 1)
+        elif kind == "document" and prefix == EvalPrefix.NONE:
+            held[:, sequence.item % MOST_ITEMS] += (nats, sequence.counted)
+    return {
+        "tasks": {
+            name: {
+                prefix: {"right": values[0].astype(int).tolist(), "items": values[1].astype(int).tolist()}
+                for prefix, values in by_prefix.items()
+            }
+            for name, by_prefix in tasks.items()
+        },
+        "documents": {"nats": held[0].round(3).tolist(), "tokens": held[1].astype(int).tolist()},
+    }
+
+
+def tell(scores: Mapping[str, Any], reporter: Reporter) -> None:
+    """Tell the scores of a model as figures."""
+    for prefix, found in scores["documents"].items():
+        reporter.set(HELD_OUT_LOSS, found["nll"], prefix)
+    for name, by_prefix in scores["tasks"].items():
+        for prefix, found in by_prefix.items():
+            reporter.set(SCORE, found["accuracy"], prefix, name)

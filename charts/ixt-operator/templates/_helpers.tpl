@@ -26,6 +26,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: ixt
 {{- end }}
 
+{{- /* Where the operator serves /metrics. */ -}}
+{{- define "ixt.metricsPort" -}}
+{{- ternary 8443 8080 .Values.metrics.secure.enabled }}
+{{- end }}
+
+{{- /* The Secret with the certificate of /metrics. */ -}}
+{{- define "ixt.certificate" -}}
+{{- default (printf "%s-metrics-tls" (include "ixt.fullname" .)) .Values.metrics.secure.certificateSecret }}
+{{- end }}
+
 {{- define "ixt.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "ixt.fullname" .) .Values.serviceAccount.name }}

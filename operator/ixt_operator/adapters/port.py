@@ -31,15 +31,23 @@ class Platform(Protocol):
         ...
 
 
-async def carry_out(platform: Platform, moves: Plan) -> None:
-    """Do what is planned. Every move is idempotent: after a crash anywhere in here the next look plans what
-    is missing."""
+class Refused(Exception):  # noqa: N818 - what the platform did, not what went wrong here
+    """A child cannot be created until a person changes what the message names."""
+
+
+async def carry_out(platform: Platform, moves: Plan) -> dict[str, str]:
+    """Do what is planned, and answer what was refused, by the children's nodes: that keeps no other child
+    from being made. Every move is idempotent: after a crash anywhere the next look plans what is missing."""
     # All are waited for, also when one fails: nothing goes on beside the next look.
     ends = await asyncio.gather(*(platform.delete(name) for name in moves.delete), return_exceptions=True)
     for end in ends:
         if end is not None:
             raise end
-    for child in moves.scale:
-        await platform.scale(child)
-    for child in moves.create:
-        await platform.create(child)
+    refused: dict[str, str] = {}
+    for do, children in ((platform.scale, moves.scale), (platform.create, moves.create)):
+        for child in children:
+            try:
+                await do(child)
+            except Refused as said:
+                refused[child.node] = str(said)
+    return refused

@@ -1,16 +1,17 @@
 """The judge of a run: which model, how it is served, and what it is asked for."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ixt_operator.api.engine import EngineArgument
-from ixt_operator.api.overrides import DataKey, KeyRef
-from ixt_operator.api.rules import Checked, Rule, credentials_rule
+from ixt_operator.api.engine import Engine
+from ixt_operator.api.resources import DataKey, KeyRef
+from ixt_operator.api.rules import Checked, Rule, credentials_rule, revision_rule
 from ixt_workloads.contract.base import DataUri, Model
 from ixt_workloads.contract.credentials import SecretRef
-from ixt_workloads.contract.rubrics import BUILTIN, RubricText
-from ixt_workloads.contract.settings import Sampling
+from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS, RubricText
+from ixt_workloads.contract.settings import ChatTemplateKwargs, Sampling
 
 
 class ConfigMapKeyRef(KeyRef):
@@ -20,11 +21,16 @@ class ConfigMapKeyRef(KeyRef):
     """Key whose text is a rubric in YAML or JSON, with the fields of inline."""
 
 
+def _different(axes: Sequence[str]) -> bool:
+    return all(axis != other for place, axis in enumerate(axes) for other in axes[:place])
+
+
 class RubricSpec(Checked):
     """What the judge is asked for."""
 
-    builtin: Literal["quality"] | None = None
-    """Name of a rubric that comes with ixt."""
+    builtin: Literal["quality", "web", "code", "math", "chat"] | None = None
+    """Name of a rubric that comes with ixt: quality for texts of all kinds, the others for web text, code,
+    mathematics and conversations, each with five axes whose levels are described in words."""
     config_map_key_ref: ConfigMapKeyRef | None = None
     """A rubric in a ConfigMap; its text, not its name, decides about keys."""
     inline: RubricText | None = None
@@ -44,6 +50,19 @@ class RubricSpec(Checked):
             lambda self: self.inline is None or self.inline.min_score < self.inline.max_score,
             "inline",
         ),
+        Rule(
+            "!has(self.inline) || !has(self.inline.axes) || !('critique' in self.inline.axes)",
+            "no axis may be called critique, which is a field of every answer",
+            lambda self: self.inline is None or "critique" not in self.inline.axes,
+            "inline",
+        ),
+        Rule(
+            "!has(self.inline) || !has(self.inline.axes)"
+            " || self.inline.axes.all(axis, self.inline.axes.exists_one(other, other == axis))",
+            "axes must be different",
+            lambda self: self.inline is None or _different(self.inline.axes),
+            "inline",
+        ),
     )
 
     def text(self) -> RubricText:
@@ -51,30 +70,8 @@ class RubricSpec(Checked):
         if self.inline:
             return self.inline
         if self.builtin:
-            return BUILTIN[self.builtin]
+            return BUILTIN_RUBRICS[self.builtin]
         raise ValueError("the rubric's ConfigMap was not read")
-
-
-class JudgeEngine(Checked):
-    """How the judge is served by vLLM."""
-
-    min_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Servers at least."""
-    max_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Servers at most. Between the two, their number follows backlog, rate and annotate.deadlineSeconds."""
-    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1
-    """GPUs that share one copy of the judge."""
-    args: Annotated[tuple[EngineArgument, ...], Field(max_length=64)] = ()
-    """More options for vLLM, each as --name or --name=value, for example --max-model-len=8192."""
-
-    rules = (
-        Rule(
-            "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
-            "minReplicas must be at most maxReplicas",
-            lambda self: self.min_replicas <= self.max_replicas,
-            "minReplicas",
-        ),
-    )
 
 
 class ApiKeyRef(KeyRef):
@@ -108,15 +105,22 @@ class JudgeSpec(Checked):
     """Secret that model is read with, as for a dataset."""
     endpoint: Endpoint | None = None
     """A judge that is served elsewhere; instead of model."""
+    second: Endpoint | None = None
+    """Another judge that reads the first sample too, by the same rubric, where there is one (annotate.gates):
+    how far its scores go with the judge's is told. It writes no feedback, and its cost is not counted."""
     reasoning_parser: Annotated[str | None, Field(pattern=r"^[a-z0-9_]+$", min_length=1, max_length=40)] = (
         None
     )
     """vLLM's name of the parser that separates reasoning from the answer, for example deepseek_r1."""
+    system_prompt: Annotated[str | None, Field(min_length=1, max_length=16_384)] = None
+    """System text of every request. Unset: none; the rubric stands in the user's turn in any case."""
+    chat_template_kwargs: ChatTemplateKwargs = ()
+    """What the judge's chat template is told, for servers that pass it on, such as vLLM."""
     rubric: RubricSpec = RubricSpec(builtin="quality")
     """What the judge is asked for."""
     sampling: Sampling = Sampling()
     """How the judge's answers are sampled."""
-    engine: JudgeEngine = JudgeEngine()
+    engine: Engine = Engine()
     """How the judge is served; not used with an endpoint."""
 
     rules = (
@@ -125,11 +129,6 @@ class JudgeSpec(Checked):
             "exactly one of model and endpoint must be set",
             lambda self: (self.model is None) != (self.endpoint is None),
         ),
-        Rule(
-            "!has(self.revision) || (has(self.model) && self.model.startsWith('hf://'))",
-            "revision is for an hf:// model only: leave it out",
-            lambda self: self.revision is None or bool(self.model and self.model.startswith("hf://")),
-            "revision",
-        ),
+        revision_rule("model"),
         credentials_rule("model"),
     )

@@ -13,8 +13,11 @@ from pydantic import BaseModel, model_validator
 
 from ixt_workloads.contract.base import Model
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """Camel-case names and list indexes that lead to a field."""
+
+Problems = list[tuple[FieldPath, str]]
+"""What is wrong with fields."""
 
 
 def words(members: Iterable[StrEnum]) -> str:
@@ -63,6 +66,16 @@ def credentials_rule(*places: str, hub: bool = True) -> Rule:
     )
 
 
+def revision_rule(place: str) -> Rule:
+    """revision is set for a place on the hub only; `place` is the field with the URI."""
+    return Rule(
+        f"!has(self.revision) || (has(self.{place}) && self.{place}.startsWith('hf://'))",
+        f"revision is for an hf:// {place} only: leave it out",
+        lambda self: self.revision is None or (getattr(self, place) or "").startswith("hf://"),
+        "revision",
+    )
+
+
 @dataclass(frozen=True)
 class Transition:
     """What an update may not change. Only the API server knows the old object, so only it checks."""
@@ -86,7 +99,7 @@ def _unknown(*_: Any) -> Any:
 class _Unknown:
     __getattr__ = __bool__ = __iter__ = __len__ = _unknown
     __eq__ = __lt__ = __le__ = __gt__ = __ge__ = _unknown
-    __mul__ = __rmul__ = __mod__ = __rmod__ = __floordiv__ = _unknown
+    __float__ = __mul__ = __rmul__ = __mod__ = __rmod__ = __floordiv__ = _unknown
 
 
 UNKNOWN: Any = _Unknown()
@@ -109,7 +122,7 @@ class Checked(Model):
             raise BrokenRulesError("; ".join(message for _, message in broken))
         return self
 
-    def _broken(self) -> list[tuple[Path, str]]:
+    def _broken(self) -> Problems:
         return _broken_rules(self)
 
 
@@ -117,11 +130,11 @@ class Spec(Checked):
     """The root of a spec. Also checked is that in its lists names and Distinct scalars differ, as the API
     server does by x-kubernetes-list-type."""
 
-    def _broken(self) -> list[tuple[Path, str]]:
+    def _broken(self) -> Problems:
         return broken(self)
 
 
-def broken(model: BaseModel, path: Path = ()) -> list[tuple[Path, str]]:
+def broken(model: BaseModel, path: FieldPath = ()) -> Problems:
     """The relations that an object and all that is in it break. Fields of it may be UNKNOWN."""
     found = [((*path, *below), message) for below, message in _broken_rules(model)]
     for name, field in type(model).model_fields.items():
@@ -135,12 +148,12 @@ def broken(model: BaseModel, path: Path = ()) -> list[tuple[Path, str]]:
     return found
 
 
-def _broken_rules(model: BaseModel) -> list[tuple[Path, str]]:
+def _broken_rules(model: BaseModel) -> Problems:
     rules = model.rules if isinstance(model, Checked) else ()
     return [((rule.field,) if rule.field else (), rule.message) for rule in rules if rule.broken_by(model)]
 
 
-def _repeated(items: tuple[Any, ...], path: Path, *, distinct: bool) -> Iterator[tuple[Path, str]]:
+def _repeated(items: tuple[Any, ...], path: FieldPath, *, distinct: bool) -> Iterator[tuple[FieldPath, str]]:
     seen = set()
     for index, item in enumerate(items):
         named = isinstance(item, BaseModel)

@@ -6,15 +6,16 @@ from typing import Any
 
 import typer
 
-from ixt_operator.adapters.local.workdir import keys_in, read_run, status_in
+from ixt_operator.adapters.local.workdir import newest_keys, read_run, status_in
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import StepState
+from ixt_operator.api.status import Failure, RunStatus, StepState
 from ixt_operator.cli import artifacts
 from ixt_operator.cli.stop import stop
 from ixt_operator.planner import history
 from ixt_operator.planner.history import Change, Entry
 from ixt_operator.planner.nodes import stage_nodes
 from ixt_workloads.contract.configs import InventoryConfig
+from ixt_workloads.contract.foreign import plain
 from ixt_workloads.contract.graph import PIN, Node, resolve
 from ixt_workloads.contract.keys import differences
 
@@ -24,12 +25,18 @@ PinsByStage = dict[str, dict[str, str]]
 """PinsByStage by stage and name."""
 
 
-def print_why(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
-    """Print which field gave a step its newest key.
+def print_why(run: IXTRun, entries: list[Entry], status: RunStatus | None, step: str, where: str) -> None:
+    """Print why a step's last attempts failed, and which field gave it its newest key.
 
     `entries` are the keys that nodes of the run have had, oldest first; `where` names what had them.
     """
     newest, nodes = history.latest(entries), _nodes(run)
+    meant = {node.name for stage, node in nodes if node.called(step, stage)}
+    told = [failure for failure in (status.failures if status else ()) if failure.step in meant]
+    for failure in told:
+        typer.echo(failed(failure))
+    if told and not meant & newest.keys():
+        return  # it has no key yet
     name = _named(step, newest, nodes, where)
     earlier = history.before(entries, name)
     if earlier is None:
@@ -40,9 +47,46 @@ def print_why(run: IXTRun, entries: list[Entry], step: str, where: str) -> None:
     _print(history.causes(name, old, newest, _inputs(nodes)))
 
 
+def history_of(starts: list[tuple[IXTRun, RunStatus]], status: RunStatus) -> list[Entry]:
+    """The keys that a run's nodes have had on a cluster, oldest first.
+
+    `starts`: the run as it was started each time, oldest first, and what had been told of it until then;
+    `status`: what is told of it now. Keys are made again of spec and pins. Those that were not told are left
+    out: the run was edited before Inventory had answered.
+    """
+    found: list[Entry] = []
+    newest: dict[str, str] = {}
+    told = [*(before for _, before in starts[1:]), status]
+    for (run, _), then in zip(starts, told, strict=True):
+        steps = {(stage, step.name): step for stage, step in then.steps if step.attempt}
+        pins, known = PinsByStage(), dict[str, str]()
+        for told_stage in then.stages:
+            pins[told_stage.name] = known = known | told_stage.pins
+        nodes = _nodes(run)
+        keys = dict(_entries(nodes, pins))
+        first: dict[tuple[str, str], str] = {}
+        for stage, node in nodes:
+            entry, step = keys.get(node.name), (stage, node.step)
+            if entry is None or step not in steps:
+                continue
+            # The status has the key of the first seed's node.
+            was_told = first.setdefault(step, entry.key) == steps[step].key
+            if was_told and newest.get(node.name) != entry.key:
+                newest[node.name] = entry.key
+                found.append(entry)
+    return found
+
+
+def failed(failure: Failure) -> str:
+    """A failed attempt in words, with the last lines of its log."""
+    lines = [f"{failure.step}  attempt {failure.attempt} failed ({failure.fault}): {failure.message}"]
+    lines += [f"           {line}" for line in failure.log_tail.splitlines()]
+    return "\n".join(lines)
+
+
 def print_changes(run: IXTRun, workdir: Path) -> None:
     """Print for every node whether the run would make it, and if again, which change causes that."""
-    old = history.latest(keys_in(workdir))
+    old = newest_keys(workdir)
     nodes = _nodes(run)
     pins, moved = _pins(run, workdir)
     new = dict(_entries(nodes, pins))
@@ -68,9 +112,8 @@ def print_changes(run: IXTRun, workdir: Path) -> None:
 
 def _nodes(run: IXTRun) -> list[tuple[str, Node]]:
     """All nodes of a run with their stages, inputs before their users."""
-    return [
-        (stage.name, node) for place, stage in enumerate(run.spec.stages) for node in stage_nodes(run, place)
-    ]
+    stages = enumerate(run.spec.stages)
+    return [(stage.name, node) for place, stage in stages for node in stage_nodes(run, place)]
 
 
 def _inputs(nodes: list[tuple[str, Node]]) -> dict[str, dict[str, str]]:
@@ -96,12 +139,13 @@ def _pins(run: IXTRun, workdir: Path) -> tuple[PinsByStage, dict[str, list[Chang
     known: dict[str, str] = {}
     for stage, places in _places(run).items():
         was, answer = before.get(stage, {}), answers.get(stage, {})
-        kept = {name for name, place in places.items() if place == was.get(name) and name in answer}
         known = {name: pin for name, pin in known.items() if name not in places}
-        pins[stage] = known = known | {name: answer[name] for name in kept}
-        moved[stage] = (
-            [Change(f"{stage}/inventory", *found) for found in differences(was, places)] if was else []
-        )
+        for name, place in places.items():
+            if place == was.get(name) and name in answer:
+                known[name] = answer[name]
+        pins[stage] = known
+        changed = differences(was, places) if was else ()
+        moved[stage] = [Change(f"{stage}/inventory", *change) for change in changed]
     return pins, moved
 
 
@@ -116,6 +160,8 @@ def _places(run: IXTRun) -> dict[str, dict[str, Any]]:
         places = {
             "datasets": [{"name": entry.name, "uri": entry.uri} for entry in config.datasets],
             "tasks": [{"name": entry.name, "uri": entry.uri} for entry in config.tasks],
+            "harness": config.harness
+            and [{"name": entry.name, "uri": entry.uri} for entry in config.harness.tasks],
             "judge": judge and judge.model_dump(include={"source", "revision", "model"}),
             "model": model and model.model_dump(include={"source", "revision", "config"}),
             "tokenizer": model and model.model_dump(include={"source", "revision", "tokenizer"}),
@@ -143,7 +189,7 @@ def _print(changes: Iterable[Change]) -> None:
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = plain(str(value))
     return text if len(text) <= 100 else f"{text[:48]}...{text[-48:]}"
 
 
@@ -167,7 +213,5 @@ def _named(step: str, known: Mapping[str, Entry], nodes: list[tuple[str, Node]],
         stop(f"{what}:\n  {listed}")
     (found,) = fits.values()
     if found.name not in known:
-        if isinstance(found.config, InventoryConfig):
-            stop(f"{found.name} keeps no history: ask why of a step that comes after it")
         stop(f"{found.name} was not made in {where}: it has not begun, or its artifact was there before")
     return found.name

@@ -1,39 +1,58 @@
-"""`kubectl ixt`: the verbs for runs on a cluster.
-
-Every request is made by kubectl, so configuration, contexts and credentials are the user's own.
-"""
+"""`kubectl ixt`: the verbs for runs on a cluster."""
 
 import base64
-import gzip
 import json
 import os
 import subprocess
 import sys
 import time
-import uuid
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import Phase, RunStatus
-from ixt_operator.cli.artifacts import PAGE, report_key
+from ixt_operator.adapters.kubernetes.log import shown
+from ixt_operator.api.run import KEEP_CHILDREN, IXTRun
+from ixt_operator.api.status import Phase, StepState
+from ixt_operator.cli import explain, exporting, tool_pods
+from ixt_operator.cli.artifacts import CONCLUSION, MAX_PAGE_BYTES, PAGE, guarded, report_key
+from ixt_operator.cli.cluster import (
+    NOT_ACCEPTED,
+    answer,
+    carried_out,
+    flags,
+    kubectl,
+    loaded,
+    manifest_of,
+    starts_of,
+    status_in,
+)
+from ixt_operator.cli.exporting import (
+    ExportWhat,
+    Levels,
+    MostTokens,
+    Prefix,
+    Prompt,
+    SampledLane,
+    lane_and_target,
+    levels_of,
+)
+from ixt_operator.cli.printing import LogFormat
 from ixt_operator.cli.stop import FAILED, stop
-from ixt_operator.manifests.documents import dump
-from ixt_operator.planner.building import tool_child
-from ixt_operator.planner.child import Child
-from ixt_operator.planner.history import Entry
-from ixt_operator.planner.spec import storage_uri
-from ixt_operator.render.names import ATTEMPT, CHILD, NODE, RUN, fields_of_node
+from ixt_operator.cli.top import rows, table
+from ixt_operator.render.names import (
+    ATTEMPT,
+    CHILD,
+    MANAGED_BY,
+    MANAGER,
+    RUN,
+    fields_of_node,
+)
 from ixt_operator.render.preview import with_example_rubric
-from ixt_operator.render.render import render
+from ixt_workloads.contract.foreign import gunzipped
 from ixt_workloads.contract.graph import OfNode
-from ixt_workloads.contract.versions import read_known
-
-FETCH_SECONDS = 300
 
 app = typer.Typer(
     name="kubectl ixt",
@@ -47,29 +66,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Name = Annotated[str, typer.Argument(help="Name of the IXTRun.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Name of the IXTRun.")]
 StepName = Annotated[
     str | None,
-    typer.Argument(
-        help="Step as `kubectl ixt status` names it, for example train/conditioned.", show_default=False
-    ),
+    typer.Argument(help="Step as `kubectl ixt status` names it, for example train/conditioned."),
 ]
-_flags: list[str] = []
 
 
 @app.callback()
 def options(
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Namespace of the run.", show_default=False)
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)
-    ] = None,
-    kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig.", show_default=False)] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of the run.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig.")] = None,
 ) -> None:
     """Flags that every verb passes on to kubectl."""
     given = {"--namespace": namespace, "--context": context, "--kubeconfig": kubeconfig}
-    _flags[:] = [f"{name}={value}" for name, value in given.items() if value]
+    flags[:] = [f"{name}={value}" for name, value in given.items() if value]
 
 
 @app.command()
@@ -84,15 +96,22 @@ def status(
     from ixt_operator.cli.view import tree_and_note
 
     if not watch:
-        Console().print(tree_and_note(name, _status(_run(name))))
+        console, manifest = Console(), manifest_of(name)
+        found = status_in(manifest)
+        console.print(tree_and_note(name, found))
+        if any(step.kind == "Train" and step.state is StepState.COMPLETE for _, step in found.steps):
+            # Whoever may not read ConfigMaps is told so by kubectl, and has the status all the same.
+            with suppress(typer.Exit):
+                for told in exporting.places(*carried_out(manifest), found):
+                    console.print(told, soft_wrap=True, highlight=False)
         return
     with Live(auto_refresh=False) as live:
         while True:
-            run = _run(name)
-            found = _status(run)
+            run = manifest_of(name)
+            found = status_in(run)
             live.update(tree_and_note(name, found), refresh=True)
             seen = found.observed_generation == run["metadata"]["generation"]
-            if seen and found.phase in (Phase.COMPLETE, Phase.FAILED):
+            if seen and found.ended:
                 raise typer.Exit(FAILED if found.phase is Phase.FAILED else 0)
             time.sleep(2)
 
@@ -103,12 +122,15 @@ def logs(
     step: StepName = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(help="Lines from the end of each pod's log; -1: all.")] = -1,
+    output: Annotated[
+        LogFormat, typer.Option("--output", "-o", help="text: for people; json: as the pods wrote them.")
+    ] = LogFormat.TEXT,
 ) -> None:
     """Print the logs of all pods of a step, or of all running steps, each line with its pod in front.
 
     Of a step that was tried again, the newest attempt's.
     """
-    pods = _json("get", "pods", "-l", f"{RUN}={name}")["items"]
+    pods = answer("get", "pods", "-l", f"{RUN}={name}")["items"]
     found = [(OfNode(**fields_of_node(pod["metadata"]["labels"])), pod) for pod in pods]
     if step is None:
         chosen = [(node, pod) for node, pod in found if pod["status"].get("phase") == "Running"]
@@ -119,42 +141,135 @@ def logs(
             f"{node.node} ({pod['status'].get('phase', 'Pending')})" for node, pod in found if node.kind
         }
         have = "\n  ".join(sorted(phases)) or "(none)"
+        if not found and status_in(manifest_of(name)).ended:
+            stop(
+                f"run {name} has ended, and its pods went with their logs; next time: "
+                f"kubectl annotate ixtrun {name} {KEEP_CHILDREN}=true",
+                FAILED,
+            )
         stop(f"no pods of {step or 'a running step'} in run {name}; there are pods of:\n  {have}")
     chosen.sort(key=lambda entry: int(entry[1]["metadata"]["labels"][ATTEMPT]))
     newest = {node.node: pod["metadata"]["labels"][CHILD] for node, pod in chosen}
-    arguments = ["kubectl", *_flags, "logs", "-l", f"{CHILD} in ({','.join(sorted(newest.values()))})"]
+    children = ",".join(sorted(newest.values()))
+    arguments = ["kubectl", *flags, "logs", "-l", f"{CHILD} in ({children})"]
     arguments += ["--prefix", f"--tail={tail}", f"--max-log-requests={max(5, len(chosen))}"]
     arguments += ["-f"] if follow else []
-    os.execvp("kubectl", arguments)  # noqa: S606 - Ctrl-C and the exit code are kubectl's
+    if output is LogFormat.JSON:
+        os.execvp("kubectl", arguments)  # noqa: S606 - Ctrl-C and the exit code are kubectl's
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, errors="replace") as reading:
+        for line in reading.stdout or ():
+            print(shown(line.rstrip("\n")), flush=follow)
+    raise typer.Exit(reading.returncode)
 
 
 @app.command()
-def why(name: Name, step: Annotated[str, typer.Argument(help="The step.", show_default=False)]) -> None:
-    """Say which field caused a step's last re-run, from the tasks that its attempts were given."""
-    from ixt_operator.cli import explain
-
-    configs = _json("get", "configmaps", "-l", f"{RUN}={name}")["items"]
-    run = with_example_rubric(_loaded(_run(name)))
-    explain.print_why(run, _history(configs), step, f"run {name}")
+def why(name: Name, step: Annotated[str, typer.Argument(help="The step.")]) -> None:
+    """Say why a step's last attempt failed, and which field caused its last re-run."""
+    manifest = manifest_of(name)
+    run, status = with_example_rubric(loaded(manifest)), status_in(manifest)
+    history = explain.history_of(starts_of(manifest), status)
+    explain.print_why(run, history, status, step, f"run {name}")
 
 
 @app.command()
 def report(
     name: Name,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(PAGE),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. [default: report.html]")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Its conclusion as Markdown, printed unless -o is given.")
+    ] = False,
 ) -> None:
     """Fetch a completed run's report, by a pod that reads the storage with the run's own credentials."""
-    manifest = _run(name)
-    key = report_key(_status(manifest))
+    manifest = manifest_of(name)
+    found = status_in(manifest)
+    key = report_key(found)
     if key is None:
-        stop(f"run {name} has no report yet: it is {_status(manifest).phase.value}", FAILED)
-    run = _loaded(manifest)
-    runtime = IXTRuntime.model_validate(_json("get", "ixtruntime", run.spec.runtime_ref.name))
-    command = ("python", "-m", "ixt_workloads.tools", "show", storage_uri(run), key, PAGE)
-    child = tool_child(run, f"{name[:30]}-report-{uuid.uuid4().hex[:8]}", command)
-    page = _output_of(run, runtime, child)
-    output.write_bytes(gzip.decompress(base64.b64decode(page)))
+        stop(f"run {name} has no report yet: it is {found.phase.value}", FAILED)
+    told = tool_pods.shown(_accepted(manifest), key, CONCLUSION if markdown else PAGE)
+    try:
+        page = gunzipped(base64.b64decode(told), MAX_PAGE_BYTES)
+    except ValueError as error:
+        stop(f"the report of run {name} cannot be read: {error}", FAILED)
+    if markdown and output is None:
+        typer.echo(page.decode(errors="replace"), nl=False)
+        return
+    output = output or Path(PAGE)
+    output.write_bytes(page if markdown else guarded(page))
     typer.echo(output)
+
+
+@app.command()
+def export(
+    name: Name,
+    what: ExportWhat,
+    prefix: Prefix = "best",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Secret whose entries the pod gets as variables, such as HF_TOKEN; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Export a trained model with its card, by a pod with the run's own credentials.
+
+    The target is hf://owner/name, s3://…, gs://… or pvc://CLAIM/PATH: a pod does not write onto this machine.
+    """
+    lane, target = lane_and_target(what, prefix)
+    if "://" not in target or target.startswith("file://"):
+        stop(
+            f"a pod cannot write to {target} on this machine: name hf://owner/name, s3://…, gs://… or "
+            "pvc://CLAIM/PATH"
+        )
+    manifest = manifest_of(name)
+    _accepted(manifest)
+    run, newest = carried_out(manifest)
+    asked = exporting.question(
+        run, newest, status_in(manifest), exporting.chosen(run, newest, lane), prefix, target
+    )
+    typer.echo(tool_pods.exported(run, asked, secret or ()))
+
+
+@app.command()
+def sample(
+    name: Name,
+    prompt: Prompt,
+    lane: SampledLane = "",
+    levels: Levels = "",
+    tokens: MostTokens = 128,
+) -> None:
+    """Show what a trained model writes after a prompt at different levels, by an evaluator's pod."""
+    numbers = levels_of(levels)
+    manifest = manifest_of(name)
+    _accepted(manifest)
+    run, newest = carried_out(manifest)
+    trained = exporting.chosen(run, newest, lane)
+    asked = exporting.sample_question(run, trained, prompt, numbers, tokens)
+    typer.echo(tool_pods.sampled(run, asked), nl=False)
+
+
+def _accepted(manifest: Any) -> IXTRun:
+    """The run of a manifest that the operator has accepted as it stands: its pods are made with your rights,
+    so of what it refuses to the run nothing is in them."""
+    if not status_in(manifest).accepted(manifest["metadata"]["generation"]):
+        stop(NOT_ACCEPTED, FAILED)
+    return loaded(manifest)
+
+
+@app.command()
+def top(
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
+) -> None:
+    """Show which run, step and lane holds how many GPUs and since when, and what waits for what."""
+    scope = ["-A"] if everywhere else []
+    ours = ("-l", f"{MANAGED_BY}={MANAGER}")
+    pods, jobs = (answer("get", kind, *scope, *ours)["items"] for kind in ("pods", "jobs"))
+    lines = table(rows(pods, jobs), time.time())
+    told = lines if everywhere else [line[1:] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    for line in told:
+        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 @app.command()
@@ -175,7 +290,7 @@ def retry(name: Name) -> None:
 
     Any edit of a failed run's spec does the same.
     """
-    phase = _status(_run(name)).phase
+    phase = status_in(manifest_of(name)).phase
     if phase is not Phase.FAILED:
         verb = "resume" if phase is Phase.SUSPENDED else "status"
         stop(f"run {name} has not failed: it is {phase.value}; see kubectl ixt {verb} {name}", FAILED)
@@ -185,90 +300,7 @@ def retry(name: Name) -> None:
 
 def _suspend(name: str, *, suspended: bool) -> None:
     patch = json.dumps({"spec": {"suspend": suspended}})
-    typer.echo(_kubectl("patch", "ixtrun", name, "--type=merge", "-p", patch), nl=False)
-
-
-def _output_of(run: IXTRun, runtime: IXTRuntime, child: Child) -> str:
-    """Run a child as a Job of one pod that the operator takes no notice of; return what it prints.
-
-    The Job is deleted afterwards, also when it failed.
-    """
-    (*_, job) = render(run, runtime, child)
-    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
-        metadata["labels"] = {"app.kubernetes.io/name": "ixt", "ixt.dev/tool": child.name}
-    job["spec"].pop("suspend", None)
-    spec = job["spec"]["template"]["spec"]
-    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "ixt-task"]
-    for container in spec["containers"]:
-        mounts = container.get("volumeMounts", [])
-        container["volumeMounts"] = [mount for mount in mounts if mount["name"] != "ixt-task"]
-    try:
-        _kubectl("create", "-f", "-", stdin=dump(job))
-        if not _ended_well(child.name):
-            said = _kubectl("logs", f"job/{child.name}", "--tail=5")
-            stop(f"the pod that fetches it failed, or did not end in {FETCH_SECONDS} s:\n{said}", FAILED)
-        return _kubectl("logs", f"job/{child.name}")
-    finally:
-        _kubectl("delete", "job", child.name, "--ignore-not-found", "--wait=false")
-
-
-def _ended_well(job: str) -> bool:
-    """Wait for a Job's end; whether it completed."""
-    deadline = time.monotonic() + FETCH_SECONDS
-    while time.monotonic() < deadline:
-        conditions = _json("get", "job", job).get("status", {}).get("conditions", [])
-        ended = {entry["type"] for entry in conditions if entry["status"] == "True"}
-        if ended & {"Complete", "Failed"}:
-            return "Complete" in ended
-        time.sleep(1)
-    return False
-
-
-def _history(configs: list[Any]) -> list[Entry]:
-    """The keys that nodes have had, oldest first, from the tasks in their ConfigMaps."""
-    found: list[Entry] = []
-    for config in sorted(configs, key=lambda config: str(config["metadata"]["creationTimestamp"])):
-        text = config.get("data", {}).get("task.json")
-        packed = config.get("binaryData", {}).get("task.json")
-        task = json.loads(gzip.decompress(base64.b64decode(packed)) if packed else text or "{}")
-        entry = Entry(config["metadata"]["annotations"][NODE], task.get("key", ""), task.get("preimage", {}))
-        last = next((old for old in reversed(found) if old.node == entry.node), None)
-        if entry.preimage and (last is None or last.key != entry.key):
-            found.append(entry)
-    return found
-
-
-def _run(name: str) -> Any:
-    return _json("get", "ixtrun", name)
-
-
-def _status(manifest: Any) -> RunStatus:
-    return read_known(RunStatus, manifest.get("status") or {})
-
-
-def _loaded(manifest: Any) -> IXTRun:
-    """The run without its status, which another version may have written."""
-    try:
-        return IXTRun.model_validate({name: value for name, value in manifest.items() if name != "status"})
-    except ValidationError:
-        stop("the operator does not accept the run as it stands: kubectl ixt status says why", FAILED)
-
-
-def _json(*arguments: str) -> Any:
-    return json.loads(_kubectl(*arguments, "-o", "json"))
-
-
-def _kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl and return what it prints. When it fails, it has said why on stderr: exit code 1."""
-    try:
-        done = subprocess.run(
-            ["kubectl", *_flags, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False
-        )
-    except FileNotFoundError:
-        stop("kubectl is not on the PATH: install it, then try again")
-    if done.returncode:
-        raise typer.Exit(FAILED)
-    return done.stdout
+    typer.echo(kubectl("patch", "ixtrun", name, "--type=merge", "-p", patch), nl=False)
 
 
 def main() -> None:
@@ -284,5 +316,5 @@ def _flags_first(arguments: list[str]) -> list[str]:
         if name not in ("-n", "--namespace", "--context", "--kubeconfig"):
             rest.append(argument)
         else:
-            flags += [argument] if equals else [argument, *([value] if (value := next(left, None)) else [])]
+            flags += [argument, *islice(left, 0 if equals else 1)]
     return flags + rest

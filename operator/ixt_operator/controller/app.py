@@ -1,6 +1,8 @@
 """The operator's process: `python -m ixt_operator.controller.app`.
 
-Replicas compete for a Lease; the one that has it runs the Operator. Whoever loses the Lease ends.
+Replicas compete for a Lease; the one that has it runs the Operator. Whoever loses it stops all that and
+competes again, in the same process: Kubernetes holds a pod back that ends again and again, as one would on
+an overloaded machine.
 """
 
 import asyncio
@@ -11,80 +13,145 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from ixt_operator.adapters.kubernetes.client import RUNS, TIMEOUT_SECONDS, Client
-from ixt_operator.adapters.kubernetes.lease import Elector, LostLease
+from ixt_operator.adapters.kubernetes.client import TIMEOUT_SECONDS, Client
+from ixt_operator.adapters.kubernetes.lease import Elector, LostLease, Times
 from ixt_operator.controller import exporter
+from ixt_operator.controller.guarding import Access, Certificate
 from ixt_operator.controller.operator import Operator, first_of
-from ixt_operator.controller.serving import serve
+from ixt_operator.controller.series import Lines
+from ixt_operator.controller.serving import Secure, serve
+from ixt_operator.render.network import Network
+from ixt_workloads import logs
 
 log = logging.getLogger("ixt")
 
 RESYNC_SECONDS = 600.0
 """A watch that was interrupted does not tell what was deleted meanwhile: this often everything is listed."""
+CANCEL_SECONDS = 30.0
+"""For so long work that is cancelled may take to end."""
 
 
-async def lead(
-    namespaces: tuple[str, ...],
-    lease: tuple[str, str],
-    port: int,
-    resync_seconds: float,
-    request_seconds: float,
-) -> int:
-    """Compete for the Lease, then work until a signal or its loss; the exit code."""
+class Options(NamedTuple):
+    """What the process is told by its command line."""
+
+    namespaces: tuple[str, ...]
+    lease: tuple[str, str]
+    """Namespace and name."""
+    times: Times
+    port: int
+    resync_seconds: float
+    request_seconds: float
+    ttl: int | None
+    """ttlSecondsAfterFinished of runs that set none."""
+    metrics_port: int
+    certificate: Path | None
+    network: Network | None
+    """Whom NetworkPolicies of runs let in; None where the operator makes none."""
+
+
+class Leading(NamedTuple):
+    """One term: from competing for the Lease to giving it back or losing it."""
+
+    elector: Elector
+    operator: Operator
+
+
+async def lead(options: Options) -> int:
+    """Compete for the Lease, then work until a signal; the exit code. Who loses the Lease competes anew."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with ApiClient(await _configuration()) as api:
-        name = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        elector = Elector(Client(api, seen=exporter.count_request), *lease, name)
-        client = Client(api, lambda: _fence(elector), exporter.count_request, request_seconds)
-        operator = Operator(client, namespaces, resync_seconds)
-        exporter.registry.register(exporter.RunCollector(lambda: operator.cache.all(RUNS)))
-        exporter.queue_depth.set_function(lambda: len(operator.queue))
-        exporter.leader.set_function(lambda: elector.leading)
+        term = _term(api, options)
+
+        def runs() -> Iterable[Lines]:
+            """Of runs the leader alone tells: another's cache is empty or old."""
+            return term.operator.series.lines(term.operator.client.now()) if term.elector.leading else ()
+
+        def unready() -> str:
+            """Why this replica neither leads in sync nor waits in good order, if it does not."""
+            if term.elector.leading:
+                return "" if term.operator.in_sync else "leads, and has not listed all objects lately"
+            return "" if term.elector.in_touch else "cannot read the Lease"
+
+        exporter.queue_depth.set_function(lambda: len(term.operator.queue))
+        exporter.queue_oldest.set_function(lambda: float(term.operator.queue.oldest()))
+        exporter.pods_silent.set_function(lambda: len(term.operator.progress.silent))
+        exporter.leader.set_function(lambda: term.elector.leading)
+        secure = None
+        if options.certificate:
+            reviewing = Client(api, seen=exporter.count_request)
+            secure = Secure(options.metrics_port, Certificate(options.certificate), Access(reviewing))
         try:
-            server = await serve(port)
+            shown = partial(exporter.exposition, runs)
+            server = await serve(options.port, shown, unready, secure)
         except OSError as error:
-            _stop(f"no server for probes and metrics: {error}; set --port")
+            flags = "--port, --metrics-port or --metrics-certificate" if secure else "--port"
+            _stop(f"no server for probes and metrics: {error}; set {flags}")
         try:
-            await first_of(elector.acquire(), stop.wait())
-            if elector.leading:
-                await first_of(_keep(elector), operator.work(), stop.wait())
-                await elector.release()
+            while not stop.is_set():
+                _hear(stop)
+                if await _serve_term(term, stop):
+                    break
+                term = _term(api, options)
         finally:
             await server.cleanup()
     return 0
 
 
-@contextmanager
-def _lost_lease_ends_the_process() -> Iterator[None]:
-    """At once: whatever is under way here rests on a Lease that another process holds. Even to stop kopf in
-    good order would take too long."""
+def _term(api: ApiClient, options: Options) -> Leading:
+    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    elector = Elector(Client(api, seen=exporter.count_request), *options.lease, identity, options.times)
+    client = Client(api, elector.fence, exporter.count_request, options.request_seconds)
+    told = (options.namespaces, options.resync_seconds, options.ttl, options.network)
+    return Leading(elector, Operator(client, *told))
+
+
+def _hear(stop: asyncio.Event) -> None:
+    """Have signals end the process in good order. kopf takes them over while it works."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _serve_term(term: Leading, stop: asyncio.Event) -> bool:
+    """Wait for the Lease, then work; True when that ended in good order, False when the Lease was lost.
+
+    What was under way when it was lost writes nothing more, since the fence lets nothing through. It is
+    cancelled; what does not let itself be cancelled ends with the process.
+    """
+    elector, operator = term
+    await first_of(elector.acquire(), stop.wait())
+    if not elector.leading:
+        return stop.is_set()
+    loop = asyncio.get_running_loop()
+    last: asyncio.TimerHandle | None = None
+
+    async def keep() -> None:
+        nonlocal last
+        try:
+            await elector.keep()
+        finally:
+            last = loop.call_later(CANCEL_SECONDS, os._exit, 0)
+
     try:
-        yield
+        await first_of(keep(), operator.work(), stop.wait())
+        await elector.release()
     except LostLease as lost:
-        log.error("%s", lost)  # noqa: TRY400 - no traceback: it is no fault
-        logging.shutdown()
-        os._exit(1)
-
-
-def _fence(elector: Elector) -> None:
-    with _lost_lease_ends_the_process():
-        elector.fence()
-
-
-async def _keep(elector: Elector) -> None:
-    with _lost_lease_ends_the_process():
-        await elector.keep()
+        log.warning("%s: it competes for it anew", lost)
+        return False
+    finally:
+        exporter.namespace_unserved.clear()
+        if last:
+            last.cancel()
+    return True
 
 
 async def _configuration() -> Configuration:
@@ -130,20 +197,72 @@ def main(
     request_seconds: Annotated[
         float, typer.Option(min=1, help="Seconds after which a request without an answer has failed.")
     ] = TIMEOUT_SECONDS,
+    metrics_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with tls.crt and tls.key: /metrics is served over TLS, on a port of its own, to "
+            "those whom the API server lets get it."
+        ),
+    ] = None,
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics over TLS.")] = 8443,
+    lease_duration: Annotated[
+        float, typer.Option(help="Seconds after which a Lease that is not renewed is taken over.")
+    ] = Times().lease_duration,
+    renew_deadline: Annotated[
+        float, typer.Option(help="Seconds after its last renewal at which the leader stops.")
+    ] = Times().renew_deadline,
+    retry_period: Annotated[
+        float, typer.Option(help="Seconds between two renewals, and two tries to acquire the Lease.")
+    ] = Times().retry_period,
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Seconds after which finished runs are deleted that do not say so themselves."
+        ),
+    ] = None,
+    network_policies: Annotated[
+        bool,
+        typer.Option(
+            help="Make NetworkPolicies of each run: its judges are reached by its own steps alone, its "
+            "trainers by each other.",
+        ),
+    ] = False,
+    monitoring_namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Namespaces that these policies let read metrics; repeatable.  [default: none]",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Carry IXTRuns out on the cluster that the kubeconfig or the pod's service account names."""
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logs.start(log_level)
     for noisy in ("kopf", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Most objects here are JSON, which has no cycles. By default every 700 new ones are searched for cycles,
     # which takes longer than to parse them.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    lease = lease_namespace, lease_name
-    sys.exit(asyncio.run(lead(tuple(namespace or ()), lease, port, resync_seconds, request_seconds)))
+    times = Times(lease_duration, renew_deadline, retry_period)
+    if not times.sound:
+        _stop(
+            "--retry-period must be at most half of --renew-deadline, and both together at most "
+            "--lease-duration"
+        )
+    options = Options(
+        namespaces=tuple(namespace or ()),
+        lease=(lease_namespace, lease_name),
+        times=times,
+        port=port,
+        resync_seconds=resync_seconds,
+        request_seconds=request_seconds,
+        ttl=ttl_seconds_after_finished,
+        metrics_port=metrics_port,
+        certificate=metrics_certificate,
+        network=Network(lease_namespace, tuple(monitoring_namespace or ())) if network_policies else None,
+    )
+    sys.exit(asyncio.run(lead(options)))
 
 
 if __name__ == "__main__":

@@ -1,57 +1,70 @@
-"""What the operator tells Prometheus: about itself, and about the runs that it knows."""
+"""What the operator tells Prometheus: of itself here, of the runs that it knows in `series.py`."""
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
-from ixt_operator.adapters.kubernetes.client import Object
+from ixt_operator.controller.series import Lines, text
+from ixt_workloads import __version__
 from ixt_workloads.contract import metrics as names
+from ixt_workloads.exposition import encoded
+
+# Series of a name of their own, which the table of metrics does not have.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 registry = CollectorRegistry()
-leader = Gauge(*names.LEADER, registry=registry)
-reconciles = Counter(*names.RECONCILES, registry=registry)
-reconcile_seconds = Histogram(*names.RECONCILE_SECONDS, registry=registry)
-queue_depth = Gauge(*names.QUEUE_DEPTH, registry=registry)
-requests = Counter(*names.REQUESTS, registry=registry)
+# Its processor time, memory and open files, by the names that every exporter gives them.
+ProcessCollector(registry=registry)
 
 
-def count_request(method: str, status: int) -> None:
+def _gauge(metric: names.Metric) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _counter(metric: names.Metric) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _histogram(metric: names.Metric) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
+
+
+_gauge(names.BUILD).labels(__version__).set(1)
+leader = _gauge(names.LEADER)
+reconciles = _counter(names.RECONCILES)
+reconcile_seconds = _histogram(names.RECONCILE_SECONDS)
+queue_depth = _gauge(names.QUEUE_DEPTH)
+queue_oldest = _gauge(names.QUEUE_OLDEST)
+requests = _counter(names.REQUESTS)
+request_seconds = _histogram(names.REQUEST_SECONDS)
+watch_restarts = _counter(names.WATCH_RESTARTS)
+last_list = _gauge(names.LAST_LIST)
+namespace_unserved = _gauge(names.NAMESPACE_UNSERVED)
+pods_silent = _gauge(names.PODS_SILENT)
+figures_refused = _counter(names.FIGURES_REFUSED)
+
+
+def count_request(verb: str, resource: str, status: int, seconds: float) -> None:
     """Count a request to the API server. `status` is HTTP's, 0 when no answer came."""
-    requests.labels(method, status).inc()
+    requests.labels(verb, resource, status).inc()
+    request_seconds.labels(verb, resource).observe(seconds)
 
 
-def _family(metric: names.Metric) -> tuple[str, str, None, tuple[str, ...]]:
-    return metric.name, metric.help, None, metric.labels
+def count_refused(why: Counts[str]) -> None:
+    """Count figures of pods that were left out."""
+    for reason, number in why.items():
+        figures_refused.labels(reason).inc(number)
 
 
-class RunCollector(Collector):
-    """Figures of runs, read from their statuses at every scrape: a run that is gone leaves no series."""
-
-    def __init__(self, runs: Callable[[], Iterable[Object]]) -> None:
-        self._runs = runs
-
-    def collect(self) -> Iterator[Metric]:
-        """The families."""
-        phases: Counts[tuple[str, str]] = Counts()
-        progress = GaugeMetricFamily(*_family(names.RUN_PROGRESS))
-        flops = CounterMetricFamily(*_family(names.RUN_FLOPS))
-        failed = GaugeMetricFamily(*_family(names.RUN_ATTEMPTS_FAILED))
-        for run in self._runs():
-            status, place = run.get("status", {}), (run["metadata"]["namespace"], run["metadata"]["name"])
-            phases[place[0], status.get("phase", "Pending")] += 1
-            progress.add_metric(place, status.get("summary", {}).get("progressPercent", 0) / 100)
-            for purpose, number in status.get("cost", {}).get("flops", {}).items():
-                flops.add_metric((*place, purpose), float(number))
-            faults: Counts[str] = Counts()
-            for stage in status.get("stages", ()):
-                for step in stage.get("steps", ()):
-                    faults.update(step.get("attemptsByFault", {}))
-            for fault, number in faults.items():
-                failed.add_metric((*place, fault), number)
-        runs = GaugeMetricFamily(*_family(names.RUNS_BY_PHASE))
-        for (namespace, phase), number in phases.items():
-            runs.add_metric((namespace, phase), number)
-        yield from (runs, progress, flops, failed)
+def exposition(runs: Callable[[], Iterable[Lines]], accept: str) -> tuple[bytes, str]:
+    """All series, of the operator and of runs, and their media type: OpenMetrics for who asks for it, else
+    Prometheus' own."""
+    return encoded(registry, accept, lambda openmetrics: text(runs(), openmetrics=openmetrics))

@@ -14,17 +14,29 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 60.0
+UNFORESEEN_SECONDS = 600.0
+"""The longest wait after a failure that nobody foresaw: it costs more, and time alone seldom mends it."""
 
 BEHIND_SECONDS = 10.0
 """A key that was put behind others is due like them after this time."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error of this program
-    """A look that did not succeed and is to be repeated, `after` seconds from now at the earliest."""
+    """A look that did not succeed and is to be repeated, `after` seconds from now at the earliest, and after
+    more failures at most `longest` seconds from now. `forbidden`: the API server did not allow it."""
 
-    def __init__(self, why: str, after: float = 0.0) -> None:
+    def __init__(
+        self,
+        why: str,
+        after: float = 0.0,
+        longest: float = LONGEST_BACKOFF_SECONDS,
+        *,
+        forbidden: bool = False,
+    ) -> None:
         super().__init__(why)
         self.after = after
+        self.longest = longest
+        self.forbidden = forbidden
 
 
 class Behind:
@@ -37,7 +49,8 @@ class Queue(Generic[K]):
 
     def __init__(self) -> None:
         self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._queued: set[K] = set()
+        self._queued: dict[K, float] = {}
+        """Keys that are due, and since when, by the loop's clock; the earliest first."""
         self._working: set[K] = set()
         self._again: dict[K, bool] = {}
         """Added while they were worked on; whether they were hastened."""
@@ -52,6 +65,11 @@ class Queue(Generic[K]):
     def __len__(self) -> int:
         """Keys that are due and wait for a worker."""
         return len(self._queued) + len(self._behind)
+
+    def oldest(self) -> float:
+        """For how many seconds the key that waits longest has been due; 0 when none waits."""
+        since = next(iter(self._queued.values()), None)
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Have a key looked at in `after` seconds, or earlier if it is due earlier. One that was put behind
@@ -77,7 +95,7 @@ class Queue(Generic[K]):
         self._workers += 1
         while True:
             key = await self._ready.get()
-            self._queued.discard(key)
+            self._queued.pop(key, None)
             self._working.add(key)
             again: float | Behind | None
             try:
@@ -89,7 +107,7 @@ class Queue(Generic[K]):
             except Retry as error:
                 failures = self._failures.get(key, 0)
                 self._failures[key] = failures + 1
-                again = 0.0 if self._again.get(key) else max(error.after, backoff(failures))
+                again = 0.0 if self._again.get(key) else max(error.after, backoff(failures, error.longest))
             finally:
                 self._working.discard(key)
                 self._late.discard(key)
@@ -109,7 +127,7 @@ class Queue(Generic[K]):
         if key in self._working:
             self._again[key] = hastened or self._again.get(key, False)
         elif key not in self._queued and key not in self._behind:
-            self._queued.add(key)
+            self._queued[key] = asyncio.get_running_loop().time()
             self._ready.put_nowait(key)
 
     def _let_on(self) -> None:
@@ -126,7 +144,7 @@ class Queue(Generic[K]):
             self._due(key)
 
 
-def backoff(failures: int) -> float:
+def backoff(failures: int, most: float = LONGEST_BACKOFF_SECONDS) -> float:
     """Seconds to wait after so many failures before this one."""
-    longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16))
+    longest = min(most, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16))
     return longest * random.uniform(0.5, 1.0)

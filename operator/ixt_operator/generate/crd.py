@@ -5,7 +5,12 @@ unknown fields are not mentioned (the API server prunes them), named lists are m
 between fields are CEL rules.
 """
 
+import ast
+import inspect
 import sys
+import textwrap
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +20,20 @@ from pydantic.json_schema import GenerateJsonSchema
 from ixt_operator.api.meta import GROUP, VERSION
 from ixt_operator.api.rules import Checked
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.api.runtime import MAIN, IXTRuntime
 from ixt_operator.manifests.documents import dump
+from ixt_workloads.contract.base import Model
+from ixt_workloads.contract.kinds import Role
 
 Schema = dict[str, Any]
 
-KEPT = [
-    *("type", "description", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength"),
-    *("minItems", "maxItems", "maxProperties", "required", "x-kubernetes-preserve-unknown-fields"),
-    *("x-kubernetes-int-or-string", "x-kubernetes-validations"),
-]
+KEPT = """
+    type description enum format pattern minimum maximum minLength maxLength minItems maxItems maxProperties
+    required x-kubernetes-preserve-unknown-fields x-kubernetes-int-or-string x-kubernetes-validations
+"""
 """Keywords that mean the same in JSON schema and in a CRD."""
+
+_IMAGE = f'.spec.roles[?(@.name=="{{role}}")].template.spec.containers[?(@.name=="{MAIN}")].image'
 
 COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
@@ -38,27 +46,30 @@ COLUMNS = (
 )
 """Columns of `kubectl get ixt`: name, type, path and priority; above 0, only -o wide shows it."""
 
+RUNTIME_COLUMNS = (
+    *((role.value, "string", _IMAGE.format(role=role), 0) for role in Role),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+"""Columns of `kubectl get ixtruntime`: each role that it has, with its image."""
+
 
 def crds() -> dict[str, str]:
     """The CRDs as YAML, by file name."""
     return {
         f"{GROUP}_{crd['spec']['names']['plural']}.yaml": dump(crd)
-        for crd in (_run_crd(), _crd(IXTRuntime, "Cluster", ["ixtrt"]))
+        for crd in (_run_crd(), _crd(IXTRuntime, "Cluster", ["ixtrt"], RUNTIME_COLUMNS))
     }
 
 
 def _run_crd() -> dict[str, Any]:
-    crd = _crd(IXTRun, "Namespaced", ["ixt"])
-    version = crd["spec"]["versions"][0]
-    version["subresources"] = {"status": {}}
-    version["additionalPrinterColumns"] = [
-        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-        for name, kind, path, priority in COLUMNS
-    ]
+    crd = _crd(IXTRun, "Namespaced", ["ixt"], COLUMNS)
+    crd["spec"]["versions"][0]["subresources"] = {"status": {}}
     return crd
 
 
-def _crd(model: type[BaseModel], scope: str, short: list[str]) -> dict[str, Any]:
+def _crd(
+    model: type[BaseModel], scope: str, short: list[str], columns: Iterable[tuple[str, str, str, int]]
+) -> dict[str, Any]:
     kind = model.__name__
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -80,6 +91,10 @@ def _crd(model: type[BaseModel], scope: str, short: list[str]) -> dict[str, Any]
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": openapi(model)},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+                        for name, kind, path, priority in columns
+                    ],
                 }
             ],
         },
@@ -103,8 +118,8 @@ def openapi(model: type[BaseModel]) -> Schema:
 
 
 class _WithRules(GenerateJsonSchema):
-    """JSON schema with each model's rules beside its properties; objects' defaults without their own
-    defaults."""
+    """JSON schema with each model's rules beside its properties, and the docstrings of these; objects'
+    defaults without their own defaults."""
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, BaseModel):
@@ -115,6 +130,10 @@ class _WithRules(GenerateJsonSchema):
 
     def model_schema(self, schema: Any) -> Schema:
         found = super().model_schema(schema)
+        described = _docstrings(schema["cls"])
+        for name, field in schema["cls"].model_fields.items():
+            if name in described:
+                found["properties"][field.alias].setdefault("description", described[name])
         if issubclass(schema["cls"], Checked) and (
             rules := (*schema["cls"].rules, *schema["cls"].transitions)
         ):
@@ -126,11 +145,26 @@ class _WithRules(GenerateJsonSchema):
         return found
 
 
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """What stands below each field of a model, its own and inherited ones."""
+    found = {}
+    for cls in reversed(getattr(model, "described_by", model).__mro__):
+        if not issubclass(cls, Model) or cls is Model:
+            continue
+        statements = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls))))
+        (body,) = (each.body for each in statements if isinstance(each, ast.ClassDef))
+        for pair in pairwise(body):
+            match pair:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
+
+
 def _structural(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
     """One schema made structural. Raises TypeError for one without bounds, from which the API server counts
     CEL's cost."""
     source = _inlined(source, defs)
-    schema = {name: source[name] for name in KEPT if name in source}
+    schema = {name: source[name] for name in KEPT.split() if name in source}
     if "const" in source:
         schema["enum"] = [source["const"]]
     if "description" in schema:
@@ -168,9 +202,13 @@ def _inlined(source: Schema, defs: dict[str, Schema]) -> Schema:
 
 
 def _property(source: Schema, defs: dict[str, Schema], path: str) -> Schema:
+    """The schema of a field, with its default. A status has none: what it does not say takes no room."""
     schema = _structural(source, defs, path)
+    if path.startswith(".status"):
+        return schema
     default = _inlined(source, defs).get("default")
-    fills = default == {} and any("default" in field for field in schema.get("properties", {}).values())
+    fields = schema.get("properties", {}).values()
+    fills = default == {} and any("default" in field for field in fields)
     if fills or default not in (None, "", [], {}):
         schema["default"] = default
     return schema

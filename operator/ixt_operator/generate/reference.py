@@ -41,8 +41,8 @@ def _rows(schema: dict[str, Any], prefix: str) -> Iterator[str]:
         default = f"`{_plain(field['default'])}`" if field.get("default") not in (None, {}) else ""
         yield f"| `{path}` | {_type(field)}{required} | {default} | {_text(field)} |"
         items = field.get("items", field)
-        # The four roles of pods have the same fields.
-        if prefix != "spec.pods." or name == "judge":
+        # All patches of pods have the same fields.
+        if prefix != "spec.pods." or name == "all":
             yield from _rows(items, f"{path}{'[]' if 'items' in field else ''}.")
 
 
@@ -70,7 +70,7 @@ def _text(field: dict[str, Any]) -> str:
     rules += [rule["message"] for rule in field.get("items", {}).get("x-kubernetes-validations", ())]
     text = " ".join([field["description"], *(f"*Rule: {rule}.*" for rule in rules)])
     if field.get("items", {}).get("pattern") == ENGINE_ARGUMENT_PATTERN:
-        refused = "; ".join(f"what {why} ({_options(names)})" for why, names in REFUSED.items())
+        refused = "; ".join(f"what {why} ({_options(names.split())})" for why, names in REFUSED.items())
         text += f" ixt knows {_options(ENGINE_ARGUMENTS)} and warns of others. Refused is {refused}."
     return text.replace("|", "\\|")
 

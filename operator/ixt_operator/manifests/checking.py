@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ixt_operator.api.rules import UNKNOWN, BrokenRulesError, broken
-from ixt_operator.api.rules import Path as FieldPath
+from ixt_operator.api.rules import UNKNOWN, BrokenRulesError, FieldPath, Problems, broken
 from ixt_operator.manifests.messages import class_in, closest, explain, fields_at, model_in, path_of
 
 Read = TypeVar("Read", bound=BaseModel)
-Problems = list[tuple[FieldPath, str]]
 
 
 def understood(model: type[Read], value: dict[str, Any], unknown: Set[FieldPath]) -> tuple[Read, Problems]:

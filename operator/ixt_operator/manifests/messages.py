@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import reduce
 from typing import Any, TypeVar, get_args
@@ -10,9 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ixt_operator.api.engine import ENGINE_ARGUMENT_PATTERN
-from ixt_operator.api.overrides import QUANTITY_PATTERN
-from ixt_operator.api.rules import Path as FieldPath
-from ixt_workloads.contract.base import DECIMAL_PATTERN
+from ixt_operator.api.resources import QUANTITY_PATTERN
+from ixt_operator.api.rules import FieldPath
+from ixt_workloads.contract.base import DECIMAL_PATTERN, NUMBER_PATTERN
+from ixt_workloads.contract.trackers import TRACKER_URL
 
 AnyClass = TypeVar("AnyClass")
 
@@ -24,12 +26,30 @@ PATTERNS = {
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": _NAME,
     r"^(s3|gs|pvc|hf|file)://[^\s]+$": _URI.format("hf://owner/name, ") + " or a path that starts with ./",
     r"^(s3|gs|pvc|file)://[^\s]+$": _URI.format("") + " or a path that starts with ./",
+    NUMBER_PATTERN: "must be a decimal number in quotes, such as '-1.5'",
     DECIMAL_PATTERN: "must be a decimal number of at least 0 in quotes, such as '3e-4'",
     QUANTITY_PATTERN: "must be an amount as Kubernetes writes it, such as 2, '500m' or '16Gi'",
     ENGINE_ARGUMENT_PATTERN: "must be an option of vLLM as --name or --name=value",
     r"^https?://[^\s]+$": "must be a URL: http:// or https://",
+    TRACKER_URL: "must be a URL without credentials: http:// or https://",
 }
 """What a pattern asks for; other patterns are shown as they are."""
+
+
+HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+"""owner/name, as the Hugging Face hub names its repositories."""
+
+_SIZES = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+
+
+def _in_full(given: Any) -> str:
+    """What to write instead of a number such as 200M, 1.5B, 2e8 or 1_000."""
+    text = str(given).strip().replace("_", "").replace(",", "")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE]\+?\d{1,2})?)([kKmMbBgGtT]?)", text)
+    if not found:
+        return ""
+    number = Decimal(found[1]) * _SIZES.get(found[2].lower(), 1)
+    return f": write {int(number)}" if number == int(number) else ""
 
 
 def path_of(detail: ErrorDetails) -> FieldPath:
@@ -54,7 +74,7 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
         case "missing":
             return "is required"
         case "int_type" | "int_from_float" | "int_parsing":
-            return f"must be a whole number, not {quoted(given)}"
+            return f"must be a whole number, not {quoted(given)}{_in_full(given)}"
         case "string_type":
             unquoted = isinstance(given, int | float)
             return f"must be text, not {quoted(given)}" + (": put it in quotes" if unquoted else "")
@@ -69,7 +89,9 @@ def _message(detail: ErrorDetails, given: Any, context: dict[str, Any], model: t
             return f"must be {_either(words)}, not {quoted(given)}{nearest(given, words)}"
         case "string_pattern_mismatch":
             pattern = context["pattern"]
-            return f"{PATTERNS.get(pattern, f'must match {pattern}')}, not {quoted(given)}"
+            hub = "hf" in pattern and re.fullmatch(HUB_NAME, str(given))
+            meant = f": did you mean hf://{given}?" if hub else ""
+            return f"{PATTERNS.get(pattern, f'must match {pattern}')}, not {quoted(given)}{meant}"
         case "greater_than_equal":
             return f"must be at least {context['ge']}, not {given}"
         case "less_than_equal":
@@ -109,13 +131,15 @@ def class_in(annotation: Any, kind: type[AnyClass]) -> type[AnyClass] | None:
     """The class of a kind that an annotation holds, likewise."""
     if isinstance(annotation, type) and issubclass(annotation, kind):
         return annotation
-    return next((found for part in get_args(annotation) if (found := class_in(part, kind))), None)
+    held = (class_in(part, kind) for part in get_args(annotation))
+    return next((found for found in held if found), None)
 
 
 def closest(word: Any, words: Iterable[str]) -> str:
     """The word that was probably meant; empty if there is none."""
     lower = {known.lower(): known for known in words}
-    return next((lower[close] for close in get_close_matches(str(word).lower(), lower, 1)), "")
+    close = get_close_matches(str(word).lower(), lower, 1)
+    return lower[close[0]] if close else ""
 
 
 def nearest(word: Any, words: Iterable[str]) -> str:
@@ -146,4 +170,5 @@ def quoted(value: Any) -> str:
 
 def shown(path: FieldPath) -> str:
     """A path as people write it: spec.stages[0].train."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")

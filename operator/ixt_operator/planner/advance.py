@@ -2,14 +2,16 @@
 
 from ixt_operator.planner.building import engine_of, inventory_child, server_child, step_child
 from ixt_operator.planner.child import Child
-from ixt_operator.planner.moves import Moves, Now
+from ixt_operator.planner.lanes import SETTLED
+from ixt_operator.planner.now import Moves, Now
 from ixt_operator.planner.retry import TryAgain
 from ixt_operator.planner.scale import replicas
-from ixt_operator.planner.survey import NodeState, StageView, View, ready
+from ixt_operator.planner.spec import serving_of
+from ixt_operator.planner.survey import NodeState, Stages, StageView, View, ready, views_of
 from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig
 from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.graph import PIN, OfNode
-from ixt_workloads.contract.kinds import KINDS, Owner
+from ixt_workloads.contract.kinds import KINDS
 
 SERVER_POLL_SECONDS = 0.2
 """While a server starts, it is asked this often whether it is ready."""
@@ -21,25 +23,23 @@ LANES = "lanes"
 """All lanes together, as those who have the devices while no server has them."""
 
 
-def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
+def advance(at: Now, stages: Stages, moves: Moves) -> None:
     """Start the nodes whose inputs are complete, in the order of the graph. The constraints:
 
     Devices are either one server's or the lanes'. They go to the first node that needs them, in the order of
     the graph, and what else has them is stopped or waited for.
-    Of a kind that a stage owns, one step runs at a time, since it fills its server by itself.
+    Of a kind, one step that lanes share runs at a time, since it fills its server by itself.
     Of arms and lanes, at most maxParallelLanes steps run at a time.
     """
-    views = [(stage, view) for stage in stages for view in stage.views.values()]
+    views = list(views_of(stages))
     complete = {view.node.name for _, view in views if view.state is NodeState.COMPLETE}
-    nodes = [(stage, view, _devices_of(at, view)) for stage, view in views if view.node.name not in complete]
+    nodes = [(stage, view, _devices_of(at, view)) for stage, view in views if view.state not in SETTLED]
     turn = next((devices for *_, devices in nodes if devices), None)
     moves.delete.extend(
-        child.name
-        for child in at.observed.children.values()
-        if child.server and child.node != turn and not child.deleting
+        child.name for child in at.observed.all if child.server and child.node != turn and not child.deleting
     )
     # A node keeps its place while an attempt of it lives, and while it waits for its server or next attempt.
-    placed: dict[str, OfNode] = {c.node: c for c in at.observed.children.values() if c.live and not c.server}
+    placed: dict[str, OfNode] = {c.node: c for c in at.observed.all if c.live and not c.server}
     for stage, view, devices in nodes:
         if not _has_inputs(stage, view, complete) or not _has_place(at, view, placed):
             continue
@@ -64,7 +64,7 @@ def advance(at: Now, stages: tuple[StageView, ...], moves: Moves) -> None:
 def _devices_of(at: Now, view: View) -> str | None:
     """Who needs devices for a node: LANES, the server that it talks to, or nobody."""
     if engine_of(at.run, view.node):
-        return OfNode(**view.node.serving()).node
+        return serving_of(at.run, view.node).node
     return LANES if KINDS[view.node.kind].holds_devices else None
 
 
@@ -79,23 +79,20 @@ def _has_inputs(stage: StageView, view: View, complete: set[str]) -> bool:
 def _has_place(at: Now, view: View, placed: dict[str, OfNode]) -> bool:
     """Whether a node may run beside those that have a place."""
     others = [node for name, node in placed.items() if name != view.node.name]
-    owner = KINDS[view.node.kind].owner
-    if owner is Owner.STAGE:
-        return all(node.kind != view.node.kind for node in others)
-    if owner is Owner.RUN:
-        return True
-    return sum(bool(node.arm) for node in others) < at.run.spec.max_parallel_lanes
+    if view.node.arm:
+        return sum(bool(node.arm) for node in others) < at.run.spec.max_parallel_lanes
+    return not view.node.stage or all(node.arm or node.kind != view.node.kind for node in others)
 
 
 def _devices_free(at: Now, turn: str, moves: Moves) -> bool:
     """Whether nobody else has the devices that are given to `turn`."""
-    servers = [child for child in at.observed.children.values() if child.server]
+    servers = [child for child in at.observed.all if child.server]
     if any(server.node != turn for server in servers):
         moves.waits.append(at.time + GONE_POLL_SECONDS)
         return False
     if turn == LANES or servers:
         return True
-    steps = (child for child in at.observed.children.values() if child.live)
+    steps = (child for child in at.observed.all if child.live)
     return not any((row := KINDS.get(child.kind)) and row.holds_devices for child in steps)
 
 
@@ -105,16 +102,24 @@ def _server(at: Now, stage: StageView, view: View, moves: Moves) -> Child | None
     engine, config = engine_of(at.run, view.node), view.node.config
     assert engine
     assert view.keyed
-    there = at.children.get(OfNode(**view.node.serving()).node, [])
+    name = serving_of(at.run, view.node).node
+    there = at.children.get(name, [])
     server = next((child for child in there if not child.deleting), None)
     current = view.current if view.state is NodeState.RUNNING else None
+    asked = any(
+        not child.server
+        and not child.ended
+        and child.kind == view.node.kind
+        and serving_of(at.run, child).node == name
+        for child in at.observed.all
+    )
     deadline = stage.stage.annotate.deadline_seconds if isinstance(config, AnnotateConfig) else None
     count = replicas(engine, deadline, current, server, at.time)
     wanted = server_child(at.run, at.runtime, view.keyed, stage.pins or {}, count)
     if server is None or server.key != wanted.key:
         if not there:
             moves.create.append(wanted)
-        elif current is None or server is None:
+        elif not asked or server is None:
             moves.delete.extend(child.name for child in there if not child.deleting)
             moves.waits.append(at.time + GONE_POLL_SECONDS)
         return None
@@ -155,11 +160,7 @@ def _child(at: Now, stage: StageView, view: View, server: Child | None) -> Child
 def _next_attempt(at: Now, view: View) -> int:
     """One more than any attempt of the node seen now or noted in the status, since work folders are
     never shared between attempts."""
-    seen = [child.attempt + 1 for child in at.children.get(view.node.name, ())]
-    noted = [
-        step.attempt
-        for stage in (at.previous.stages if at.previous else ())
-        for step in stage.steps
-        if view.node.told_by(stage.name, step.name)
-    ]
-    return max([*seen, *noted, at.previous.internal.first_attempt if at.previous else 0])
+    seen = [child.attempt for child in at.children.get(view.node.name, ())]
+    told = view.node.told_by
+    noted = [step.attempt for stage, step in at.previous.steps if told(stage, step.name)]
+    return 1 + max([*seen, *noted, at.previous.internal.last_attempt])

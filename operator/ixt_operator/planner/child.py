@@ -7,10 +7,12 @@ Every process of a child finds these in its environment, whatever runs it:
     IXT_TASK      file with the task (JSON), if the child has one
     IXT_RESULT    file to write the result to (at most 4 kB)
     IXT_INDEX     its index, 0 ... indexes-1
-    IXT_HOST      address to listen on
+    IXT_HOST      address to listen on; `::` for all addresses, of IPv4 as well
     IXT_PORT_<NAME>  a port for each of the child's named ports
     IXT_LEADER    "host:port" of index 0's port `rendezvous`, if the child has one
+    IXT_PEERS     a name that has the addresses of all its pods that have one; not on this machine
     IXT_<NAME>_URLS  for each server in `servers`: comma-separated base URLs of its port `http`
+    IXT_<NAME>_API_KEY  the key that this server asks for; itself it finds it as IXT_API_KEY
 Arguments may name variables as $(NAME), as in a pod's command.
 """
 
@@ -18,6 +20,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ixt_operator.api.runtime import MAIN
 from ixt_workloads.contract.graph import OfNode, Task
 from ixt_workloads.contract.kinds import Role
 
@@ -48,18 +51,32 @@ class Child(OfNode):
     env: dict[str, str] = {}
     secret_env: dict[str, tuple[str, str]] = {}
     """Variable name to (secret, key); locally taken from the variable of the same name."""
+    api_keys: tuple[str, ...] = ()
+    """Variables that get the run's own API key, which its servers ask their clients for. The platform draws
+    it once for each run; it is in no manifest, task or log."""
     secrets: tuple[str, ...] = ()
     """Secrets whose entries all become variables; locally they are expected in the environment."""
     credentials: tuple[str, ...] = ()
     """Secrets of single places: their entries become variables, with `prefix_of` the Secret before the names;
     locally these are expected in the environment."""
-    claims: tuple[str, ...] = ()
-    """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>."""
+    claims: dict[str, bool] = {}
+    """Volume claims that pvc:// URIs name, mounted at $IXT_PVC_ROOT/<claim>; whether it may write there."""
     grace_seconds: int = 30
     """Seconds that a process has to stop before SIGKILL."""
-    overrides: dict[str, Any] = {}
-    """The run's pod overrides for the role, applied by the renderer."""
+    patches: tuple[dict[str, Any], ...] = ()
+    """The run's strategic merge patches of its pods, each over those before; locally only the variables of
+    the main container count."""
     resources: dict[str, Any] = {}
     """Kubernetes resource requirements of one process; not enforced locally."""
     avoid_hosts: tuple[str, ...] = ()
-    """Machines that it must not run on (see `bad_hosts` in retry.py)."""
+    """Machines that it must not run on (see hosts.py)."""
+
+    @property
+    def patched_env(self) -> dict[str, str]:
+        """Variables that the patches give the main container as plain values."""
+        found: dict[str, str] = {}
+        for patch in self.patches:
+            for container in patch.get("spec", {}).get("containers") or ():
+                given = container.get("env") or () if container.get("name") == MAIN else ()
+                found |= {entry["name"]: entry["value"] for entry in given if "value" in entry}
+        return found

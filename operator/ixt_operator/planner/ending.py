@@ -1,17 +1,18 @@
 """Whether and how a run ends. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ixt_operator.api.status import Reason, unix
+from ixt_operator.api.run import LanePolicy
+from ixt_operator.api.status import MAX_MESSAGE, Reason, unix
 from ixt_operator.planner.building import engine_of, server_key
-from ixt_operator.planner.clock import start_of, suspended_seconds
-from ixt_operator.planner.moves import Moves, Now, stops
-from ixt_operator.planner.retry import GiveUp
+from ixt_operator.planner.lanes import SETTLED, failed_lanes, hopeless, lane_names
+from ixt_operator.planner.now import Life, Moves, Now, stops
+from ixt_operator.planner.retry import GiveUp, budget_of
 from ixt_operator.planner.scale import server_trouble
-from ixt_operator.planner.survey import NodeState, StageView, View
-from ixt_workloads.contract.exits import Fault
-from ixt_workloads.contract.graph import OfNode
+from ixt_operator.planner.spec import serving_of
+from ixt_operator.planner.survey import NodeState, Stages, View, overdue, views_of
+from ixt_workloads.contract.configs import ReportConfig
 
 
 class Ending(NamedTuple):
@@ -22,59 +23,97 @@ class Ending(NamedTuple):
     message: str
 
 
-def ending_of(at: Now, stages: tuple[StageView, ...], moves: Moves) -> Ending | None:
+def ending_of(at: Now, stages: Stages, moves: Moves) -> Ending | None:
     """How the run ends, if it does; else the times at which it may are added to the moves."""
     if all(stage.complete for stage in stages):
-        return Ending(
-            False, Reason.RUN_COMPLETE, f"all {sum(len(s.views) for s in stages)} steps are committed"
-        )
-    for view in (view for stage in stages for view in stage.views.values()):
-        if isinstance(view.decision, GiveUp):
-            return _given_up(view, view.decision)
+        steps = len(list(views_of(stages)))
+        return Ending(False, Reason.RUN_COMPLETE, f"all {steps} steps are committed")
+    given_up = [view for _, view in views_of(stages) if isinstance(view.decision, GiveUp)]
+    if given_up and at.run.spec.failure_policy.lanes is LanePolicy.FAIL_FAST:
+        return _given_up(given_up[0])
     if trouble := next(_servers_failed(at, stages), None):
         return Ending(True, Reason.RESTARTS_EXHAUSTED, trouble)
-    return _too_late(at, moves) or _blocked(at, moves)
+    if all(view.state in SETTLED for _, view in views_of(stages)):
+        if shared := next((view for view in given_up if not view.node.arm), None):
+            return _given_up(shared, _reported(stages))
+        if hopeless(stages):
+            return _given_up(given_up[0], _reported(stages) or _not_reported(stages))
+        return _lanes_failed(stages, failed_lanes(stages))
+    return too_late(at.life, moves.waits) or _blocked(at, moves)
 
 
-def _given_up(view: View, decision: GiveUp) -> Ending:
+def _lanes_failed(stages: Stages, failed: Mapping[str, View]) -> Ending:
+    """The end of a run of which some lanes were given up, and the others have finished."""
+    lanes = sum(map(len, lane_names(stages).values()))
+    said = [f"{len(failed)} of {lanes} lanes failed, {REPORTED}; an edit starts them anew"]
+    for view in {view.node.name: view for view in failed.values()}.values():
+        assert isinstance(view.decision, GiveUp)
+        said.append(f"{_what_failed(view, view.decision)}: {view.decision.cause.message[:200]}")
+    return Ending(True, Reason.LANES_FAILED, "\n".join(said)[:1024])
+
+
+def _what_failed(view: View, decision: GiveUp) -> str:
+    """A node that was given up, with how often it was tried where that is why."""
+    tried = decision.reason is Reason.RESTARTS_EXHAUSTED
+    return view.node.name + (f" ({decision.cause.fault}, {len(view.attempts)} attempts)" if tried else "")
+
+
+REPORTED = "the report compares what there is"
+
+
+def _reported(stages: Stages) -> str:
+    """What is said of the report of a run that failed, if there is one."""
+    reports = (view for _, view in views_of(stages) if isinstance(view.node.config, ReportConfig))
+    return REPORTED if any(view.state is NodeState.COMPLETE for view in reports) else ""
+
+
+def _not_reported(stages: Stages) -> str:
+    several = sum(map(len, lane_names(stages).values())) > 1
+    return "there is no report, since no lane was evaluated" if several else ""
+
+
+def _given_up(view: View, more: str = "") -> Ending:
+    """The end of a run with a node that was given up; `more` is to be said beside why."""
+    decision = view.decision
+    assert isinstance(decision, GiveUp)
     cause = decision.cause
-    user = cause.fault is Fault.USER
-    tried = "" if user else f" ({cause.fault}, {len(view.attempts)} attempts)"
-    parts = [f"{view.node.name}{tried}: {cause.message[:500]}", cause.hint]
-    if not user:
-        policy = f"failurePolicy.{cause.fault[0].lower()}{cause.fault[1:]}"
-        parts.append(f"mend that, or raise {policy} to have it tried more often")
-        if cause.last_log:
-            parts.append(f"last lines of its log:\n{cause.last_log[-300:]}")
-    reason = Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED
-    return Ending(True, reason, "\n".join(part for part in parts if part)[:1024])
+    parts = [f"{_what_failed(view, decision)}: {cause.message[:500]}", cause.hint, more]
+    if decision.reason is Reason.RESTARTS_EXHAUSTED:
+        policy = budget_of(cause.fault)
+        parts.append(f"mend that, or raise failurePolicy.{policy} to have it tried more often")
+        said = "\n".join(part for part in parts if part)
+        # The pod goes with its log, so that as much of it is kept as there is room for.
+        heading = "last lines of its log:\n"
+        room = MAX_MESSAGE - len(said) - len(heading) - 1
+        if cause.last_log and room > 0:
+            parts.append(f"{heading}{cause.last_log[-room:]}")
+    return Ending(True, decision.reason, "\n".join(part for part in parts if part)[:MAX_MESSAGE])
 
 
-def _servers_failed(at: Now, stages: tuple[StageView, ...]) -> Iterator[str]:
+def _servers_failed(at: Now, stages: Stages) -> Iterator[str]:
     """Why servers that nodes need will never be ready."""
-    servers = [child for child in at.observed.children.values() if child.server and not child.deleting]
-    for stage in stages if servers else ():
-        for view in stage.views.values():
-            if view.state is NodeState.COMPLETE or view.keyed is None or not engine_of(at.run, view.node):
-                continue
-            name = OfNode(**view.node.serving()).node
-            key = server_key(at.run, at.runtime, view.keyed, stage.pins or {})
-            for server in servers:
-                trouble = server_trouble(server, at.run.spec.failure_policy.application)
-                if server.node == name and server.key == key and trouble:
-                    where = f" of stage {server.stage}" if server.stage else ""
-                    yield f"{server.short}{where}: {trouble}"[:1024]
+    servers = [child for child in at.observed.all if child.server and not child.deleting]
+    for stage, view in views_of(stages) if servers else ():
+        if view.state in SETTLED or view.keyed is None or not engine_of(at.run, view.node):
+            continue
+        name = serving_of(at.run, view.node).node
+        key = server_key(at.run, at.runtime, view.keyed, stage.pins or {})
+        for server in servers:
+            trouble = server_trouble(server, at)
+            if server.node == name and server.key == key and trouble:
+                where = f" of stage {server.stage}" if server.stage else ""
+                yield f"{server.short}{where}: {trouble}"[:1024]
 
 
-def _too_late(at: Now, moves: Moves) -> Ending | None:
-    """The end of a run that took longer than activeDeadlineSeconds; time suspended does not count."""
-    deadline = at.run.spec.active_deadline_seconds
-    if deadline is None or at.run.spec.suspend:
+def too_late(life: Life, waits: list[float]) -> Ending | None:
+    """The end of a run that took longer than activeDeadlineSeconds, else the time at which it will have is
+    added to `waits`; time suspended does not count."""
+    deadline = life.bounds.active_deadline_seconds
+    if deadline is None or life.suspended:
         return None
-    start = unix(start_of(at.observed, at.previous, at.time))
-    due = start + suspended_seconds(at.run, at.observed, at.previous, at.time) + deadline
-    if at.time < due:
-        moves.waits.append(due)
+    due = unix(life.start) + life.suspended_seconds + deadline
+    if life.time < due:
+        waits.append(due)
         return None
     return Ending(
         True,
@@ -84,20 +123,16 @@ def _too_late(at: Now, moves: Moves) -> Ending | None:
 
 
 def _blocked(at: Now, moves: Moves) -> Ending | None:
-    """The end of a run of which a process could not start within schedulingTimeoutSeconds."""
+    """The end of a run of which a process that all lanes share could not start within
+    schedulingTimeoutSeconds. One of a lane gives up its lane alone (see survey.py)."""
     timeout = at.run.spec.scheduling_timeout_seconds
-    for child in at.observed.children.values():
+    if timeout is None:
+        return None
+    for child in at.observed.all:
+        late = overdue(at, child)
+        if late and not child.arm:
+            return Ending(True, late.reason, f"{child.node}: {late.cause.message}; {late.cause.hint}"[:1024])
         for process in child.processes if stops(child) else ():
-            since = process.blocked_since
-            if since is None:
-                continue
-            if at.time >= since + timeout:
-                why = f": {process.reason}" if process.reason else ""
-                return Ending(
-                    True,
-                    Reason.SCHEDULING_TIMEOUT,
-                    f"{child.node}: {process.where or child.name} could not start within "
-                    f"schedulingTimeoutSeconds={timeout}{why}; mend that, or raise it",
-                )
-            moves.waits.append(since + timeout)
+            if process.blocked_since is not None:
+                moves.waits.append(process.blocked_since + timeout)
     return None

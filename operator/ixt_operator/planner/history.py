@@ -3,8 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ixt_operator.api.run import IXTRun
+from ixt_operator.api.status import RunStatus, StageStatus, StepStatus
+from ixt_workloads.contract.base import Lenient
+from ixt_workloads.contract.foreign import json_of
 from ixt_workloads.contract.graph import PIN
 from ixt_workloads.contract.keys import differences
+from ixt_workloads.contract.versions import read_known
+
+START_FILE = "start.json"
+"""Name of the document in which a run's start on a cluster is written down for people's questions."""
+MAX_START_BYTES = 4 * 1024 * 1024
+"""No such document is larger: the API server holds no run that is."""
 
 
 class Entry(NamedTuple):
@@ -15,6 +25,14 @@ class Entry(NamedTuple):
     preimage: dict[str, Any]
 
 
+class _Start(Lenient):
+    """The document of a start."""
+
+    name: str
+    spec: dict[str, Any]
+    told: dict[str, Any]
+
+
 class Change(NamedTuple):
     """A field whose change gave a node another key."""
 
@@ -23,6 +41,36 @@ class Change(NamedTuple):
     field: str
     old: Any
     new: Any
+
+
+def start_document(run: IXTRun, status: RunStatus) -> str:
+    """A run as it is carried out from now on, and what `status` tells of the keys and pins that its steps had
+    until now: all that their preimages can be made of again."""
+    stages = [
+        StageStatus(
+            name=stage.name,
+            pins=stage.pins,
+            steps=tuple(
+                StepStatus(name=step.name, kind=step.kind, key=step.key, attempt=step.attempt)
+                for step in stage.steps
+                if step.attempt
+            ),
+        )
+        for stage in status.stages
+    ]
+    found = _Start(
+        name=run.metadata.name,
+        spec=run.spec.model_dump(mode="json", exclude_defaults=True),
+        told=RunStatus(stages=tuple(stages)).model_dump(mode="json", exclude_defaults=True),
+    )
+    return found.model_dump_json()
+
+
+def read_start(text: str) -> tuple[IXTRun, RunStatus]:
+    """The run and the status of a start's document. Raises ValueError for what another version wrote."""
+    found = _Start.model_validate(json_of(text, MAX_START_BYTES))
+    run = IXTRun.model_validate({"metadata": {"name": found.name}, "spec": found.spec})
+    return run, read_known(RunStatus, found.told)
 
 
 def latest(entries: Iterable[Entry]) -> dict[str, Entry]:

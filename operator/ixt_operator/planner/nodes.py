@@ -1,48 +1,14 @@
 """The spec of a run as a graph of steps: which steps there are, with which configs and inputs. Pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
-from ixt_operator.api.run import Arm, IXTRun, Stage, conditioning_of
-from ixt_operator.planner.spec import judge_of, scaled_train
-from ixt_workloads.contract.configs import (
-    AnnotateConfig,
-    Config,
-    EvaluateConfig,
-    InventoryConfig,
-    PrepareConfig,
-    ReportConfig,
-    ReportLane,
-    TrainConfig,
-)
-from ixt_workloads.contract.graph import PIN, Keyed, Node, OfNode, resolve
-from ixt_workloads.contract.kinds import KINDS
-from ixt_workloads.contract.settings import Judge, Method
-
-ANNEAL_PERCENT = 10
-"""Percent of its tokens, the last, that an Annealed arm trains on documents of the top level only."""
-
-REPORT = "report"
-
-HOLDOUT = "holdout"
-"""The part of a stage's documents that is never trained on."""
-
-
-class Lane(NamedTuple):
-    """One arm with one seed, from the first stage to the last."""
-
-    arm: Arm
-    seed: int
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """The fields by which its nodes name the lane."""
-        return {"arm": self.arm.name, "seed": self.seed}
-
-
-def lanes(run: IXTRun) -> tuple[Lane, ...]:
-    """All lanes, arm by arm."""
-    return tuple(Lane(arm, seed) for arm in run.spec.arms for seed in arm.seeds)
+from ixt_operator.api.run import Arm, IXTRun, Stage
+from ixt_operator.planner.rounds import HOLDOUT, reported, reported_start, round_nodes
+from ixt_operator.planner.spec import Lane, judge_of, lanes, name_of, node_of, reference_of
+from ixt_operator.planner.steps import evaluate_of, prepare_fields, prepare_of, start_of, train_of
+from ixt_workloads.contract.configs import AnnotateConfig, InventoryConfig, ReportConfig, ReportLane
+from ixt_workloads.contract.graph import PIN, Keyed, Node, resolve
+from ixt_workloads.contract.settings import ExistingFeedback, Judge
 
 
 def sample_percent_of(arm: Arm, stage: Stage) -> int:
@@ -54,21 +20,21 @@ def sample_percent_of(arm: Arm, stage: Stage) -> int:
 
 def bands(run: IXTRun, stage: Stage) -> tuple[tuple[int, int], ...]:
     """The bands of a stage's sample, as first and last percent. It is cut at every arm's percentage, so that
-    arms share the bands that they have in common."""
-    ends = sorted({sample_percent_of(arm, stage) for arm in run.spec.arms if arm.method.uses_feedback})
+    arms share the bands that they have in common. Samples of a policy are annotated whole: there are none."""
+    if stage.rollout:
+        return ()
+    arms = (arm for arm in run.spec.arms if arm.method.uses_feedback)
+    ends = sorted({sample_percent_of(arm, stage) for arm in arms})
     return tuple(zip([0, *ends], ends, strict=False))
 
 
 def stage_nodes(run: IXTRun, position: int) -> tuple[Node, ...]:
     """The nodes of a stage in the order in which they are started, inputs before their users: what all arms
-    share, then arm by arm; in the last stage the report comes last."""
+    share, what the reference arm is planned by, then arm by arm; in the last stage the report comes last."""
     stage = run.spec.stages[position]
     judge = judge_of(run)
-    found = [_inventory(run, stage, judge), *_annotations(run, stage, judge)]
-    for arm in run.spec.arms:
-        found.append(_prepare(run, stage, arm, judge))
-        for seed in arm.seeds:
-            found += _lane(run, position, Lane(arm, seed))
+    found = [_inventory(run, stage, judge)]
+    found += round_nodes(run, position) if stage.rollout else _document_nodes(run, position, judge)
     if position == len(run.spec.stages) - 1:
         found.append(_report(run))
     return tuple(found)
@@ -92,31 +58,58 @@ def resolve_run(run: IXTRun, pins: Mapping[str, Mapping[str, str]]) -> dict[str,
 
 def _inventory(run: IXTRun, stage: Stage, judge: Judge | None) -> Node:
     first = stage is run.spec.stages[0]
+    reference = stage.annotate.reference_field
+    existing = stage.annotate.existing or (ExistingFeedback(score_field=reference) if reference else None)
+    if existing:
+        # What the scores mean is Prepare's matter.
+        existing = ExistingFeedback(score_field=existing.score_field, critique_field=existing.critique_field)
     config = InventoryConfig(
         datasets=stage.datasets,
-        existing=stage.annotate.existing,
+        existing=existing,
         holdout_documents=stage.evaluate.holdout_documents,
         tasks=stage.evaluate.tasks,
-        judge=None if stage.annotate.existing or not bands(run, stage) else judge,
+        harness=stage.evaluate.harness,
+        judge=judge if _judges(run, stage) else None,
         model=run.spec.model if first else None,
+        rollout=stage.rollout is not None,
+        verifier=stage.rollout.verifier if stage.rollout else None,
     )
-    return _node(config, {"datasets": PIN + "datasets"}, stage)
+    return node_of(config, {"datasets": PIN + "datasets"}, stage)
+
+
+def _judges(run: IXTRun, stage: Stage) -> bool:
+    """Whether a judge reads anything of a stage."""
+    if stage.rollout:
+        return any(arm.method.judges_samples for arm in run.spec.arms)
+    return bool(bands(run, stage)) and not stage.annotate.existing
 
 
 def _annotations(run: IXTRun, stage: Stage, judge: Judge | None) -> Iterator[Node]:
-    existing = stage.annotate.existing is not None
-    inputs = {"inventory": _name("Inventory", stage)} | ({} if existing else {"judge": PIN + "judge"})
+    asked = None if stage.annotate.existing else judge
+    inputs = {"inventory": name_of("Inventory", stage)}
+    if not stage.annotate.existing:
+        inputs["judge"] = PIN + "judge"
+    gates = stage.annotate.gates
     for start, end in bands(run, stage):
-        config = AnnotateConfig(
-            judge=None if existing else judge,
-            gates=stage.annotate.gates,
-            from_percent=start,
-            to_percent=end,
-        )
-        yield _node(config, inputs, stage, part=_band(start, end))
+        config = AnnotateConfig(judge=asked, gates=gates, from_percent=start, to_percent=end)
+        yield node_of(config, inputs, stage, part=_band(start, end))
     if bands(run, stage) and stage.evaluate.holdout_documents:
-        config = AnnotateConfig(judge=None if existing else judge, gates=stage.annotate.gates, holdout=True)
-        yield _node(config, inputs, stage, part=HOLDOUT)
+        config = AnnotateConfig(judge=asked, gates=gates, holdout=True)
+        yield node_of(config, inputs, stage, part=HOLDOUT)
+
+
+def _document_nodes(run: IXTRun, position: int, judge: Judge | None) -> Iterator[Node]:
+    """The nodes of a stage that trains on documents, but for its Inventory."""
+    stage = run.spec.stages[position]
+    yield from _annotations(run, stage, judge)
+    reference = reference_of(run)
+    if reference:
+        yield from _prepares(run, stage, reference)
+    for arm in run.spec.arms:
+        if arm is not reference:
+            yield from _prepares(run, stage, arm)
+        for seed in arm.seeds:
+            yield from _lane(run, position, Lane(arm, seed))
 
 
 def _band(start: int, end: int) -> str:
@@ -131,80 +124,56 @@ def _paid(run: IXTRun, stage: Stage, arm: Arm) -> tuple[str, ...]:
 
 def _holdout(run: IXTRun, stage: Stage) -> str | None:
     wanted = bands(run, stage) and stage.evaluate.holdout_documents
-    return _name("Annotate", stage, part=HOLDOUT) if wanted else None
+    return name_of("Annotate", stage, part=HOLDOUT) if wanted else None
 
 
-def _prepare(run: IXTRun, stage: Stage, arm: Arm, judge: Judge | None) -> Node:
-    # Feedback that exists already has a scale of its own, whatever the judge of other stages is asked.
-    rubric = judge.rubric if judge and not stage.annotate.existing else None
-    config = PrepareConfig(
-        stage_type=stage.type,
-        method=arm.method,
-        conditioning=conditioning_of(run.spec, stage),
-        prepare=stage.prepare,
-        rubric=rubric,
-        tokenizer=run.spec.model,
-    )
-    inputs = {"inventory": _name("Inventory", stage), "tokenizer": PIN + "tokenizer"}
-    inputs |= {f"feedback/{band}": _name("Annotate", stage, part=band) for band in _paid(run, stage, arm)}
-    if holdout := _holdout(run, stage):
-        inputs["holdout"] = holdout
-    return _node(config, inputs, stage, arm=arm.name)
+def _prepares(run: IXTRun, stage: Stage, arm: Arm) -> Iterator[Node]:
+    """The Prepares of an arm: one, or one for each of several seeds that draw."""
+    paid = _paid(run, stage, arm)
+    holdout = _holdout(run, stage)
+    found: dict[str, Node] = {}
+    for seed in arm.seeds:
+        lane = Lane(arm, seed)
+        config, inputs = prepare_of(run, stage, lane)
+        inputs |= {f"feedback/{band}": name_of("Annotate", stage, part=band) for band in paid}
+        if holdout:
+            inputs["holdout"] = holdout
+        node = node_of(config, inputs, stage, **prepare_fields(run, stage, lane))
+        found.setdefault(node.name, node)
+    yield from found.values()
 
 
 def _lane(run: IXTRun, position: int, lane: Lane) -> Iterator[Node]:
     stage = run.spec.stages[position]
-    prepare, own = _name("Prepare", stage, arm=lane.arm.name), lane.own
-    tasks = {"tasks": PIN + "tasks"} if stage.evaluate.tasks else {}
-    first = position == 0
-    before = run.spec.stages[position - 1]
-    start = {"model": PIN + "model"} if first else {"parent": _name("Train", before, **own)}
-    config = TrainConfig(
-        stage_type=stage.type,
-        train=scaled_train(stage, lane.arm),
-        seed=lane.seed,
-        anneal_percent=ANNEAL_PERCENT if lane.arm.method is Method.ANNEALED else 0,
-        evaluate=stage.evaluate,
-        model=run.spec.model if first else None,
-    )
-    yield _node(config, {"prepare": prepare, **start, **tasks}, stage, **own)
-    yield _node(
-        EvaluateConfig(stage_type=stage.type, evaluate=stage.evaluate, seed=lane.seed),
-        {"train": _name("Train", stage, **own), "prepare": prepare, **tasks},
-        stage,
-        **own,
-    )
+    prepare = name_of("Prepare", stage, **prepare_fields(run, stage, lane))
+    train = name_of("Train", stage, **lane.own)
+    yield node_of(*train_of(run, position, lane, prepare, start_of(run, position, lane)), stage, **lane.own)
+    yield node_of(*evaluate_of(run, stage, lane, prepare, train), stage, **lane.own)
 
 
 def _report(run: IXTRun) -> Node:
-    reported = tuple(
-        ReportLane(
-            stage=stage.name,
-            stage_type=stage.type,
-            arm=lane.arm.name,
-            method=lane.arm.method,
-            seed=lane.seed,
-            inventory=_name("Inventory", stage),
-            annotate=tuple(_name("Annotate", stage, part=band) for band in _paid(run, stage, lane.arm)),
-            holdout=_holdout(run, stage),
-            prepare=_name("Prepare", stage, arm=lane.arm.name),
-            train=_name("Train", stage, **lane.own),
-            evaluate=_name("Evaluate", stage, **lane.own),
-        )
-        for stage in run.spec.stages
-        for lane in lanes(run)
+    rows = tuple(_row(run, stage, lane) for stage in run.spec.stages for lane in lanes(run))
+    names = {name for row in rows for name in row.nodes}
+    return node_of(ReportConfig(title=run.metadata.name, lanes=rows), {name: name for name in sorted(names)})
+
+
+def _row(run: IXTRun, stage: Stage, lane: Lane) -> ReportLane:
+    """What the report is told of a lane in a stage."""
+    rounds = reported(stage, lane)
+    made = rounds[-1] if rounds else None
+    bands_read = (name_of("Annotate", stage, part=band) for band in _paid(run, stage, lane.arm))
+    return ReportLane(
+        stage=stage.name,
+        stage_type=stage.type,
+        arm=lane.arm.name,
+        method=lane.arm.method,
+        seed=lane.seed,
+        inventory=name_of("Inventory", stage),
+        annotate=tuple(each.annotate for each in rounds) if made else tuple(bands_read),
+        holdout=_holdout(run, stage),
+        prepare=made.prepare if made else name_of("Prepare", stage, **prepare_fields(run, stage, lane)),
+        train=made.train if made else name_of("Train", stage, **lane.own),
+        evaluate=made.evaluate if made else name_of("Evaluate", stage, **lane.own),
+        rounds=rounds,
+        start=reported_start(stage, lane),
     )
-    names = {name for lane in reported for name in lane.nodes}
-    return _node(
-        ReportConfig(title=run.metadata.name, lanes=reported), {name: name for name in sorted(names)}
-    )
-
-
-def _node(config: Config, inputs: dict[str, str], stage: Stage | None = None, **own: Any) -> Node:
-    own |= {"kind": config.kind, "stage": stage.name if stage else "", "version": KINDS[config.kind].version}
-    return Node(config=config, inputs=inputs, **own)
-
-
-def _name(kind: str, stage: Stage, **own: Any) -> str:
-    """Name of a node, for those that have it as an input."""
-    return OfNode(kind=kind, stage=stage.name, **own).node

@@ -7,22 +7,26 @@ What a plan rests on may be out of date. Creating a first attempt then does no h
 a server, a trainer, any delete and the end of a run, adapters make sure that they look at what is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
-from ixt_operator.api.status import RunStatus, unix
+from ixt_operator.api.status import RunStatus
 from ixt_operator.planner.advance import advance
 from ixt_operator.planner.child import Child
-from ixt_operator.planner.clock import begun_anew, start_of
 from ixt_operator.planner.describe import describe
 from ixt_operator.planner.ending import ending_of
-from ixt_operator.planner.moves import Moves, Now, stops
+from ixt_operator.planner.events import News
+from ixt_operator.planner.hosts import avoided
+from ixt_operator.planner.lanes import SETTLED, failed_lanes, without_failed_lanes
+from ixt_operator.planner.now import Moves, Now, running, stops
 from ixt_operator.planner.observed import Observed
-from ixt_operator.planner.retry import Cause, bad_hosts, failures, spent
-from ixt_operator.planner.survey import NodeState, StageView, survey
+from ixt_operator.planner.retry import Cause, spent
+from ixt_operator.planner.standstill import names_of, with_standstills
+from ixt_operator.planner.survey import Stages, View, survey, views_of
 from ixt_workloads.contract.configs import InventoryConfig
+from ixt_workloads.contract.exits import Fault
 from ixt_workloads.contract.graph import Keyed, OfNode
 from ixt_workloads.contract.kinds import KINDS
 
@@ -39,8 +43,8 @@ class Plan(NamedTuple):
     """Seconds until the next look is worth while, if nothing changes before."""
     keyed: dict[str, Keyed]
     """Keys of all nodes whose keys are known."""
-    failures: tuple[tuple[OfNode, Cause], ...]
-    """Why the last failed attempt of each node failed."""
+    news: News
+    """What events tell of beside the status."""
     ends: bool
     """The run completes or fails with this look; one that had ended before does not."""
 
@@ -55,7 +59,7 @@ class Plan(NamedTuple):
         """Whether something is planned that must not rest on an outdated look: a further attempt, what takes
         devices, any delete, the end of the run."""
         return bool(self.delete or self.scale or self.ends) or any(
-            child.attempt or child.server or KINDS[child.kind].holds_devices for child in self.create
+            child.attempt > 1 or child.server or KINDS[child.kind].holds_devices for child in self.create
         )
 
     @property
@@ -70,96 +74,113 @@ def plan(
     observed: Observed,
     previous: RunStatus | None,
     now: float,
-    refused: str = "",
+    refused: Mapping[str, str] | None = None,
 ) -> Plan:
     """The next moves of a run. `now` is in Unix seconds. `refused` is what the API server said when it would
-    not have a child that was planned from the same: the status tells it."""
-    # A run that ended stays as it is; what still runs of it is stopped.
-    if previous and previous.settled(run.metadata.generation):
-        return Plan(tuple(_running(observed)), (), (), previous, None, {}, (), ends=False)
+    not have children that were planned from the same, by their nodes: the status tells it."""
+    # A run that ended stays as it is.
+    previous = previous or RunStatus()
+    if previous.settled(run.metadata.generation):
+        return settled(observed, previous)
 
     # One that was edited since is taken up again: what is committed stays, what failed gets a new start.
     moves = Moves([], [], [], [])
-    if previous and previous.ended:
-        moves.delete.extend(_forgotten(observed))
-        observed, previous = _deleting(observed, moves.delete), begun_anew(previous, now)
+    life, gone = Now(run, runtime, observed, previous, now).life.again()
+    moves.delete.extend(gone)
 
     # Each step is where its children and Inventory's answer say.
-    at = Now(run, runtime, observed, observed.by_node(), previous, now)
-    stages = survey(run, observed, unix(start_of(observed, previous, now)))
+    at = Now(run, runtime, life.observed, life.previous, now)
+    observed = at.observed
+    stages = with_standstills(at, without_failed_lanes(at, survey(at)), refused or {})
+
+    # Machines that attempts failed because of are avoided, for a time.
+    hosts = avoided(at, moves.waits)
 
     # The run ends when all is committed, when a step is given up, and when a time is over.
     ending = ending_of(at, stages, moves)
 
     # Nothing runs of a run that ends or is suspended. Of another what is too much goes, what is next comes.
     if ending or run.spec.suspend:
-        moves.delete.extend(_running(observed))
+        moves.delete.extend(running(observed))
     else:
-        moves.delete.extend(_obsolete(stages, observed))
+        moves.delete.extend((*_obsolete(stages, observed), *hosts.crowded))
         advance(at, stages, moves)
 
     # The status says what was observed.
     return Plan(
         delete=tuple(dict.fromkeys(moves.delete)),
-        create=_elsewhere(moves.create, observed),
+        create=_elsewhere(moves.create, hosts.hosts),
         scale=tuple({child.name: child for child in moves.scale}.values()),
-        status=describe(run, stages, observed, previous, ending, refused, now),
+        status=describe(at, stages, ending, moves, hosts, refused or {}),
         requeue_after=None if ending else _due(run, moves, now),
-        keyed={name: view.keyed for stage in stages for name, view in stage.views.items() if view.keyed},
-        failures=tuple(
-            (view.node, causes[-1])
-            for stage in stages
-            for view in stage.views.values()
-            if (causes := failures(view.attempts))
+        keyed={view.node.name: view.keyed for _, view in views_of(stages) if view.keyed},
+        news=News(
+            tuple(_failures(stages)),
+            {
+                lane: f"{view.node.name}: {view.decision.cause.message}"
+                for lane, view in failed_lanes(stages).items()
+                if view.decision
+            },
+            tuple(_standing(stages)),
         ),
         ends=ending is not None,
     )
 
 
-def _running(observed: Observed) -> Iterator[str]:
-    return (name for name, child in observed.children.items() if stops(child))
+def settled(observed: Observed, previous: RunStatus, *, keeps_children: bool = True) -> Plan:
+    """The moves of a run that has ended: its status stays, and has all that is to be known of its children.
+    What still runs is stopped; without `keeps_children` all children go."""
+    there = (name for name, child in observed.children.items() if not child.deleting)
+    going = running(observed) if keeps_children else there
+    return Plan(tuple(going), (), (), previous, None, {}, News(), ends=False)
 
 
-def _forgotten(observed: Observed) -> Iterator[str]:
-    """Children that count for nothing when a run is taken up again after its end: what failed gets a new
-    start, and Inventory looks again, since what was missing may be there by now. Finished work stays."""
-    for name, child in observed.children.items():
-        if child.ended and not child.deleting and (child.failed or child.kind == "Inventory"):
-            yield name
+def _standing(stages: Stages) -> Iterator[tuple[OfNode, str, str]]:
+    """What stands still: of each step and reason the first node, the word, and a message that names all."""
+    alike: dict[tuple[str, str, str], list[View]] = {}
+    for stage, view in views_of(stages):
+        if view.standstill:
+            alike.setdefault((stage.stage.name, view.node.step, view.standstill.word), []).append(view)
+    for (_, _, word), views in alike.items():
+        names = names_of([view.node.name for view in views])
+        said = views[0].standstill.at_length if views[0].standstill else ""
+        yield views[0].node, word, f"{names}: {said}"
 
 
-def _deleting(observed: Observed, names: list[str]) -> Observed:
-    """What is observed once these children are being deleted."""
-    going = {name: observed.children[name].model_copy(update={"deleting": True}) for name in names}
-    return Observed(children={**observed.children, **going})
+def _failures(stages: Stages) -> Iterator[tuple[OfNode, Cause]]:
+    """Why the last failed attempt of each node failed; one that found another run's claim did not fail."""
+    for _, view in views_of(stages):
+        failed = [cause for cause in view.causes.values() if cause.fault is not Fault.BUSY]
+        if failed:
+            yield view.node, failed[-1]
 
 
-def _obsolete(stages: tuple[StageView, ...], observed: Observed) -> Iterator[str]:
+def _obsolete(stages: Stages, observed: Observed) -> Iterator[str]:
     """Children that are not needed: live ones of nodes that have another key by now, that are no more or
     that another run completed, and old attempts that nobody counts."""
-    current: dict[str, str] = {}
-    complete = set()
-    for stage in stages:
-        for name, view in stage.views.items():
-            yield from spent(view.attempts)
-            if isinstance(view.node.config, InventoryConfig):
-                current |= {name: stage.asked.question} if stage.asked else {}
-            elif view.keyed:
-                current[name] = view.keyed.key
-            if view.state is NodeState.COMPLETE:
-                complete.add(name)
-    nodes = {name for stage in stages for name in stage.views}
+    # Keys of the nodes that are not complete; None for one that is not known yet.
+    needed: dict[str, str | None] = {}
+    for stage, view in views_of(stages):
+        yield from spent(view.causes)
+        if view.state in SETTLED:
+            continue
+        if isinstance(view.node.config, InventoryConfig):
+            needed[view.node.name] = stage.asked.question if stage.asked else None
+        else:
+            needed[view.node.name] = view.keyed.key if view.keyed else None
     for name, child in observed.children.items():
-        other_key = child.node in current and child.key != current[child.node]
-        over = other_key or child.node not in nodes or child.node in complete
+        over = child.node not in needed or needed[child.node] not in (child.key, None)
         if stops(child) and over and not child.server:  # servers: see advance
             yield name
 
 
-def _elsewhere(children: list[Child], observed: Observed) -> tuple[Child, ...]:
-    """The children, away from machines that this run avoids."""
-    hosts = bad_hosts(observed.children.values())
-    return tuple(child.model_copy(update={"avoid_hosts": hosts}) if hosts else child for child in children)
+def _elsewhere(children: list[Child], hosts: tuple[str, ...]) -> tuple[Child, ...]:
+    """The children, each once, though several nodes may want the same server, away from machines that this
+    run avoids."""
+    different = {child.name: child for child in children}.values()
+    if not hosts:
+        return tuple(different)
+    return tuple(child.model_copy(update={"avoid_hosts": hosts}) for child in different)
 
 
 def _due(run: IXTRun, moves: Moves, now: float) -> float | None:

@@ -1,12 +1,12 @@
 """What a failed attempt means: its cause, and whether and when to try again. Pure."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ixt_operator.api.run import FailurePolicy
+from ixt_operator.api.status import Reason
 from ixt_operator.planner.observed import ChildState, ProcessState
-from ixt_workloads.contract.exits import Blame, Fault, Meaning, in_words, meaning_of, precedence
+from ixt_workloads.contract.exits import Blame, Fault, Meaning, in_words, meaning_of
 from ixt_workloads.contract.results import Outcome
 
 FIRST_DELAY_SECONDS = 1.0
@@ -26,12 +26,16 @@ class Cause(NamedTuple):
     hint: str
     last_log: str
     ended_at: float
+    host: str
+    blame: Blame
+    """How far the failure is blamed on the host."""
 
 
 class GiveUp(NamedTuple):
     """The step is not tried again."""
 
     cause: Cause
+    reason: Reason
 
 
 class TryAgain(NamedTuple):
@@ -48,7 +52,17 @@ class TryAgain(NamedTuple):
 
 def cause_of(child: ChildState) -> Cause:
     """Why an attempt failed: how that of its processes ended that failed first."""
-    process = _culprit(child)
+    # The others failed because it did. Of those that ended in the same second, the first is one of which the
+    # platform says why.
+    process = min(
+        child.failed,
+        key=lambda process: (
+            meaning(process).precedence,
+            process.over_at,
+            not process.reason,
+            process.index,
+        ),
+    )
     message, found = how_ended(process), meaning(process)
     # Of an attempt that found another run's claim, its pod is of no interest: the message says who holds it.
     named = bool(process.where) and found.fault is not Fault.BUSY
@@ -57,7 +71,9 @@ def cause_of(child: ChildState) -> Cause:
         f"{process.where}: {message}" if named else message,
         _hint(process, found),
         process.last_log,
-        process.ended_at or 0.0,
+        process.over_at,
+        process.host,
+        found.blame,
     )
 
 
@@ -66,24 +82,11 @@ def result_lost(child: ChildState) -> bool:
     return bool(child.failed) and all(meaning(process).done for process in child.failed)
 
 
-def _culprit(child: ChildState) -> ProcessState:
-    """The process of a failed attempt that failed first; the others failed because it did."""
-    # Of those that ended in the same second, the first is one of which the platform says why.
-    return min(
-        child.failed,
-        key=lambda process: (
-            *precedence(meaning(process), process.ended_at or 0.0),
-            not process.reason,
-            process.index,
-        ),
-    )
-
-
 def _hint(process: ProcessState, found: Meaning) -> str:
     """What to do next: what the step said, unless its machine is sick, which the step may not know."""
     blame = found.blame if process.host else Blame.NEVER
     if blame is Blame.AT_ONCE:
-        return f"the machine {process.host} is avoided from now on: {found.hint}"
+        return f"the machine {process.host} is avoided for a day: {found.hint}"
     if process.result and process.result.hint:
         return process.result.hint
     return f"see what became of the machine {process.host}" if blame else found.hint
@@ -91,7 +94,8 @@ def _hint(process: ProcessState, found: Meaning) -> str:
 
 def meaning(process: ProcessState) -> Meaning:
     """What it means that a process ended as it did."""
-    return meaning_of(process.exit_code, process.reason, process.result.fault if process.result else None)
+    told = process.result.fault if process.result else None
+    return meaning_of(process.exit_code, process.reason, told)
 
 
 def how_ended(process: ProcessState) -> str:
@@ -101,50 +105,40 @@ def how_ended(process: ProcessState) -> str:
     return in_words(process.exit_code, process.reason, process.host)
 
 
-def failures(attempts: Iterable[ChildState]) -> list[Cause]:
-    """Causes of failed attempts, oldest first; one that found another run's claim did not fail."""
-    causes = (cause_of(child) for child in attempts if child.failed)
-    return [cause for cause in causes if cause.fault is not Fault.BUSY]
+def causes_of(attempts: Iterable[ChildState]) -> dict[str, Cause]:
+    """Why the attempts that failed did, by their names, oldest first."""
+    return {child.name: cause_of(child) for child in attempts if child.failed}
 
 
-def counts(attempts: Iterable[ChildState]) -> Counter[Fault]:
-    """Failed attempts by class of fault."""
-    return Counter(cause_of(child).fault for child in attempts if child.failed)
+def saves(child: ChildState) -> bool:
+    """Whether an attempt has saved work that its successor need not do again."""
+    told = (each for process in child.processes for each in (process.progress, process.result) if each)
+    return any(each.spent.saved > 0 for each in told)
 
 
-def decide(attempts: list[ChildState], policy: FailurePolicy) -> GiveUp | TryAgain:
-    """What to do after the newest of a step's attempts failed. Each class of fault has its own budget."""
-    cause = cause_of(attempts[-1])
-    failed = counts(attempts)[cause.fault]
+def decide(causes: list[Cause], recent: list[Cause], policy: FailurePolicy) -> GiveUp | TryAgain:
+    """What to do after a step's attempts failed for these causes. Each class of fault has its own budget: so
+    many attempts may fail with it before the step does. Of those that the infrastructure failed only the
+    `recent` ones count, since the step last saved something: else a long one would die of its 17th
+    preemption."""
+    cause = causes[-1]
+    counted = recent if cause.fault is Fault.INFRASTRUCTURE else causes
+    failed = sum(each.fault is cause.fault for each in counted)
     busy = cause.fault is Fault.BUSY
-    if not busy and failed > budget(cause.fault, policy):
-        return GiveUp(cause)
+    budgets = policy.model_dump(by_alias=True)
+    if not busy and failed > budgets.get(budget_of(cause.fault), 0):
+        user = cause.fault is Fault.USER
+        return GiveUp(cause, Reason.USER_FAULT if user else Reason.RESTARTS_EXHAUSTED)
     delay = (BUSY_DELAY_SECONDS if busy else FIRST_DELAY_SECONDS) * 2.0 ** min(failed - 1, 16)
     return TryAgain(cause, cause.ended_at + min(delay, LONGEST_DELAY_SECONDS))
 
 
-def bad_hosts(children: Iterable[ChildState]) -> tuple[str, ...]:
-    """Machines that are avoided: sick ones, and those that two attempts of a run failed because of. Of an
-    attempt only the process that failed first counts, since the others failed because it did."""
-    blamed = Counter[str]()
-    for process in (_culprit(child) for child in children if child.failed):
-        blamed[process.host] += meaning(process).blame
-    return tuple(sorted(host for host, blame in blamed.items() if host and blame >= Blame.AT_ONCE))
-
-
-def spent(attempts: Iterable[ChildState]) -> Iterable[str]:
+def spent(causes: Mapping[str, Cause]) -> list[str]:
     """Names of attempts to be deleted: all but the newest of those that found another run's claim."""
-    busy = [child for child in attempts if child.failed and cause_of(child).fault is Fault.BUSY]
-    return [child.name for child in busy[:-BUSY_ATTEMPTS] if child.ended]
+    busy = [name for name, cause in causes.items() if cause.fault is Fault.BUSY]
+    return busy[:-BUSY_ATTEMPTS]
 
 
-def budget(fault: Fault, policy: FailurePolicy) -> int:
-    """How many attempts of a step may fail with a fault before the run does."""
-    return {
-        Fault.INFRASTRUCTURE: policy.infrastructure,
-        Fault.APPLICATION: policy.application,
-        Fault.OUT_OF_MEMORY: policy.out_of_memory,
-        Fault.DIVERGED: policy.diverged,
-        Fault.HUNG: policy.hung,
-        Fault.USER: 0,
-    }[fault]
+def budget_of(fault: Fault) -> str:
+    """The field of failurePolicy that has the budget of a class of faults; a user's faults have none."""
+    return f"{fault[0].lower()}{fault[1:]}"

@@ -9,6 +9,7 @@ from cluster.kubectl import Kubectl
 from cluster.on_control_plane.operating import Field
 from cluster.on_control_plane.operating import field as opened_field
 from make.proxy import Proxy, proxied
+from make.zygote import Zygote
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +18,11 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
 
 
 @pytest.fixture
-async def field(cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Field]:
+async def field(
+    cluster: ControlPlane, kubectl: Kubectl, tmp_path: Path, zygote: Zygote
+) -> AsyncIterator[Field]:
     """Where a test of the operator works."""
-    async with opened_field(cluster, kubectl, tmp_path) as opened:
+    async with opened_field(cluster, kubectl, tmp_path, zygote.command("stub")) as opened:
         yield opened
 
 

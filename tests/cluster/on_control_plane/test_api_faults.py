@@ -184,7 +184,7 @@ async def test_each_request_about_a_lost_node_may_meet_each_fault(field: Field, 
     bad = field.kubelet.nodes[0]
     faults = {f"{what}-by-{fault}": fault for what in ("lost", "gone") for fault in FAULTS}
     kinds = {"lost": "PATCH pods/NAME/status", "gone": "DELETE pods/NAME"}
-    field.misbehave({TRAIN: {"0": {"hang": True}}})
+    field.misbehave({TRAIN: {"1": {"hang": True}}})
     for name in faults:
         field.apply(**cli.PLAIN, name=name, storage={"uri": f"pvc://claim/{name}"})
     runs = await names(field)
@@ -214,7 +214,7 @@ async def test_each_request_about_a_lost_node_may_meet_each_fault(field: Field, 
         for name in faults:
             status = await field.until_phase(name, "Complete", seconds=300)
             losses = {"Infrastructure": 1} if name.startswith("lost") else {}
-            assert step(status)["attemptsByFault"] == losses, name
+            assert step(status).get("attemptsByFault", {}) == losses, name
     assert left == {}
     assert set(committed(field).values()) == {len(faults)}
 

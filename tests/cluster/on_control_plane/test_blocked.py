@@ -54,8 +54,13 @@ async def test_a_pod_that_cannot_start_ends_the_run_in_its_time(
             entry["lastTransitionTime"] = now(60)
         space, pod_name = field.kubectl.namespace, pod["metadata"]["name"]
         await field.client.merge(PODS, space, pod_name, {"status": status}, "status")
-        found = await field.until(name, lambda status: words in status["summary"]["message"])
-        assert f"pod {pod_name}, container main cannot start yet" in found["summary"]["message"]
+        found = await field.until(name, lambda status: words in status["summary"].get("message", ""))
+        message = found["summary"]["message"]
+        assert message.startswith("pretrain/inventory: cannot start yet: ")
+        assert message.endswith(f"(pod {pod_name}, container main)")
+        assert words in step(found, "inventory")["message"]
+        (warning,) = await told(field, name, "StepBlocked")
+        assert words in warning
         field.edit(name, schedulingTimeoutSeconds=60)
         found = await field.until_phase(name, "Failed")
         failed = condition(found, "Failed")
@@ -67,15 +72,15 @@ async def test_a_pod_that_cannot_start_ends_the_run_in_its_time(
 
 async def test_two_losses_on_one_machine_and_the_next_attempt_is_elsewhere(field: Field) -> None:
     bad, good = field.kubelet.nodes
-    field.misbehave({TRAIN: {attempt: {"hang": True} for attempt in ("0", "1")}})
+    field.misbehave({TRAIN: {attempt: {"hang": True} for attempt in ("1", "2")}})
     async with field.operator():
         name = field.apply(**cli.PLAIN)
-        for attempt in (0, 1):
+        for attempt in (1, 2):
             pod = await field.running(name, TRAIN, attempt)
             assert pod["spec"]["nodeName"] == bad
             field.kubelet.disrupt(pod, "DeletionByTaintManager")
         status = await field.until_phase(name, "Complete")
-        pod = await field.pod(name, TRAIN, "Succeeded", attempt=2)
+        pod = await field.pod(name, TRAIN, "Succeeded", attempt=3)
         messages = await told(field, name, "AttemptFailed")
     assert pod["spec"]["nodeName"] == good
     assert step(status)["attemptsByFault"] == {"Infrastructure": 2}
@@ -89,7 +94,7 @@ async def test_a_pod_on_a_machine_that_fell_silent_is_tried_again_on_another(
     """The node object is kept, the pod is to go and does not; with the taint out-of-service Kubernetes itself
     removes the pod, else the operator calls it lost."""
     bad, good = field.kubelet.nodes
-    field.misbehave({TRAIN: {"0": {"hang": True}}})
+    field.misbehave({TRAIN: {"1": {"hang": True}}})
     async with field.operator():
         name = field.apply(**cli.PLAIN)
         pod = await field.running(name, TRAIN)
@@ -98,11 +103,11 @@ async def test_a_pod_on_a_machine_that_fell_silent_is_tried_again_on_another(
             field.kubectl("taint", "node", bad, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
         field.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false", "--grace-period=1")
         status = await field.until_phase(name, "Complete", seconds=180)
-        again = await field.pod(name, TRAIN, "Succeeded", attempt=1)
+        again = await field.pod(name, TRAIN, "Succeeded", attempt=2)
     assert again["spec"]["nodeName"] == good
     assert step(status)["attemptsByFault"] == {"Infrastructure": 1}
     assert set(committed(field).values()) == {1}
-    assert (await jobs_made(field, name))[TRAIN, "1"] == 1
+    assert (await jobs_made(field, name))[TRAIN, "2"] == 1
 
 
 async def test_a_judge_that_is_never_ready_ends_the_run(field: Field) -> None:
@@ -111,7 +116,7 @@ async def test_a_judge_that_is_never_ready_ends_the_run(field: Field) -> None:
         name = field.apply()
         pod = await field.running(name, JUDGE)
         log = f"kubectl logs -n {field.kubectl.namespace} {pod['metadata']['name']} -c main"
-        found = await field.until(name, lambda status: log in status["summary"]["message"])
+        found = await field.until(name, lambda status: log in status["summary"].get("message", ""))
         assert "the judge is starting" in found["summary"]["message"]
         # Its time to start is half an hour; here it is over at once.
         late = json.dumps({"spec": {"progressDeadlineSeconds": 1, "minReadySeconds": 0}})

@@ -1,5 +1,6 @@
 """The chart on a real API server."""
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from make.chart import CHART, NAMESPACE, RELEASE, HelmError, helm
 from make.operator import eventually
 
 from ixt_operator.adapters.kubernetes.client import RUNS
+from ixt_operator.render.names import RUN_UID
 
 CRDS = CHART.parents[1] / "crds"
 
@@ -111,10 +113,38 @@ def account(request: pytest.FixtureRequest, cluster: ControlPlane, kubectl: Kube
 
 
 async def test_the_charts_rights_carry_a_run_from_apply_to_its_removal(account: Path, field: Field) -> None:
-    async with field.operator(f"--lease-namespace={NAMESPACE}", kubeconfig=account) as operator:
+    flags = (f"--lease-namespace={NAMESPACE}", "--network-policies", "--monitoring-namespace=monitoring")
+    async with field.operator(*flags, kubeconfig=account) as operator:
         name = field.apply()
         await field.until_phase(name, "Complete")
+        uid = field.kubectl.json("get", "ixtrun", name)["metadata"]["uid"]
+        (secret,) = field.kubectl.json("get", "secrets", "-l", f"{RUN_UID}={uid}")["items"]
+        key = base64.b64decode(secret["data"]["apiKey"]).decode()
+        policies = field.kubectl.json("get", "networkpolicies", "-l", f"{RUN_UID}={uid}")["items"]
+        assert {
+            owner["uid"] for each in (secret, *policies) for owner in each["metadata"]["ownerReferences"]
+        } == {uid}
+        roles = {
+            each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in policies
+        }
+        assert roles == {"judge", "worker", "trainer", "evaluator"}
+        told = field.kubectl("get", "ixtruns,configmaps,jobs,deployments,events", "-o", "json")
+        assert key not in told and key not in operator.log.read_text()
         field.kubectl("patch", "ixtrun", name, "--type=merge", "-p", '{"spec":{"ttlSecondsAfterFinished":0}}')
         space = field.kubectl.namespace
         await eventually(lambda: field.client.get(RUNS, space, name), lambda run: run is None)
     assert "forbidden" not in operator.log.read_text()
+
+
+async def test_the_operator_writes_nothing_into_the_clusters_own_namespaces(
+    cluster: ControlPlane, kubectl: Kubectl
+) -> None:
+    install(cluster, "crds.install=false")
+    as_operator = (f"--as=system:serviceaccount:{NAMESPACE}:{RELEASE}", "--dry-run=server")
+
+    def refused(namespace: str) -> str:
+        return kubectl.within(namespace).run("create", "configmap", "x", *as_operator).stderr
+
+    said = "the operator of IXTRuns writes nothing into namespaces of the cluster itself"
+    await eventually(lambda: refused("kube-system"), lambda error: said in error)
+    assert refused(kubectl.namespace) == ""

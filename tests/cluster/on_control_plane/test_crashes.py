@@ -12,6 +12,8 @@ from make.operator import Operator, eventually
 from make.proxy import Call, Proxy, failure
 from make.runs import keys
 
+from ixt_operator.adapters.kubernetes.client import RUNS
+
 BOTH: dict[str, Any] = {"arms": [runs.arm("conditioned"), runs.arm("plain", "NextToken")]}
 
 
@@ -46,12 +48,16 @@ async def test_killed_before_and_after_every_write(field: Field, proxy: Proxy) -
         return failure(503, "TooLate") if disturbed[what(call)] == 1 else None
 
     proxy.handler = kill
-    while not complete(field):
+    while not await complete(field):
         async with field.operator(
-            f"--lease-name=life-{len(living)}", kubeconfig=proxy.kubeconfig, kept=False
+            f"--lease-name=life-{len(living)}", kubeconfig=proxy.kubeconfig
         ) as operator:
             living.append(operator)
-            await eventually(lambda: not living[-1].process.is_alive() or complete(field))
+
+            async def ended(life: Operator = operator) -> bool:
+                return not life.process.is_alive() or await complete(field)
+
+            await eventually(ended)
     status = await field.until_phase("disturbed", "Complete", seconds=1)
     assert keys(status) == wanted
     assert await jobs_made(field, "disturbed") == children
@@ -59,6 +65,6 @@ async def test_killed_before_and_after_every_write(field: Field, proxy: Proxy) -
     assert len(living) > len(disturbed), "every write killed an operator, most of them two"
 
 
-def complete(field: Field) -> bool:
-    phase = field.kubectl("get", "ixtrun", "disturbed", "-o", "jsonpath={.status.phase}")
-    return phase == "Complete"
+async def complete(field: Field) -> bool:
+    found = await field.client.get(RUNS, field.kubectl.namespace, "disturbed")
+    return bool(found and found.get("status", {}).get("phase") == "Complete")

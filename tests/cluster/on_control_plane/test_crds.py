@@ -10,7 +10,9 @@ from cluster.base import Cluster
 from cluster.kubectl import Kubectl
 from make import runs
 
+from ixt_operator.api.meta import API_VERSION
 from ixt_operator.generate.crd import crds
+from ixt_operator.render.builtin_runtimes import cpu
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))
 """Runs, and what fills the volume of one."""
@@ -52,9 +54,11 @@ def test_a_run_that_breaks_a_rule_is_refused_in_its_words(kubectl: Kubectl) -> N
 
 
 def test_an_unknown_field_is_refused(kubectl: Kubectl) -> None:
-    manifest = runs.applied(suspended=True)
+    """`extends` is one too: manifests of files only have it."""
+    manifest = {**runs.applied(suspended=True), "extends": "base.yaml"}
     done = kubectl.run("create", "--validate=strict", "-f", "-", stdin=json.dumps(manifest))
     assert 'unknown field "spec.suspended"' in done.stderr
+    assert 'unknown field "extends"' in done.stderr
 
 
 def test_kubectl_explain_reads_as_documentation(kubectl: Kubectl) -> None:
@@ -91,3 +95,17 @@ def test_a_status_is_written_by_its_subresource_alone(kubectl: Kubectl) -> None:
     found = kubectl.json("get", "ixtrun", "kept")
     assert found["status"]["phase"] == "Running"
     assert found["metadata"]["generation"] == 1
+
+
+def test_a_runtime_shows_its_roles_and_their_images(kubectl: Kubectl) -> None:
+    name = f"shown-{kubectl.namespace}"
+    runtime = cpu("registry.example/ixt:1").model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    runtime = {**runtime, "apiVersion": API_VERSION, "kind": "IXTRuntime", "metadata": {"name": name}}
+    runtime["spec"]["roles"] = [each for each in runtime["spec"]["roles"] if each["name"] != "Evaluator"]
+    kubectl.apply(runtime)
+    try:
+        head, line = kubectl("get", "ixtruntime", name).splitlines()
+    finally:
+        kubectl("delete", "ixtruntime", name)
+    assert head.split() == ["NAME", "JUDGE", "WORKER", "TRAINER", "EVALUATOR", "AGE"]
+    assert line.split()[1:4] == ["registry.example/ixt:1"] * 3

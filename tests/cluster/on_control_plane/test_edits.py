@@ -25,7 +25,7 @@ AT_ONCE: dict[str, Any] = {
     "activeDeadlineSeconds": 3600,
     "schedulingTimeoutSeconds": 600,
     "ttlSecondsAfterFinished": 3600,
-    "pods": {"trainer": {"env": [{"name": "ANYTHING", "value": "else"}]}},
+    "pods": {"trainer": runs.patch(env=[{"name": "ANYTHING", "value": "else"}])},
     "stages": [
         runs.stage(train={"checkpoint": {"intervalSeconds": 60}}, annotate={"deadlineSeconds": 600}),
     ],
@@ -94,6 +94,12 @@ async def test_an_edit_of_what_is_in_a_key_makes_anew_what_it_concerns(
     assert changed == known - kept
     made = [(job["metadata"]["annotations"]["ixt.dev/node"], label(job, "key")) for job in jobs]
     assert len(made) == len(set(made)), "one attempt of each"
+
+    # Which field it was is known also when all attempts with their tasks are gone.
+    if at == "train":
+        field.kubectl("delete", "jobs,configmaps", "-l", "ixt.dev/child", "--wait=false")
+        because = f"because train.maxTokens of {STEPS[at]} changed: 65536 -> 131072"
+        assert because in field.kubectl.ixt("why", name, STEPS[at])
 
 
 def label(manifest: Object, name: str) -> str:

@@ -24,7 +24,7 @@ async def test_a_users_fault_ends_the_run_and_names_pod_cause_and_next_step(fiel
     assert failed["reason"] == "UserFault"
     for word in (f"pod {pod['metadata']['name']}", "the data are empty", "take it out of the script"):
         assert word in failed["message"]
-    assert (await jobs_made(field, name))[TRAIN, "0"] == 1
+    assert (await jobs_made(field, name))[TRAIN, "1"] == 1
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ async def test_a_users_fault_ends_the_run_and_names_pod_cause_and_next_step(fiel
 async def test_a_fault_is_retried_as_often_as_the_run_allows(
     field: Field, told: dict[str, Any], fault: str
 ) -> None:
-    field.misbehave({TRAIN: {"0": told}})
+    field.misbehave({TRAIN: {"1": told}})
     budget = {"application": 1, "diverged": 1, "hung": 1, "outOfMemory": 1}
     async with field.operator():
         name = field.apply(**cli.PLAIN, failurePolicy=budget)
         status = await field.until_phase(name, "Complete")
         assert step(status)["attemptsByFault"] == {fault: 1}
-        assert (await jobs_made(field, name))[TRAIN, "1"] == 1
+        assert (await jobs_made(field, name))[TRAIN, "2"] == 1
         field.misbehave({TRAIN: {"*": told}})
         field.apply(name="again", storage={"uri": "pvc://claim/again"}, **cli.PLAIN, failurePolicy=budget)
         status = await field.until_phase("again", "Failed")
@@ -55,7 +55,7 @@ async def test_a_fault_is_retried_as_often_as_the_run_allows(
 
 @pytest.mark.parametrize("reason", ["EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet"])
 async def test_a_pod_that_is_put_out_is_tried_again_and_is_nobodys_fault(field: Field, reason: str) -> None:
-    field.misbehave({TRAIN: {"0": {"hang": True}}})
+    field.misbehave({TRAIN: {"1": {"hang": True}}})
     async with field.operator():
         name = field.apply(**cli.PLAIN)
         pod = await field.running(name, TRAIN)

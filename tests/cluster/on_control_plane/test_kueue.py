@@ -19,7 +19,7 @@ from cluster.on_control_plane.operating import (
     jobs_made,
     step,
 )
-from make import cli
+from make import cli, runs
 from make.operator import eventually
 
 from ixt_operator.adapters.kubernetes.client import DEPLOYMENTS, JOBS, PODS, Object
@@ -221,7 +221,7 @@ async def test_an_urgent_run_takes_the_place_of_another_which_comes_back(field: 
     async with field.operator():
         other = field.apply(**QUEUED, name="other")
         await field.running(other, TRAIN)
-        pods = {role: {"priorityClassName": urgent} for role in ("worker", "trainer", "evaluator")}
+        pods = {"all": runs.patch(spec={"priorityClassName": urgent})}
         name = field.apply(**QUEUED, name="urgent", storage={"uri": "pvc://claim/urgent"}, pods=pods)
         await field.running(name, TRAIN)
         await field.until(other, waits)
@@ -248,14 +248,14 @@ async def test_a_suspended_run_leaves_its_queue_and_comes_back(
         field.edit(name, suspend=True)
         await field.until(name, lambda status: condition(status, "Suspended").get("status") == "True")
         await eventually(lambda: field.kubelet.alive() == [])
-        assert (await jobs_made(field, name))[TRAIN, "0"] == 0
+        assert (await jobs_made(field, name))[TRAIN, "1"] == 0
         await eventually(queue.workloads, lambda names: not any("-train-" in name for name in names))
         queue.open()
         field.go_on()
         field.edit(name, suspend=False)
         status = await field.until_phase(name, "Complete")
     assert faults(status) == []
-    assert (await jobs_made(field, name))[TRAIN, "1"] == 1
+    assert (await jobs_made(field, name))[TRAIN, "2"] == 1
 
 
 async def test_a_deleted_run_leaves_its_queue(field: Field, queue: Queue) -> None:
@@ -273,7 +273,7 @@ async def test_a_deleted_run_leaves_its_queue(field: Field, queue: Queue) -> Non
 async def test_a_fault_of_an_admitted_step_is_tried_again_through_the_queue(
     field: Field, queue: Queue
 ) -> None:
-    field.misbehave({TRAIN: {"0": {"exit": 1}}})
+    field.misbehave({TRAIN: {"1": {"exit": 1}}})
     async with field.operator():
         name = field.apply(**QUEUED, failurePolicy={"application": 1})
         status = await field.until_phase(name, "Complete")

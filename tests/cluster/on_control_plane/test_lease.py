@@ -1,6 +1,7 @@
 """Leader election: one writer at a time, whatever happens to it, its network or its clock."""
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -8,18 +9,14 @@ import pytest
 from aiohttp import web
 from cluster.control_plane import ControlPlane
 from cluster.on_control_plane.operating import Field, as_if_undisturbed
-from make import cli
+from make import cli, runs
 from make.operator import connected, eventually
-from make.proxy import Call, failure, proxied
+from make.proxy import Call, Proxy, failure, proxied
 
-from ixt_operator.adapters.kubernetes.client import LEASES
-from ixt_operator.adapters.kubernetes.lease import (
-    HELD_SECONDS,
-    LEASE_SECONDS,
-    PERIOD_SECONDS,
-    Elector,
-    LostLease,
-)
+from ixt_operator.adapters.kubernetes.client import JOBS, LEASES, RUNS
+from ixt_operator.adapters.kubernetes.lease import Elector, LostLease, Times
+
+TIMES = Times()
 
 
 class Clock:
@@ -33,7 +30,7 @@ class Clock:
 
 
 def elector(field: Field, name: str, clock: Clock | None = None) -> Elector:
-    return Elector(field.client, field.kubectl.namespace, "lease", name, clock or Clock())
+    return Elector(field.client, field.kubectl.namespace, "lease", name, clock=clock or Clock())
 
 
 async def holder(field: Field) -> str:
@@ -41,11 +38,10 @@ async def holder(field: Field) -> str:
     return str(lease["spec"]["holderIdentity"]) if lease else ""
 
 
-def test_a_leader_that_is_gone_is_followed_within_twenty_seconds() -> None:
+def test_a_leader_that_is_gone_is_followed_within_half_a_minute() -> None:
     """The last renewal may just have been seen, the look that finds it too old comes a period later, and the
     request that takes over may need all of its time."""
-    assert LEASE_SECONDS + 2 * PERIOD_SECONDS < 20
-    assert HELD_SECONDS + PERIOD_SECONDS < LEASE_SECONDS, "the old one stopped before the next one starts"
+    assert TIMES.lease_duration + TIMES.retry_period + TIMES.request < 30
 
 
 async def test_one_leads_and_the_next_one_takes_over_at_once_when_it_is_released(field: Field) -> None:
@@ -67,9 +63,9 @@ async def test_a_holder_that_is_gone_is_followed_when_its_time_is_over_and_no_ea
     await first.acquire()
     second = elector(field, "second", clock)
     assert not await second._try()
-    clock.moved = LEASE_SECONDS - 5
+    clock.moved = TIMES.lease_duration - 5
     assert not await second._try()
-    clock.moved = LEASE_SECONDS + 1
+    clock.moved = TIMES.lease_duration + 1
     await second.acquire()
     assert await holder(field) == "second"
     with pytest.raises(LostLease, match="second took the Lease"):
@@ -81,7 +77,7 @@ async def test_a_holder_whose_clock_jumped_writes_nothing_more(field: Field) -> 
     first = elector(field, "first", clock)
     await first.acquire()
     first.fence()
-    clock.moved = HELD_SECONDS
+    clock.moved = TIMES.renew_deadline
     with pytest.raises(LostLease):
         first.fence()
     with pytest.raises(LostLease):
@@ -124,7 +120,7 @@ async def test_a_short_trouble_loses_no_lease_and_a_long_one_does(
     clock = Clock()
     async with proxied(cluster.server, cluster.pki, tmp_path) as proxy, connected(proxy.kubeconfig) as client:
         proxy.handler = handler
-        first = Elector(client, field.kubectl.namespace, "lease", "first", clock)
+        first = Elector(client, field.kubectl.namespace, "lease", "first", clock=clock)
         await first.acquire()
         keeping = asyncio.create_task(first.keep())
         down = True
@@ -137,14 +133,14 @@ async def test_a_short_trouble_loses_no_lease_and_a_long_one_does(
         up.clear()
         down, calls = True, 0
         await eventually(lambda: calls)
-        clock.moved = HELD_SECONDS
+        clock.moved = TIMES.renew_deadline
         with pytest.raises(LostLease):
             await keeping
         up.set()
 
 
-async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_meanwhile(field: Field) -> None:
-    async with field.operator(kept=False) as first:
+async def test_a_leader_that_was_stopped_competes_anew_when_it_wakes_and_leads_again(field: Field) -> None:
+    async with field.operator() as first:
         await eventually(first.leads)
         async with field.operator(replica=1) as second:
             await eventually(second.metrics)
@@ -152,11 +148,14 @@ async def test_a_leader_that_was_stopped_ends_when_it_wakes_and_another_leads_me
             first.signal(signal.SIGSTOP)
             await eventually(second.leads)
             first.signal(signal.SIGCONT)
-            assert await first.ended() == 1
-            said = first.log.read_text()
-            assert "does not hold the Lease" in said or "took the Lease" in said
+            await eventually(lambda: "it competes for it anew" in first.log.read_text())
+            assert not first.leads()
             name = field.apply(**cli.PLAIN)
             await field.until_phase(name, "Complete")
+        await eventually(first.leads)
+        name = field.apply(name="again", storage={"uri": "pvc://claim/again"}, **cli.PLAIN)
+        await field.until_phase(name, "Complete")
+        assert first.process.is_alive()
 
 
 async def test_a_leader_that_is_killed_in_mid_run_is_followed_and_nothing_is_made_twice(field: Field) -> None:
@@ -173,6 +172,55 @@ async def test_a_leader_that_is_killed_in_mid_run_is_followed_and_nothing_is_mad
         await field.until_phase(name, "Complete")
         assert pod["metadata"]["name"] in field.kubelet.started
         await as_if_undisturbed(field, name)
+
+
+RUNS_AT_ONCE = 60
+TERMS = 2
+
+
+async def test_replicas_that_lose_the_lease_again_and_again_stay_and_finish_the_work(
+    field: Field, proxy: Proxy
+) -> None:
+    """As on a machine that is too busy to renew in time: 60 runs come at once, and the first leaders hold the
+    Lease for one term each, since their renewals fail. A process that ended then would stand in
+    CrashLoopBackOff after a few times."""
+    leaders: list[str] = []
+
+    async def handler(call: Call) -> web.StreamResponse | None:
+        if "/leases" not in call.path or call.method == "GET":
+            return None
+        holder = json.loads(call.body)["spec"]["holderIdentity"]
+        if holder in leaders[:TERMS]:
+            return failure(500, "Overloaded")
+        answer = await call.pass_on(None)
+        if answer.status < 300 and holder and holder not in leaders:
+            leaders.append(holder)
+        return answer
+
+    proxy.handler = handler
+    field.kubelet.lost.update(field.kubelet.nodes)  # pods stay pending
+    names = [f"run-{number}" for number in range(RUNS_AT_ONCE)]
+    given = {"storage": {"uri": "pvc://claim/runs"}, "runtimeRef": {"name": "stubs"}}
+    field.kubectl.apply(*(runs.applied(name=name, **given) for name in names))
+    async with (
+        field.operator(kubeconfig=proxy.kubeconfig) as first,
+        field.operator(kubeconfig=proxy.kubeconfig, replica=1) as second,
+    ):
+        await eventually(lambda: len(leaders) > TERMS)
+
+        async def told() -> set[str]:
+            found = await field.client.list(RUNS, field.kubectl.namespace)
+            return {run["metadata"]["name"] for run in found if run.get("status", {}).get("conditions")}
+
+        await eventually(told, lambda found: found == {*names})
+        logs = [replica.log.read_text() for replica in (first, second)]
+        assert first.process.is_alive()
+        assert second.process.is_alive()
+    assert sum(log.count("it competes for it anew") for log in logs) >= TERMS
+    assert "unforeseen error" not in "".join(logs)
+    jobs = await field.client.list(JOBS, field.kubectl.namespace)
+    assert sorted(job["metadata"]["labels"]["ixt.dev/run"] for job in jobs) == sorted(names)
+    assert [await first.ended(), await second.ended()] == [0, 0]
 
 
 async def test_told_to_stop_it_leaves_the_lease_to_the_next(field: Field) -> None:

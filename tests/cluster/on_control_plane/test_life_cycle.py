@@ -15,6 +15,7 @@ from make import cli
 from make.operator import eventually
 
 from ixt_operator.adapters.kubernetes.client import RUNS, Object
+from ixt_operator.api.run import KEEP_CHILDREN
 
 PREPARE = "pretrain/prepare/plain"
 TRAIN = "pretrain/train/plain-s0"
@@ -123,7 +124,7 @@ async def test_past_its_deadline_it_fails_frees_everything_and_goes_on_with_a_lo
         field.go_on()
         field.edit(name, activeDeadlineSeconds=600)
         status = await field.until_phase(name, "Complete")
-    assert (await jobs_made(field, name))[PREPARE, "0"] == 1
+    assert (await jobs_made(field, name))[PREPARE, "1"] == 1
     assert condition(status, "Failed")["status"] == "False"
 
 
@@ -136,8 +137,29 @@ async def test_an_edit_takes_a_failed_run_up_where_it_stopped(field: Field) -> N
         field.edit(name, failurePolicy={"application": 2})
         status = await field.until_phase(name, "Complete")
     jobs = await jobs_made(field, name)
-    assert jobs[PREPARE, "0"] == 1
-    assert (PREPARE, "1") not in jobs
-    assert jobs[TRAIN, "1"] == 1, "a number of an attempt is not given twice"
+    assert jobs[PREPARE, "1"] == 1
+    assert (PREPARE, "2") not in jobs
+    assert jobs[TRAIN, "2"] == 1, "a number of an attempt is not given twice"
     assert step(status)["key"] == step(failed)["key"]
+    assert set(committed(field).values()) == {1}
+
+
+async def test_what_an_ended_run_made_goes_once_it_is_not_kept_and_an_edit_finds_what_is_committed(
+    field: Field,
+) -> None:
+    async with field.operator():
+        name = field.apply(**cli.PLAIN)
+        before = await field.until_phase(name, "Complete")
+        assert await children(field, name)
+        field.kubectl("annotate", "ixtrun", name, f"{KEEP_CHILDREN}-")
+        await eventually(lambda: children(field, name), lambda left: left == {})
+        assert (await field.run(name))["status"] == before
+        field.edit(name, maxParallelLanes=2)
+        await field.until(name, lambda status: status["observedGeneration"] > before["observedGeneration"])
+        status = await field.until_phase(name, "Complete")
+        await eventually(lambda: children(field, name), lambda left: left == {})
+    assert [step["key"] for stage in status["stages"] for step in stage["steps"]] == [
+        step["key"] for stage in before["stages"] for step in stage["steps"]
+    ]
+    assert status["cost"].get("flops") == before["cost"].get("flops")
     assert set(committed(field).values()) == {1}

@@ -7,7 +7,7 @@ import yaml
 from cluster.kubectl import Kubectl
 from typer.testing import CliRunner
 
-from ixt_operator.cli.app import app
+from ixt_operator.cli.ixt import app
 from ixt_operator.manifests.documents import dump, yaml_documents
 
 FILES = sorted((Path(__file__).parents[3] / "examples").glob("*/*.yaml"))

@@ -104,7 +104,7 @@ async def test_a_judge_that_is_scaled_down_or_deleted_comes_back(field: Field) -
 
 
 async def test_a_judges_service_that_is_deleted_comes_back_with_the_next_attempt(field: Field) -> None:
-    field.misbehave({ANNOTATE: {"0": {"hang": True}}})
+    field.misbehave({ANNOTATE: {"1": {"hang": True}}})
     async with field.operator():
         name = field.apply()
         pod = await field.running(name, ANNOTATE)
@@ -112,7 +112,7 @@ async def test_a_judges_service_that_is_deleted_comes_back_with_the_next_attempt
         field.kubectl("delete", "service", service["metadata"]["name"])
         field.hold(ANNOTATE)
         field.kubelet.disrupt(pod, "EvictionByEvictionAPI")
-        await field.running(name, ANNOTATE, attempt=1)
+        await field.running(name, ANNOTATE, attempt=2)
         (again,) = field.kubectl.json("get", "services", "-l", f"ixt.dev/run={name}")["items"]
         assert (again["metadata"]["name"], again["spec"]) == (service["metadata"]["name"], service["spec"])
         field.go_on()
@@ -132,7 +132,7 @@ async def test_a_copy_of_a_job_is_nobodys_child(field: Field) -> None:
         await field.until_phase(name, "Complete")
     assert field.kubectl.json("get", "job", "copy")["metadata"]["labels"]["ixt.dev/run"] == name
     await_jobs = await jobs_made(field, name)
-    assert await_jobs[TRAIN, "0"] == 2, "the run's own and the copy, which is still there"
+    assert await_jobs[TRAIN, "1"] == 2, "the run's own and the copy, which is still there"
 
 
 def copied(job: Object) -> Object:
@@ -196,7 +196,7 @@ async def test_a_foreign_object_under_a_childs_name_is_named_and_left_alone(fiel
         manifest = await field.run(name)
         key = keys(manifest["status"])["pretrain/train/plain"]
         run = IXTRun.model_validate(manifest)
-        child = child_name(run, OfNode(kind="Train", stage="pretrain", arm="plain", seed=0), key, 0)
+        child = child_name(run, OfNode(kind="Train", stage="pretrain", arm="plain", seed=0), key, 1)
         field.kubectl.apply(foreign(kind, child))
         field.go_on()
         await refused(field, name, kind, child)

@@ -182,7 +182,7 @@ async def test_the_largest_run_is_begun(field: Field) -> None:
     runtime = cli.stubs(spec["runtimeRef"]["name"])
     for role in runtime["spec"]["roles"]:
         role["template"] = MAIN
-    overrides = spec["pods"]["worker"]
+    overrides = spec["pods"]["worker"]["spec"]
     account = {"apiVersion": "v1", "kind": "ServiceAccount"}
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1}
     needs = [
@@ -199,10 +199,11 @@ async def test_the_largest_run_is_begun(field: Field) -> None:
             pod = await field.pod(name, f"{spec['stages'][0]['name']}/inventory", "Pending")
             status = await field.until(name, lambda status: status.get("phase") == "Running")
         (job,) = await field.client.list(JOBS, field.kubectl.namespace)
-        (config,) = await field.client.list(CONFIG_MAPS, field.kubectl.namespace, labels="ixt.dev/run")
+        configs = await field.client.list(CONFIG_MAPS, field.kubectl.namespace, labels="ixt.dev/run")
+        assert len(configs) == 2, "the step's task, and what the run was started with"
         (same,) = await field.client.list(PODS, field.kubectl.namespace)
         assert same["metadata"]["uid"] == pod["metadata"]["uid"]
-        for manifest in (job, config, pod):
+        for manifest in (job, *configs, pod):
             assert len(json.dumps(manifest)) < 1024 * 1024
         assert len(json.dumps(status)) < 64_000
         assert len(status["stages"]) == len(spec["stages"])

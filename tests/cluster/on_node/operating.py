@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import certifi
-from cluster import python, quickstart
+from cluster import python, quickstart, volumes
 from cluster.kubectl import Kubectl
 from make import cli, processes, runs
 from make.chart import NAMESPACE
 
 from ixt_operator.api.meta import API_VERSION
+from ixt_operator.api.run import KEEP_CHILDREN
 from ixt_operator.render.builtin_runtimes import cpu
 from ixt_workloads.contract.kinds import Role
 
@@ -61,17 +62,19 @@ class Site:
         main["command"] = [word.replace(image, str(quickstart.FOLDER)) for word in main["command"]]
 
     def apply(self, *, name: str = "test", **spec: Any) -> str:
-        """Apply a run, over stubs unless told otherwise; its name."""
+        """Apply a run, over stubs unless told otherwise, whose children stay to be looked at; its name."""
         given = {
             "storage": {"uri": f"pvc://{CLAIM}/runs"},
             "runtimeRef": {"name": f"{self.name}-stubs"},
             **spec,
         }
-        self.kubectl.apply(runs.applied(name=name, **given))
+        manifest = runs.applied(name=name, **given)
+        manifest["metadata"]["annotations"] = {KEEP_CHILDREN: "true"}
+        self.kubectl.apply(manifest)
         return name
 
     def misbehave(self, script: dict[str, Any]) -> None:
-        """Tell the stubs what to do wrong (see ixt_workloads.stub)."""
+        """Tell the stubs what to do wrong (see make/stub.py)."""
         new = self.volume / "script.new"
         new.write_text(json.dumps(script))
         new.rename(self.volume / SCRIPT)
@@ -138,10 +141,13 @@ def site(kubectl: Kubectl, folder: Path) -> Iterator[Site]:
     volume.mkdir(parents=True)
     volume.chmod(0o777)  # Pods are not root.
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl.apply(_volume(kubectl.namespace, volume), quickstart.claim())
+    claimed = {"namespace": kubectl.namespace, "name": CLAIM}
+    name = f"{kubectl.namespace}-{CLAIM}"
+    kubectl.apply(volumes.volume(name, volume, "2Gi", claimRef=claimed), quickstart.claim())
     with python.mounted(kubectl) as mounted:
-        for kind, command in (("stubs", cli.STUB), ("engines", ())):
-            kubectl.apply(runtime(f"{kubectl.namespace}-{kind}", mounted, command))
+        # What engines ask for is counted: of less, a test's work would come to no second.
+        for kind, command, processors in (("stubs", cli.STUB, "50m"), ("engines", (), "200m")):
+            kubectl.apply(runtime(f"{kubectl.namespace}-{kind}", mounted, command, processors))
         found = Site(kubectl, folder, mounted)
         found.misbehave({})
         try:
@@ -152,13 +158,14 @@ def site(kubectl: Kubectl, folder: Path) -> Iterator[Site]:
             kubectl("delete", "pv", f"{kubectl.namespace}-{CLAIM}", "--wait=false")
 
 
-def runtime(name: str, mounted: python.Mounted, command: tuple[str, ...]) -> dict[str, Any]:
+def runtime(name: str, mounted: python.Mounted, command: tuple[str, ...], processors: str) -> dict[str, Any]:
     """The chart's runtime `cpu` for pods that mount their Python. They ask for little: two cores are all."""
     found = cpu(IMAGE).model_dump(mode="json", exclude_defaults=True)
     for role in found["spec"]["roles"]:
         spec = role["template"]["spec"]
         (main,) = spec["containers"]
         _with_python(main, mounted)
+        main["resources"]["requests"]["cpu"] = processors
         main["env"].append({"name": "IXT_STUB_SCRIPT", "value": f"/ixt/volumes/{CLAIM}/{SCRIPT}"})
         spec["volumes"] += mounted.volumes
         role["command"] = list(command)
@@ -174,21 +181,11 @@ def _with_python(main: dict[str, Any], mounted: python.Mounted) -> None:
     main.setdefault("env", []).extend(
         [
             {"name": "PATH", "value": f"{Path(python.EXECUTABLE).parent}:/usr/bin:/bin"},
+            # This checkout's packages, whichever one the environment was installed from.
+            {"name": "PYTHONPATH", "value": f"{python.ROOT / 'workloads'}:{python.ROOT / 'operator'}"},
             {"name": "OMP_NUM_THREADS", "value": "1"},
             # The image is empty; clients of buckets want authorities, though they speak to one without TLS.
             {"name": "SSL_CERT_FILE", "value": certifi.where()},
         ]
     )
     main["volumeMounts"] += mounted.mounts
-
-
-def _volume(namespace: str, folder: Path) -> dict[str, Any]:
-    """A volume by hand, as an administrator makes one, for the claim that has no storage class."""
-    spec = {
-        "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
-        "capacity": {"storage": "2Gi"},
-        "hostPath": {"path": str(folder), "type": "Directory"},
-        "claimRef": {"namespace": namespace, "name": CLAIM},
-    }
-    name = f"{namespace}-{CLAIM}"
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}

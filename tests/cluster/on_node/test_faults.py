@@ -1,6 +1,7 @@
 """What goes wrong in real pods, over stub steps: the run goes on, or says what to do."""
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,13 @@ import pytest
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.node import NAME, NodeCluster
 from cluster.on_node.operating import CLAIM, Site, until
+from make import runs
 from make.chart import CHART, RELEASE, helm
 
 TRAIN = "pretrain/train/conditioned-s0"
 PREPARE = "pretrain/prepare/conditioned"
 OTHER = "ixt-other-node"
+DEVICE = "example.com/gpu"
 GO = f"/ixt/volumes/{CLAIM}/go"
 
 
@@ -129,14 +132,32 @@ def test_a_node_is_lost_and_comes_back(site: Site, cluster: NodeCluster, release
 
 def test_too_little_memory(site: Site) -> None:
     site.misbehave({TRAIN: {"*": {"wait_for": GO}}})
-    limited = {"resources": {"requests": {"memory": "8Mi"}, "limits": {"memory": "8Mi"}}}
+    limited = runs.patch(resources={"requests": {"memory": "8Mi"}, "limits": {"memory": "8Mi"}})
     site.apply(pods={"trainer": limited}, failurePolicy={"outOfMemory": 0})
     site.wait("Failed")
     assert "OOMKilled" in message(site)
 
 
+def have_devices(kubectl: Kubectl, count: int) -> None:
+    """Have so many devices on the node that do not exist: the scheduler counts them as real ones."""
+    patch = json.dumps({"status": {"capacity": {DEVICE: str(count)}}})
+    kubectl("patch", "node", NAME, "--subresource=status", "--type=merge", "-p", patch)
+    field = r"{.status.allocatable.example\.com/gpu}"
+    kubectl("wait", f"--for=jsonpath={field}={count}", f"node/{NAME}", "--timeout=60s")
+
+
+def test_a_training_that_saves_between_outlives_more_preemptions_than_its_budget(site: Site) -> None:
+    """Its node tells it to end, as spot machines do, more often than failurePolicy.infrastructure allows."""
+    told_to_end = {"saves": True, "signal": signal.SIGTERM}
+    site.misbehave({TRAIN: {str(attempt): told_to_end for attempt in (1, 2, 3)}})
+    site.apply(failurePolicy={"infrastructure": 1})
+    site.wait("Complete")
+    assert attempts(site)[TRAIN] == 4
+    assert site.step("pretrain/train/conditioned")["attemptsByFault"] == {"Infrastructure": 3}
+
+
 def test_an_image_that_cannot_be_pulled(site: Site) -> None:
-    site.apply(pods={"worker": {"image": "ixt.test/nowhere:1"}})
+    site.apply(pods={"worker": runs.patch(image="ixt.test/nowhere:1")})
     until(lambda: "ErrImageNeverPull" in message(site))
 
 
@@ -197,13 +218,8 @@ def test_an_upgrade_of_the_chart_touches_no_child(site: Site, cluster: NodeClust
 
 def test_training_asks_for_its_gpus_when_the_judge_is_gone(site: Site) -> None:
     """Two devices, two for the judge and two for the trainer: the scheduler gives none out twice."""
-    device = "example.com/gpu"
-    patch = json.dumps({"status": {"capacity": {device: "2"}}})
-    site.kubectl("patch", "node", NAME, "--subresource=status", "--type=merge", "-p", patch)
-    site.kubectl(
-        "wait", r"--for=jsonpath={.status.allocatable.example\.com/gpu}=2", f"node/{NAME}", "--timeout=60s"
-    )
-    both = {"resources": {"limits": {device: "2"}}}
+    have_devices(site.kubectl, 2)
+    both = runs.patch(resources={"limits": {DEVICE: "2"}})
     hold(site)
     site.apply(pods={"judge": both, "trainer": both})
     held(site)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cluster import python
 from cluster.kubectl import Kubectl
+from cluster.on_node.operating import until
 from make import pods
 
 SECURITY = {
@@ -25,6 +26,11 @@ import os, pathlib, ixt_workloads.contract.settings as steps
 lines = pathlib.Path("/proc/self/status").read_text().splitlines()
 print(os.getuid(), *[line for line in lines if line.startswith(("Seccomp:", "NoNewPrivs:", "CapEff:"))])
 print("read-only" if os.statvfs(steps.__file__).f_flag & os.ST_RDONLY else "writable")
+"""
+IMPORTING = """
+import time, ixt_workloads
+print("importing", flush=True)
+time.sleep(600)
 """
 REDUCE = """
 import os, torch, torch.distributed as group
@@ -69,6 +75,15 @@ def test_the_hosts_folders_are_refused_but_claims_of_them_are_not(
         "65532 CapEff:\t0000000000000000 NoNewPrivs:\t1 Seccomp:\t2",
         "read-only",
     ]
+
+
+def test_a_step_that_is_stopped_while_it_imports_ends_before_its_grace(
+    restricted: Kubectl, mounted: python.Mounted
+) -> None:
+    filled = {**spec(mounted), "terminationGracePeriodSeconds": 300}
+    restricted.apply(pods.pod("step", container(mounted, "-c", IMPORTING), **filled))
+    until(lambda: restricted.run("logs", "step").stdout == "importing\n")
+    restricted("delete", "pod", "step", "--timeout=60s")
 
 
 def test_torch_trains_over_two_pods(restricted: Kubectl, mounted: python.Mounted) -> None:

@@ -1,10 +1,11 @@
-"""The quickstart by real engines in pods: vLLM reads, two pods train together, and the keys are those of
-`ixt run`."""
+"""The quickstart by real engines in pods: vLLM reads, two pods train together, the keys are those of
+`ixt run`, and Prometheus sees what dashboards ask for."""
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from cluster import binaries, quickstart
 from cluster.node import NodeCluster
 from cluster.on_node.operating import Site
+from cluster.on_node.watching import check_expositions, prove, watching
 from make.cli import IXT
 from make.runs import keys
 
@@ -60,9 +62,10 @@ def written(site: Site) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in files}
 
 
-def carried(site: Site, spec: dict[str, Any]) -> dict[str, Any]:
+def carried(site: Site, spec: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """The status of a run of the spec by real engines, once it is complete."""
     site.apply(**spec, runtimeRef={"name": f"{site.name}-engines"})
+    meanwhile()
     site.wait("Complete", seconds=MINUTES * 60)
     return site.status()
 
@@ -82,18 +85,20 @@ def carried_here(site: Site, spec: dict[str, Any], folder: Path) -> dict[str, An
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(600)
-def test_the_quickstart_in_pods(filled: Site, tmp_path: Path) -> None:
-    spec = quickstart.spec()
-    status = carried(filled, spec)
-    assert len(filled.pods("pretrain/train/conditioned-s0")) == quickstart.PODS
-    # All that it made serves `ixt run` of the same spec: every step finds its key committed.
-    before = written(filled)
-    here = carried_here(filled, spec, tmp_path)
-    assert keys(here) == keys(status)
-    assert written(filled) == before
-    filled.kubectl.ixt("report", "test", "-o", str(tmp_path / "report.html"))
-    assert "<html" in (tmp_path / "report.html").read_text()
+@pytest.mark.timeout(1200)
+def test_the_quickstart_in_pods(cluster: NodeCluster, filled: Site, tmp_path: Path) -> None:
+    spec, start = quickstart.spec(), time.time()
+    with watching(cluster, tmp_path) as source:
+        status = carried(filled, spec, lambda: check_expositions(cluster, filled))
+        assert len(filled.pods("pretrain/train/conditioned-s0")) == quickstart.PODS
+        # All that it made serves `ixt run` of the same spec: every step finds its key committed.
+        before = written(filled)
+        here = carried_here(filled, spec, tmp_path)
+        assert keys(here) == keys(status)
+        assert written(filled) == before
+        filled.kubectl.ixt("report", "test", "-o", str(tmp_path / "report.html"))
+        assert "<html" in (tmp_path / "report.html").read_text()
+        prove(source, filled, start)
 
 
 @pytest.mark.engine

@@ -106,29 +106,3 @@ def test_a_node_interrupted_while_it_starts_leaves_nothing() -> None:
         finally:
             process.kill()
     assert left() == before
-
-
-def test_a_cluster_by_hand_outlives_who_started_it() -> None:
-    before = left()
-    environment = {**os.environ, "PYTHONPATH": str(Path(node.__file__).parents[1])}
-
-    def cluster(command: str) -> str:
-        made = ["-m", "cluster", command]
-        done = subprocess.run(
-            [sys.executable, *made], capture_output=True, text=True, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    if sandbox.living(0):
-        pytest.skip("one runs: make cluster-down ends it")
-    try:
-        lines = cluster("up")
-        assert cluster("up") == lines
-        shell = f'eval "{lines}" && kubectl get nodes -o name && helm list -q'
-        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
-        assert (done.stdout, done.stderr) == ("node/ixt-node\n", "")
-    finally:
-        assert cluster("down") == "ended\n"
-    assert cluster("down") == "no cluster runs\n"
-    assert left() == before

@@ -3,9 +3,9 @@
 from decimal import Decimal as _Decimal
 from decimal import InvalidOperation
 from enum import Enum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 
@@ -21,16 +21,20 @@ NotInKey = Mark.NOT_IN_KEY
 
 
 class Model(BaseModel):
-    """A frozen value: camelCase in JSON and YAML, unknown fields refused, docstrings as descriptions."""
+    """A frozen value: camelCase in JSON and YAML, unknown fields refused.
+
+    Docstrings of fields describe them in the CRDs. They are read there (generate/crd.py), not by pydantic:
+    a fifth of the start of every program would go into parsing its source for them.
+    """
 
     model_config = ConfigDict(
+        defer_build=True,
         frozen=True,
         extra="forbid",
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
-        use_attribute_docstrings=True,
         validate_default=True,
     )
 
@@ -43,6 +47,35 @@ class Model(BaseModel):
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """As pydantic's, but fields have their names of JSON only."""
         return super().model_validate_json(json_data, **{"by_name": False, **options})
+
+
+AUTO = "Auto"
+
+MOST_GPUS = 64
+"""GPUs of one machine, at most."""
+
+
+def _gpus(value: object) -> int | str:
+    if value == AUTO or (type(value) is int and 1 <= value <= MOST_GPUS):
+        return value
+    raise ValueError(f"must be a whole number from 1 to {MOST_GPUS}, or {AUTO}")
+
+
+Gpus = Annotated[
+    int | Literal["Auto"],
+    PlainValidator(_gpus),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "pattern": f"^{AUTO}$",
+            "maxLength": len(AUTO),
+            "minimum": 1,
+            "maximum": MOST_GPUS,
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
+"""A number of GPUs of a pod, or Auto: all that it has, at least 1."""
 
 
 class Lenient(Model):
@@ -72,6 +105,11 @@ Decimal = Annotated[
     str, Field(pattern=DECIMAL_PATTERN, max_length=24), AfterValidator(_decimal), DecimalMark()
 ]
 """A number as a string: Kubernetes' API conventions forbid floats."""
+
+NUMBER_PATTERN = DECIMAL_PATTERN.replace("^", "^-?")
+
+Number = Annotated[str, Field(pattern=NUMBER_PATTERN, max_length=24), DecimalMark()]
+"""The same of any sign."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
 """A DNS label, as it becomes part of names and labels of children."""

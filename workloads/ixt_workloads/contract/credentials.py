@@ -44,7 +44,7 @@ def secrets_of(value: object) -> set[str]:
     """Names of the Secrets that the places in a model refer to."""
     if isinstance(value, SecretRef):
         return {value.name}
-    parts = (
-        vars(value).values() if isinstance(value, BaseModel) else value if isinstance(value, tuple) else ()
-    )
+    if isinstance(value, BaseModel):
+        value = tuple(vars(value).values())
+    parts = value if isinstance(value, tuple) else ()
     return set[str]().union(*map(secrets_of, parts))

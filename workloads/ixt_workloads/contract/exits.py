@@ -78,24 +78,42 @@ class Blame(IntEnum):
     AT_ONCE = 2
 
 
+class Precedence(IntEnum):
+    """Which of an attempt's failed processes is the cause: the smallest, and among equals the earliest."""
+
+    USER = 0
+    SICK_MACHINE = 1
+    DIVERGED = 2
+    OUT_OF_MEMORY = 3
+    ANY = 4
+    FOLLOWED = 5
+    """It was stopped, or lost what it needed: another process is the cause, if one failed otherwise."""
+
+
 class Meaning(NamedTuple):
     """What one way of ending means."""
 
     fault: Fault
+    precedence: Precedence = Precedence.ANY
     message: str = ""
     """How it ended, for people, where the step itself left no word; {code} and {host} are filled in."""
     hint: str = ""
     """What to do next, likewise."""
-    followed: bool = False
-    """It was stopped, or lost what it needed: another process that failed is the cause, if there is one."""
     blame: Blame = Blame.NEVER
     done: bool = False
     """Its work is done, and only its result cannot be read."""
 
 
-_USER = Meaning(Fault.USER)
-_STOPPED = Meaning(Fault.INFRASTRUCTURE, followed=True)
-_MEMORY = "give its role more memory, or train with smaller microBatchSequences"
+_USER = Meaning(Fault.USER, Precedence.USER)
+_STOPPED = Meaning(Fault.INFRASTRUCTURE, Precedence.FOLLOWED)
+_DIVERGED = Meaning(Fault.DIVERGED, Precedence.DIVERGED)
+_OUT_OF_MEMORY = Meaning(
+    Fault.OUT_OF_MEMORY,
+    Precedence.OUT_OF_MEMORY,
+    hint="give its role more memory, or train with smaller microBatchSequences",
+)
+_TOLD = {row.fault: row for row in (_USER, _DIVERGED, _OUT_OF_MEMORY)}
+"""Of faults that a step tells, those that may be the cause of others."""
 _WAITED = "ended with exit code {code}: it gave up waiting"
 
 ENDINGS: dict[int | str, Meaning] = {
@@ -106,6 +124,7 @@ ENDINGS: dict[int | str, Meaning] = {
     Exit.NOT_WRITABLE: _USER,
     Exit.SICK_MACHINE: Meaning(
         Fault.INFRASTRUCTURE,
+        Precedence.SICK_MACHINE,
         "ended with exit code {code}: its machine is sick",
         "check its GPUs, links and network cards (nvidia-smi -q, Xid in the kernel's log)",
         blame=Blame.AT_ONCE,
@@ -113,40 +132,46 @@ ENDINGS: dict[int | str, Meaning] = {
     Exit.NO_PERMISSION: _USER,
     Exit.CONFIG: _USER,
     Exit.BUSY: Meaning(Fault.BUSY),
-    Exit.DIVERGED: Meaning(Fault.DIVERGED),
-    Exit.HUNG: Meaning(Fault.HUNG, _WAITED),
+    Exit.DIVERGED: _DIVERGED,
+    Exit.HUNG: Meaning(Fault.HUNG, message=_WAITED),
     Exit.INTERRUPTED: _STOPPED,
-    Exit.UNAVAILABLE: Meaning(Fault.INFRASTRUCTURE, _WAITED, followed=True),
-    Exit.OUT_OF_MEMORY: Meaning(Fault.OUT_OF_MEMORY, hint=_MEMORY),
+    Exit.UNAVAILABLE: Meaning(Fault.INFRASTRUCTURE, Precedence.FOLLOWED, _WAITED),
+    Exit.OUT_OF_MEMORY: _OUT_OF_MEMORY,
     Exit.STORAGE_FULL: _USER,
     Exit.VERSION_SKEW: Meaning(Fault.APPLICATION),
     -signal.SIGINT: _STOPPED,
     -signal.SIGTERM: _STOPPED,
     # Mostly what was told to stop and did not in time.
     -signal.SIGKILL: Meaning(
-        Fault.APPLICATION, "killed by SIGKILL (perhaps the machine ran out of memory)", followed=True
+        Fault.APPLICATION,
+        Precedence.FOLLOWED,
+        "killed by SIGKILL (perhaps the machine ran out of memory)",
     ),
-    PlatformReason.OOM_KILLED: Meaning(Fault.OUT_OF_MEMORY, hint=_MEMORY),
+    PlatformReason.OOM_KILLED: _OUT_OF_MEMORY,
     PlatformReason.EVICTED: Meaning(Fault.INFRASTRUCTURE),
     PlatformReason.PREEMPTED: Meaning(Fault.INFRASTRUCTURE),
     PlatformReason.NODE_LOST: Meaning(
-        Fault.INFRASTRUCTURE, "its node {host} was lost", blame=Blame.AT_THE_SECOND_TIME
+        Fault.INFRASTRUCTURE,
+        message="its node {host} was lost",
+        blame=Blame.AT_THE_SECOND_TIME,
     ),
     PlatformReason.LOST: Meaning(
         Fault.INFRASTRUCTURE,
-        "its process is lost: it was killed from outside, or the machine went down",
+        message="its process is lost: it was killed from outside, or the machine went down",
         blame=Blame.AT_THE_SECOND_TIME,
     ),
     PlatformReason.STOPPED: _STOPPED._replace(message="its pod was deleted before it ended"),
     PlatformReason.RESULT_LOST: Meaning(
         Fault.INFRASTRUCTURE,
-        "it succeeded, but its pod was deleted before its result was read or needed",
+        message="it succeeded, but its pod was deleted before its result was read or needed",
         done=True,
     ),
     PlatformReason.NO_RESULT: Meaning(
-        Fault.APPLICATION, "ended with exit code {code}, but left no result that can be read", done=True
+        Fault.APPLICATION,
+        message="ended with exit code {code}, but left no result that can be read",
+        done=True,
     ),
-    PlatformReason.NEVER_READY: Meaning(Fault.APPLICATION, "was not ready in time"),
+    PlatformReason.NEVER_READY: Meaning(Fault.APPLICATION, message="was not ready in time"),
 }
 """What each exit code, signal (negative) and reason of a platform means. Other codes from 64 to 78 mean what
 USAGE does, all others what CRASHED does."""
@@ -159,18 +184,7 @@ def meaning_of(code: int | None, reason: str = "", told: Fault | None = None) ->
         return ENDINGS[reason]
     code = _plain(code)
     found = ENDINGS.get(code) or ENDINGS[Exit.USAGE if 64 <= code <= 78 else Exit.CRASHED]
-    return Meaning(told) if told and told is not found.fault and not found.blame else found
-
-
-def precedence(ended: Meaning, at: float) -> tuple[int, float]:
-    """Sorts the failed processes of an attempt: the first is the cause. First come a user's faults, then a
-    sick machine, a loss that diverged, memory that was used up, then the earliest (`at`, in Unix seconds),
-    and last those that only followed."""
-    if ended.followed:
-        return 5, at
-    if ended.blame is Blame.AT_ONCE:
-        return 1, at
-    return {Fault.USER: 0, Fault.DIVERGED: 2, Fault.OUT_OF_MEMORY: 3}.get(ended.fault, 4), at
+    return _TOLD.get(told, Meaning(told)) if told and told is not found.fault and not found.blame else found
 
 
 def in_words(code: int | None, reason: str = "", host: str = "") -> str:

@@ -28,23 +28,28 @@ class OfNode(Model):
     """Unset for what all seeds share."""
     part: str = ""
     """Part of the stage's documents, such as 0-15 or holdout; empty for all."""
+    round: int | None = None
+    """Round of a Rollout stage, from 1 on, or 0 for what is known before the first; unset for what is of no
+    round."""
     server: bool = False
     """It is the server that the node talks to."""
 
     @cached_property
     def node(self) -> str:
         """Name of the node: `<stage>/annotate/0-15`, `<stage>/prepare/<arm>`, `<stage>/train/<arm>-s<seed>`,
+        of a round `<stage>/train/<arm>-s<seed>/r<round>`, `<stage>/generate/holdout/<arm>-s<seed>/r<round>`,
         `report`; of a server, `<stage>/judge`."""
         return "/".join(filter(None, (self.stage, self.in_stage)))
 
     @property
     def in_stage(self) -> str:
         """Name of the node in its stage."""
-        return "/".join(filter(None, (self.short, self.part or self.lane)))
+        of_round = "" if self.round is None else f"r{self.round}"
+        return "/".join(filter(None, (self.short, self.part, self.lane, of_round)))
 
     @property
     def step(self) -> str:
-        """Name within its stage of its entry in the status, which all seeds of an arm share."""
+        """Name within its stage of its entry in the status, which all seeds and rounds of an arm share."""
         return "/".join(filter(None, (self.short, self.part or self.arm)))
 
     @property
@@ -69,9 +74,16 @@ class OfNode(Model):
         or without the stage."""
         return name in (self.node, self.in_stage, self.step, f"{stage}/{self.step}")
 
-    def serving(self) -> dict[str, Any]:
-        """Fields of the server that the node talks to: there is one for each owner of the kind."""
-        return self.fields_of_node() | {"part": "", "server": True}
+    def serving(self) -> "OfNode":
+        """The server that the node talks to: the stage's, where the kind's nodes share one, else its own.
+        Held-out prompts after a round are answered by the next round's, whose policy is the same."""
+        row = KINDS.get(self.kind)
+        own: dict[str, Any] = {"part": "", "server": True}
+        if row and row.server and row.server.shared:
+            own |= {"arm": "", "seed": None, "round": None}
+        elif self.part and self.round is not None:
+            own["round"] = self.round + 1
+        return OfNode(**{**self.fields_of_node(), **own})
 
     def fields_of_node(self) -> dict[str, Any]:
         """The fields that say which node it is, for something else that belongs to it."""
@@ -129,6 +141,25 @@ class Probe(Model):
     """The stage's nodes, Inventory first; the report with the last stage."""
     known: dict[str, str] = {}
     """Keys of earlier stages' nodes by name."""
+
+
+DOES_NOT_FIT = 3
+"""Exit code of a plan whose training does not fit onto its devices."""
+
+
+class PlanQuestion(Model):
+    """What `ixt plan` asks about a run."""
+
+    stages: tuple[tuple[Node, ...], ...]
+    """The nodes of each stage."""
+    gpu: str | None = None
+    """Name of the devices that train and judge; None: processors, or what this machine has."""
+    here: bool = False
+    """All runs on this machine: what it cannot hold is refused."""
+    document_tokens: int = Field(default=1000, ge=1)
+    """Tokens of a document, on average."""
+    answer_tokens: int = Field(default=500, ge=1)
+    """Tokens of a judge's reasoning and feedback on one document."""
 
 
 class Task(OfNode):

@@ -14,11 +14,13 @@ from ixt_workloads.contract.configs import (
     AnnotateConfig,
     Config,
     EvaluateConfig,
+    GenerateConfig,
     InventoryConfig,
     PrepareConfig,
     ReportConfig,
     TrainConfig,
 )
+from ixt_workloads.contract.metrics import Spending
 
 LONGEST_SHORT = 9
 """Characters of a short name: with more, the names of children would not fit into a DNS label."""
@@ -28,23 +30,11 @@ class Role(StrEnum):
     """What the pods of a run do."""
 
     JUDGE = "Judge"
-    """Serve the judge."""
+    """Serve a model to other steps: the judge, or the policy that answers prompts."""
     WORKER = "Worker"
     """All other steps."""
     TRAINER = "Trainer"
     EVALUATOR = "Evaluator"
-
-
-class Owner(StrEnum):
-    """What a kind of step has one node for."""
-
-    STAGE = "Stage"
-    """All arms share the node. Of one kind, one step runs at a time."""
-    ARM = "Arm"
-    """All seeds of an arm share the node."""
-    LANE = "Lane"
-    """One arm with one seed."""
-    RUN = "Run"
 
 
 class Server(NamedTuple):
@@ -52,6 +42,8 @@ class Server(NamedTuple):
 
     short: str
     role: Role
+    shared: bool = False
+    """One serves all of a stage's nodes of the kind; else each node has one of its own."""
 
 
 class Kind(NamedTuple):
@@ -60,10 +52,11 @@ class Kind(NamedTuple):
     short: str
     """Its word in names: of nodes, of children, of its module in steps/. At most LONGEST_SHORT letters."""
     config: type[Config]
-    owner: Owner
     role: Role
     weight: int
     """Rough share in a run's cost, for its progress."""
+    spending: Spending
+    """What its processes and its server spend their time on while they work."""
     version: int = 1
     """Part of keys. Bumped by hand when the kind makes another artifact of the same config and inputs."""
     server: Server | None = None
@@ -75,15 +68,30 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "Inventory": Kind("inventory", InventoryConfig, Owner.STAGE, Role.WORKER, weight=1),
-    "Annotate": Kind(
-        "annotate", AnnotateConfig, Owner.STAGE, Role.WORKER, weight=20,
-        server=Server("judge", Role.JUDGE), shares_work=True,
+    "Inventory": Kind(
+        "inventory", InventoryConfig, Role.WORKER, 1, Spending.PREPARING, version=2
     ),
-    "Prepare": Kind("prepare", PrepareConfig, Owner.ARM, Role.WORKER, weight=3, shares_work=True),
-    "Train": Kind("train", TrainConfig, Owner.LANE, Role.TRAINER, weight=50, holds_devices=True),
-    "Evaluate": Kind("evaluate", EvaluateConfig, Owner.LANE, Role.EVALUATOR, weight=4, holds_devices=True),
-    "Report": Kind("report", ReportConfig, Owner.RUN, Role.WORKER, weight=1),
+    "Generate": Kind(
+        "generate", GenerateConfig, Role.WORKER, 20, Spending.GENERATING,
+        server=Server("policy", Role.JUDGE), shares_work=True,
+    ),
+    "Annotate": Kind(
+        "annotate", AnnotateConfig, Role.WORKER, 20, Spending.ANNOTATING,
+        server=Server("judge", Role.JUDGE, shared=True), version=4, shares_work=True,
+    ),
+    "Prepare": Kind(
+        "prepare", PrepareConfig, Role.WORKER, 3, Spending.PREPARING, version=3,
+        shares_work=True,
+    ),
+    "Train": Kind(
+        "train", TrainConfig, Role.TRAINER, 50, Spending.TRAINING, version=3,
+        holds_devices=True,
+    ),
+    "Evaluate": Kind(
+        "evaluate", EvaluateConfig, Role.EVALUATOR, 4, Spending.EVALUATING, version=3,
+        holds_devices=True,
+    ),
+    "Report": Kind("report", ReportConfig, Role.WORKER, 1, Spending.PREPARING, version=2),
 }  # fmt: skip
 
 

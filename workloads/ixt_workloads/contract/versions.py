@@ -4,27 +4,30 @@ A task that sets something unknown is refused. Of results and progress, what is 
 """
 
 import copy
-import gzip
-import zlib
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from ixt_workloads import __version__
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.foreign import gunzipped, json_of
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.kinds import KINDS
 
 GZIP = b"\x1f\x8b"
 """Large tasks come compressed: a ConfigMap holds 1 MiB."""
 
+MAX_TASK_BYTES = 16 * 2**20
+"""Of a task when it is unpacked."""
+
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def write_task(task: Task) -> str:
     """A task as JSON. Defaults are left out, so that a version that lacks a field reads tasks without it."""
-    return task.model_copy(update={"written_by": __version__}).model_dump_json(exclude_defaults=True)
+    signed = task.model_copy(update={"written_by": __version__})
+    return signed.model_dump_json(exclude_defaults=True)
 
 
 def read_task(content: bytes) -> Task:
@@ -35,11 +38,13 @@ def read_task(content: bytes) -> Task:
     """
     document: Any = None
     try:
-        document = from_json(gzip.decompress(content) if content[:2] == GZIP else content)
+        document = json_of(
+            gunzipped(content, MAX_TASK_BYTES) if content[:2] == GZIP else content, MAX_TASK_BYTES
+        )
         task = Task.model_validate(document)
     except ValidationError as error:
         raise _skew(document, _setting(error.errors(include_url=False)[0])) from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except ValueError as error:
         raise StepError(Exit.USAGE, f"the task cannot be read: {error}") from None
     made = KINDS[task.kind].version
     wanted = task.probe.nodes[0].version if task.probe else task.preimage.get("version", made)
@@ -74,9 +79,10 @@ def _skew(document: Any, setting: str) -> StepError:
 def read_known(model: type[AnyModel], document: Any) -> AnyModel:
     """What this version knows of a document, as JSON or parsed, that another version may have written.
 
-    The rest is left out. Raises ValueError for what is no JSON or lacks a required field.
+    The rest is left out. Raises ValueError for what is no JSON, too long or too deep (`json_of`), or lacks a
+    required field.
     """
-    value = from_json(document) if isinstance(document, str | bytes) else copy.deepcopy(document)
+    value = json_of(document) if isinstance(document, str | bytes) else copy.deepcopy(document)
     while True:
         try:
             return model.model_validate(value)

@@ -23,6 +23,9 @@ class Counts:
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """The counts that `to_json` wrote."""
-        values = json.loads(text)
-        return cls(**{name: Counter(v) if isinstance(v, dict) else v for name, v in values.items()})
+        """The counts that `to_json` wrote, of those fields that this version knows."""
+        found = cls()
+        for name, value in json.loads(text).items():
+            if hasattr(found, name):
+                setattr(found, name, Counter(value) if isinstance(value, dict) else value)
+        return found

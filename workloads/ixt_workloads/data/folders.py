@@ -1,6 +1,7 @@
 """Checks of a model folder in Hugging Face's layout, before anything is loaded from it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,22 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.data.locate import unreadable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer of a model folder has a chat template."""
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """Tokens of context that the object in a config.json promises; None when it does not say."""
+    value = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def check_folder(folder: Path, what: str, *, weights: bool, tokenizer: bool, config: bool = True) -> None:

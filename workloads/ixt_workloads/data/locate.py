@@ -14,7 +14,13 @@ from ixt_workloads.contract.credentials import SecretRef, entries_of
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.store import NotFound, Store, open_store
 
-_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+BUCKETS = ("s3://", "gs://")
+_PATHS = ("file://", "pvc://")
+
+_KEPT = ("/proc", "/sys", "/dev", "/run/secrets", "/var/run/secrets", "/etc/ixt")
+"""Folders of the system and of pods, in which nobody keeps data."""
+
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
 
 _HUB_NAME = re.compile(
     r"(?:(?:datasets|models)/)?(?P<name>[^/@]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.+))?"
@@ -32,7 +38,7 @@ def local_folder(
     """
     if uri.startswith("hf://"):
         path = _hub(uri, "model", revision, secret)
-    elif uri.startswith(("s3://", "gs://")):
+    elif uri.startswith(BUCKETS):
         path = _fetched(uri, secret)
     else:
         path = _path(uri)
@@ -40,7 +46,19 @@ def local_folder(
         raise StepError(Exit.NO_INPUT, f"{what}: {_place(uri, path)} is a file", "name the folder it lies in")
     if not path.is_dir():
         raise _missing(f"{what}: {_place(uri, path)}")
+    if uri.startswith(_PATHS):
+        for file in path.iterdir():
+            inside(file, f"{what}: {uri}")
     return path
+
+
+def local_config(uri: str, revision: str | None = None, secret: SecretRef | None = None) -> Path:
+    """A folder with the config.json of a model, of which no more is fetched. Raises StepError."""
+    if uri.startswith("hf://"):
+        return _hub(f"{uri.rstrip('/')}/config.json", "model", revision, secret).parent
+    if uri.startswith(BUCKETS):
+        return local_file(f"{uri.rstrip('/')}/config.json", secret).parent
+    return local_folder(uri)
 
 
 def local_data(uri: str, secret: SecretRef | None = None) -> Path:
@@ -51,9 +69,18 @@ def local_data(uri: str, secret: SecretRef | None = None) -> Path:
     return path
 
 
+def local_tree(uri: str, secret: SecretRef | None = None, *, what: str) -> Path:
+    """The folder of data at a URI with all that lies below it, fetched where it lies elsewhere. Raises
+    StepError without one; `what` is what it is to the run."""
+    path = _fetched(uri, secret) if uri.startswith(BUCKETS) else local_data(uri, secret)
+    if not path.is_dir():
+        raise StepError(Exit.NO_INPUT, f"{what}: {_place(uri, path)} is a file", "name the folder it lies in")
+    return path
+
+
 def local_file(uri: str, secret: SecretRef | None = None) -> Path:
     """The one file of data at a URI, fetched where it lies elsewhere. Raises StepError when there is none."""
-    if uri.startswith(("s3://", "gs://")):
+    if uri.startswith(BUCKETS):
         folder, _, name = uri.rpartition("/")
         try:
             return open_store(folder, secret).open_local(name)
@@ -68,7 +95,7 @@ def local_file(uri: str, secret: SecretRef | None = None) -> Path:
 def remote(uri: str, secret: SecretRef | None = None) -> tuple[Store, list[str]] | None:
     """Store and names of the files in a folder of an object store, or of the one file that a URI names; None
     for what lies on this machine."""
-    if not uri.startswith(("s3://", "gs://")):
+    if not uri.startswith(BUCKETS):
         return None
     store = open_store(uri, secret)
     names = [info.path for info in store.list("")]
@@ -84,19 +111,27 @@ def unreadable(what: str, error: Exception) -> StepError:
     """The error for a file that cannot be read: for want of rights, by a fault of the machine, or torn."""
     number = getattr(error, "errno", None)
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    code, hint = Exit.DATA, "it is torn or damaged: copy it again"
     if number in (errno.EACCES, errno.EPERM):
-        return StepError(Exit.NO_PERMISSION, f"{what} cannot be read: {reason}", "let this user read it")
-    if number in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-        return StepError(Exit.NO_INPUT, f"{what} cannot be read: {reason}", "is it a link to nowhere?")
-    if number is not None:
-        return StepError(Exit.UNAVAILABLE, f"{what} cannot be read: {reason}", "check the file system")
-    return StepError(Exit.DATA, f"{what} cannot be read: {reason}", "it is torn or damaged: copy it again")
+        code, hint = Exit.NO_PERMISSION, "let this user read it"
+    elif number in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        code, hint = Exit.NO_INPUT, "is it a link to nowhere?"
+    elif number is not None:
+        code, hint = Exit.UNAVAILABLE, "check the file system"
+    return StepError(code, f"{what} cannot be read: {reason}", hint)
 
 
 def _path(uri: str) -> Path:
+    """The path that a file:// or pvc:// URI names. Raises StepError for one that leads out of its claim, or
+    to what the system or the platform keeps (`inside`)."""
     scheme, _, rest = uri.partition("://")
+    parts = Path(unquote(rest).lstrip("/")).parts
+    if ".." in parts:
+        raise _elsewhere(uri, "it has '..' in it")
     if scheme == "file":
-        return Path("/" + unquote(rest).lstrip("/"))
+        path = Path("/", *parts)
+        inside(path, uri)
+        return path
     root = os.environ.get("IXT_PVC_ROOT")
     if not root:
         raise StepError(
@@ -104,7 +139,28 @@ def _path(uri: str) -> Path:
             f"{uri} needs IXT_PVC_ROOT, the folder in which claims are mounted",
             "run inside the cluster, or with ixt run --workdir, which keeps volumes of its own",
         )
-    return Path(root) / unquote(rest)
+    path = Path(root, *parts)
+    inside(path, uri)
+    return path
+
+
+def inside(path: Path, uri: str) -> None:
+    """Raise StepError for a path whose links lead out of its claim, or, wherever it lies, to what the system
+    or the platform keeps, such as processes, devices and Secrets."""
+    real = Path(os.path.realpath(path))
+    if any(real.is_relative_to(Path(os.path.realpath(kept))) for kept in _KEPT):
+        raise _elsewhere(uri, f"{real} is the system's")
+    root = os.environ.get("IXT_PVC_ROOT")
+    if root and path.is_relative_to(root) and path != Path(root):
+        claim = Path(root, path.relative_to(root).parts[0])
+        if not real.is_relative_to(os.path.realpath(claim)):
+            raise _elsewhere(uri, f"a link leads to {real}")
+
+
+def _elsewhere(uri: str, why: str) -> StepError:
+    return StepError(
+        Exit.NO_PERMISSION, f"{uri} leads to where no data lies: {why}", "name a folder of the claim itself"
+    )
 
 
 def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None, secret: SecretRef | None) -> Path:

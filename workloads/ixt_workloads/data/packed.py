@@ -4,11 +4,13 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
+from ixt_workloads.data.memory import reading
 from ixt_workloads.store import Artifact
 
 
@@ -47,7 +49,7 @@ class PackedData:
     def open(cls, artifact: Artifact, split: str) -> Self:
         """Map the files of a split of a Prepare artifact: `main` or `anneal`."""
         paths = sorted(path for path in artifact.paths if path.startswith(f"{split}-"))
-        return cls([pa.ipc.open_file(pa.memory_map(str(artifact.file(path)))).read_all() for path in paths])
+        return cls([_table(artifact.file(path)) for path in paths])
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -63,6 +65,12 @@ class PackedData:
             length=block.column("length")[row].as_py(),
             **lists,
         )
+
+
+def _table(file: Path) -> pa.Table:
+    """The sequences of a file, mapped: what would have to be unpacked takes memory, and is bounded."""
+    with reading(file):
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
 
 def _matrix(block: pa.Table, name: str, width: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import EvalTask
-from ixt_workloads.data.lines import parsed
+from ixt_workloads.data.jsonl import parsed
 from ixt_workloads.data.locate import local_file, unreadable
 
 
@@ -41,6 +41,13 @@ def _question(task: EvalTask, path: Path, number: int, line: bytes) -> Question:
         prompt, answer = value["prompt"], value["answer"]
         if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer.strip()):
             raise ValueError("prompt and answer must be texts that are not empty")  # noqa: TRY301
+        (prompt + answer).encode()
+    except UnicodeEncodeError:
+        raise StepError(
+            Exit.DATA,
+            f"task {task.name}: {path}, line {number}: holds half of a surrogate pair, which is no text",
+            "repair the line: a character beyond \\uffff is written as two escapes",
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         reason = f"has no field {error}" if isinstance(error, KeyError) else str(error)
         raise StepError(

@@ -25,7 +25,9 @@ def thresholds(
         return _quantiles(histogram, levels)
     if high - low == levels - 1:
         return tuple(rounded(low + place - 0.5) for place in range(1, levels))
-    return tuple(rounded(low + (high - low) * place / levels) for place in range(1, levels))
+    # Each divided first: their difference may be no finite number.
+    step = high / levels - low / levels
+    return tuple(rounded(low + step * place) for place in range(1, levels))
 
 
 def _quantiles(histogram: Mapping[float, int], levels: int) -> tuple[float, ...]:

@@ -27,6 +27,11 @@ class Prefixes(Model):
     """The prefix stands in the system text of a conversation, not in front of a document."""
     loss_on_feedback: LossOnFeedback
 
+    @property
+    def texts(self) -> dict[int, str]:
+        """What asks for each level that there is."""
+        return {**self.by_level, 1: self.worst, self.levels: self.best}
+
     @classmethod
     def read(cls, artifact: Artifact) -> Self | None:
         """The contract of a Prepare or Train artifact; None for a model that knows no feedback."""

@@ -3,6 +3,7 @@
 Levels are plain text: no token is added to the vocabulary, so any checkpoint can be trained on.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,18 +22,29 @@ def clean(critique: str) -> str:
     return _CONTROL.sub(" ", critique).strip()
 
 
-COLUMNS = ("critique",)
+COLUMNS = ("critique", "axes")
 """Columns of the feedback on a document that `said` reads."""
 
 
 def said(form: FeedbackFormat, feedback: Mapping[str, Any]) -> str:
     """What a prefix in this format says of a document besides its level, on one line; empty for nothing."""
-    return clean(feedback["critique"] or "") if form.says else ""
+    if form.needs_axes:
+        axes = json.loads(feedback["axes"] or "{}")
+        return ", ".join(f"{name.replace('_', ' ')} {score}" for name, score in axes.items())
+    return clean(feedback["critique"] or "") if form.needs_critique else ""
 
 
 def ends(form: FeedbackFormat, rubric: RubricText) -> tuple[str, str]:
     """What is said of the best and of the worst document that the rubric knows."""
-    return said(form, {"critique": rubric.ideal_critique}), said(form, {"critique": rubric.worst_critique})
+    found = (
+        said(form, {"critique": critique, "axes": json.dumps(dict.fromkeys(rubric.axes, score))})
+        for critique, score in (
+            (rubric.ideal_critique, rubric.max_score),
+            (rubric.worst_critique, rubric.min_score),
+        )
+    )
+    best, worst = found
+    return best, worst
 
 
 def prefix(form: FeedbackFormat, level: int, levels: int, words: str) -> str:
@@ -42,14 +54,23 @@ def prefix(form: FeedbackFormat, level: int, levels: int, words: str) -> str:
         lines.append(f"Quality: {level}/{levels}")
     if form.needs_critique:
         lines.append(f"Critique: {clean(words)}")
+    if form.needs_axes:
+        lines.append(f"Scores: {clean(words)}")
     return "\n".join(lines) + SEPARATOR
 
 
-def conditioned(messages: Sequence[Mapping[str, str]], feedback: str) -> list[dict[str, str]]:
-    """A conversation with the feedback at the start of its system text, before a user's own."""
-    turns = [dict(message) for message in messages]
+def conditioned(
+    turns: Sequence[Mapping[str, Any]], feedback: str, role: str = "system"
+) -> list[dict[str, Any]]:
+    """A conversation with the feedback at the start of its system text, before a user's own.
+
+    With `role` "user" it stands at the start of the first turn, which is the user's: for chat templates that
+    take no system text.
+    """
+    found = [dict(turn) for turn in turns]
     text = feedback.rstrip("\n")
-    if turns and turns[0]["role"] == "system":
-        own = turns[0]["content"]
-        return [{"role": "system", "content": f"{text}{SEPARATOR}{own}" if own else text}, *turns[1:]]
-    return [{"role": "system", "content": text}, *turns]
+    if found and found[0]["role"] == role:
+        own = found[0]["content"]
+        found[0]["content"] = f"{text}{SEPARATOR}{own}" if own else text
+        return found
+    return [{"role": "system", "content": text}, *found]

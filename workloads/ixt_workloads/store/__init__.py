@@ -7,7 +7,7 @@ from ixt_workloads.store.artifact import Artifact, ArtifactWriter, committed
 from ixt_workloads.store.base import Store
 from ixt_workloads.store.claim import Claim
 from ixt_workloads.store.errors import NotFound, StoreError
-from ixt_workloads.store.opening import open_store
+from ixt_workloads.store.opening import open_storage, open_store
 
 __all__ = [
     "Artifact",
@@ -17,5 +17,6 @@ __all__ = [
     "Store",
     "StoreError",
     "committed",
+    "open_storage",
     "open_store",
 ]

@@ -1,7 +1,8 @@
 """Artifacts: files under artifacts/<key>/, each written once, and a manifest that is written last.
 
 An artifact without a manifest does not exist. The next writer keeps the files that it finds there: the key
-says what a file holds, whoever wrote it.
+says what a file holds, whoever wrote it. In a store with signed documents it keeps those alone that somebody
+with the key has noted, with their hash, in work/<key>/written/.
 """
 
 import hashlib
@@ -16,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ixt_workloads.store.base import Store, check_path
+from ixt_workloads.contract.foreign import json_of
+from ixt_workloads.store.base import MAX_DOCUMENT, Store, check_path
 from ixt_workloads.store.errors import ContentMismatch, Incomplete, InvalidPath, NotFound, from_os_error
 from ixt_workloads.store.manifest import MANIFEST, Creator, FileEntry, Manifest, content_hash
 
@@ -102,9 +104,21 @@ class Artifact:
         _verified.add((local, entry.sha256))
         return local
 
+    def link_into(self, folder: Path) -> None:
+        """Show all files in one folder, each checked: object stores cache them one by one."""
+        for path in self.paths:
+            (folder / path).symlink_to(self.file(path).resolve())
+
     def read_json(self, path: str) -> Any:
-        """A file that holds JSON."""
-        return json.loads(self.file(path).read_bytes())
+        """A file that holds JSON. Raises ContentMismatch for one that no step writes."""
+        try:
+            with self.file(path).open("rb") as file:
+                return json_of(file.read(MAX_DOCUMENT + 1), MAX_DOCUMENT)
+        except ValueError as error:
+            raise ContentMismatch(
+                f"file {path} of artifact {self.key} in {self.store.uri} cannot be read: {error}",
+                f"delete {folder_of(self.key)}/ and run again",
+            ) from None
 
 
 class ArtifactWriter:
@@ -114,25 +128,49 @@ class ArtifactWriter:
     """
 
     def __init__(
-        self, store: Store, key: str, kind: str, preimage: Mapping[str, Any], *, run: str, attempt: int
+        self,
+        store: Store,
+        key: str,
+        kind: str,
+        preimage: Mapping[str, Any],
+        *,
+        run: str,
+        attempt: int,
+        run_uid: str = "",
     ) -> None:
         self._store = store
         self._key = key
         self._folder = folder_of(key)
         self._kind = kind
         self._preimage = dict(preimage)
-        self._creator = Creator(run=run, attempt=attempt)
+        self._creator = Creator(run=run, attempt=attempt, run_uid=run_uid)
+        self._own: dict[str, str] = {}
+        """sha256 of the files that this writer wrote, by their path."""
 
     def add(self, path: str, data: bytes | Path) -> bool:
         """Write a file; False when there is one, of another worker or a crashed attempt, which is kept."""
-        return self._store.put_new(self._place(path), data)
+        place = self._place(path)
+        noted = self._noted(path)
+        new = self._store.put_new(place, data)
+        if not new and (not self._store.signs or (noted and noted == self._store.sha256(place))):
+            return False
+        if not new:
+            self._store.put(place, data)  # over what somebody without the key may have written
+        self._own[path] = _sha256(data)
+        if self._store.signs:
+            self._store.put(self._note(path), json.dumps({"sha256": self._own[path]}).encode())
+        return True
 
     def has(self, path: str) -> bool:
         """Whether someone wrote the file already."""
-        return self._store.exists(self._place(path))
+        there = self._store.exists(self._place(path))
+        return there and (not self._store.signs or self._noted(path) is not None)
 
     def local(self, path: str) -> Path:
-        """A local file with the content of a file that was written. Raises NotFound."""
+        """A local file with the content of a file that was written. Raises NotFound, and Incomplete in a
+        store with signed documents for one that somebody else changed."""
+        if self._store.signs:
+            self._hash(path)
         return self._store.open_local(self._place(path))
 
     def commit(
@@ -178,11 +216,37 @@ class ArtifactWriter:
             log.warning("left out of artifact %s: %d files, such as %s", self._key, len(others), others[0])
         paths = sorted(wanted)
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            hashes = pool.map(self._store.sha256, [self._place(path) for path in paths])
+            hashes = pool.map(self._hash, paths)
         return tuple(
             FileEntry(path=path, size=sizes[path], sha256=sha256)
             for path, sha256 in zip(paths, hashes, strict=True)
         )
+
+    def _hash(self, path: str) -> str:
+        """The sha256 of a file, of its bytes unless this writer wrote them. Raises Incomplete for one that is
+        not what was noted: it counts as absent from now on."""
+        if path in self._own:
+            return self._own[path]
+        found = self._store.sha256(self._place(path))
+        if self._store.signs and found != self._noted(path):
+            self._store.delete(self._note(path))
+            raise Incomplete(
+                f"file {path} of artifact {self._key} in {self._store.uri} is not what was written there",
+                "run again: it is made anew",
+            )
+        return found
+
+    def _noted(self, path: str) -> str | None:
+        """The sha256 that somebody with the key noted for a file; None without a note."""
+        if not self._store.signs:
+            return None
+        try:
+            return str(json_of(self._store.get(self._note(path)))["sha256"])
+        except (NotFound, ValueError, LookupError, TypeError):
+            return None
+
+    def _note(self, path: str) -> str:
+        return check_path(f"work/{self._key}/written/{path}.json")
 
     def _place(self, path: str) -> str:
         if path == MANIFEST:
@@ -190,3 +254,10 @@ class ArtifactWriter:
                 f"{MANIFEST} of artifact {self._key} is not a file of the step's own", "rename it"
             )
         return check_path(f"{self._folder}/{path}")
+
+
+def _sha256(data: bytes | Path) -> str:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """The interface of a store, and what all stores share: paths and the start-up check."""
 
+import math
 import re
 import uuid
 from abc import ABC, abstractmethod
@@ -8,13 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ixt_workloads.store.errors import InvalidPath, StoreNotWritable
+from ixt_workloads.store.errors import FileTooLarge, InvalidPath, StoreNotWritable
 
 MAX_SINGLE_PUT = 256 * 2**20
-"""Bytes in the largest file of an artifact in an object store: conditional puts are single-part."""
+"""Bytes above which an object store creates a file in parts, under another name first."""
+
+MAX_COPY = 5 * 2**30
+"""Bytes in the largest file of an artifact in an object store: S3 copies no more at once."""
+
+MAX_DOCUMENT = 64 * 2**20
+"""Bytes of the largest file that is read whole, unless its reader says otherwise; a manifest of 256,000 files
+has as many."""
 
 TEMPORARY = "work/.tmp"
-"""Where POSIX stores write before they link. `gc` deletes what is left there."""
+"""Where files are written that are created under their name once they are whole: all on POSIX, large ones in
+object stores. `gc` deletes what is left there."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._=+@,-]{1,200}")
 _MAX_PATH = 700
@@ -33,6 +42,11 @@ class ObjectInfo:
     """Changes when the content does."""
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file of that name can be in a store."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def check_path(path: str) -> str:
     """`path` itself: relative, '/'-separated, of characters that every kind of store keeps as they are.
 
@@ -48,6 +62,13 @@ def check_path(path: str) -> str:
     return path
 
 
+def within(content: bytes, most: int, place: str) -> bytes:
+    """The content itself. Raises FileTooLarge for more than `most` bytes."""
+    if len(content) > most:
+        raise FileTooLarge(f"{place} has more than {most:,} bytes", "no version of ixt wrote it: delete it")
+    return content
+
+
 class Store(ABC):
     """Files under one URI. Every method raises subclasses of StoreError; paths are relative (`check_path`).
 
@@ -56,10 +77,15 @@ class Store(ABC):
 
     uri: str
     """Without credentials and trailing slash."""
+    largest: float = math.inf
+    """Bytes in the largest file that `put_new` takes."""
+    signs: bool = False
+    """Whether its documents are signed (`signed.py`)."""
 
     @abstractmethod
-    def get(self, path: str) -> bytes:
-        """Content of a file. Raises NotFound."""
+    def get(self, path: str, most: int = MAX_DOCUMENT) -> bytes:
+        """Content of a file. Raises NotFound, and FileTooLarge for one of more than `most` bytes, of which
+        hardly more is read."""
 
     @abstractmethod
     def open_local(self, path: str) -> Path:
@@ -86,7 +112,7 @@ class Store(ABC):
 
     @abstractmethod
     def sha256(self, path: str) -> str:
-        """Hexadecimal sha256 of a file. Object stores recorded it when `put_new` wrote the file."""
+        """Hexadecimal sha256 of a file, of the bytes that are there now."""
 
     @abstractmethod
     def delete(self, path: str) -> None:

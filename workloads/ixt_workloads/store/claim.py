@@ -6,22 +6,29 @@ compare-and-swap is needed. Releasing marks the file and leaves it: a deleted on
 created twice. A claim saves cost and is no lock: what makes two writers safe is create-if-absent.
 """
 
+import logging
+import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field
 
 from ixt_workloads.contract.base import Lenient
+from ixt_workloads.contract.foreign import Text, json_of
 from ixt_workloads.store.artifact import folder_of
 from ixt_workloads.store.base import Store
-from ixt_workloads.store.errors import NotFound, StoreError, StoreUnavailable
+from ixt_workloads.store.errors import FileTooLarge, NotFound, StoreError, StoreUnavailable
 
 TTL = timedelta(minutes=5)
-"""A claim whose heartbeat is older is dead. Clocks of machines must agree to well under that."""
+"""A claim whose heartbeat is older is dead, and so is one whose heartbeat is further in the future: it says
+nothing about now. Clocks of machines must agree to well under that."""
+MAX_BYTES = 4096
 
 _TRIES = 10
+
+log = logging.getLogger("ixt.store")
 
 
 def _utc() -> datetime:
@@ -31,13 +38,20 @@ def _utc() -> datetime:
 class Holder(Lenient):
     """Who holds a claim."""
 
-    run: str
+    run: Annotated[Text, Field(max_length=253)]
     """Name of the run."""
-    run_uid: str
-    attempt: int
-    host: str
+    run_uid: Annotated[str, Field(max_length=253)]
+    attempt: Annotated[int, Field(ge=0)]
+    host: Annotated[Text, Field(max_length=253)]
     heartbeat: AwareDatetime
     released: bool = False
+
+
+_NOBODY = Holder(
+    run="", run_uid="", attempt=0, host="", heartbeat=datetime(1970, 1, 1, tzinfo=UTC), released=True
+)
+_NAME = re.compile(r"claims/(?P<key>[^/]+)/(?P<number>[0-9]{8})\.json")
+_LAST = 10**8 - 1
 
 
 class _Generation(NamedTuple):
@@ -79,6 +93,11 @@ class Claim:
                 self._write(top.number, released=False)
                 return None
             elif self._is_free(top.holder):
+                if top.number == _LAST:
+                    raise StoreError(
+                        f"claim on {self._key} in {self._store.uri} has had all of its numbers",
+                        f"delete claims/{self._key}/",
+                    )
                 self._create(top.number + 1)
             else:
                 return top.holder
@@ -103,14 +122,14 @@ class Claim:
 
     def _is_free(self, holder: Holder) -> bool:
         earlier = holder.run_uid == self._me.run_uid and holder.attempt < self._me.attempt
-        return holder.released or earlier or self._now() - holder.heartbeat > TTL
+        return holder.released or earlier or abs(self._now() - holder.heartbeat) > TTL
 
     def _create(self, number: int) -> None:
         """Try to become the holder; whether it worked shows in the next `_top`."""
         if self._store.put_new(self._path(number), self._content(released=False)):
-            for info in self._store.list(f"claims/{self._key}"):
-                if _number(info.path) < number:
-                    self._store.delete(info.path)
+            for older in self._numbers():
+                if older < number:
+                    self._store.delete(self._path(older))
 
     def _write(self, number: int, *, released: bool) -> None:
         self._store.put(self._path(number), self._content(released=released))
@@ -121,25 +140,25 @@ class Claim:
 
     def _top(self) -> _Generation | None:
         for _ in range(_TRIES):
-            numbers = [_number(info.path) for info in self._store.list(f"claims/{self._key}")]
+            numbers = self._numbers()
             if not numbers:
                 return None
             path = self._path(max(numbers))
             try:
-                return _Generation(max(numbers), Holder.model_validate_json(self._store.get(path)))
+                told = json_of(self._store.get(path, MAX_BYTES), MAX_BYTES)
+                return _Generation(max(numbers), Holder.model_validate(told))
             except NotFound:
                 # A successor deleted it between listing and reading.
                 continue
-            except ValidationError as error:
-                raise StoreError(
-                    f"claim {self._store.uri}/{path} cannot be read",
-                    "delete it if no newer ixt uses this storage",
-                ) from error
+            except (ValueError, FileTooLarge):
+                log.warning("claim %s/%s cannot be read: it is taken over", self._store.uri, path)
+                return _Generation(max(numbers), _NOBODY)
         return None
+
+    def _numbers(self) -> list[int]:
+        """Generations that there are; files of other names are nobody's claim."""
+        found = (_NAME.fullmatch(info.path) for info in self._store.list(f"claims/{self._key}"))
+        return [int(match["number"]) for match in found if match and match["key"] == self._key]
 
     def _path(self, number: int) -> str:
         return f"claims/{self._key}/{number:08d}.json"
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].removesuffix(".json"))

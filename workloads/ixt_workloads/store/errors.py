@@ -41,6 +41,17 @@ class NotFound(StoreError):
     code = Exit.NO_INPUT
 
 
+class LinkFound(StoreError):
+    """A link in a store: it may lead out of it."""
+
+    code = Exit.NO_PERMISSION
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} in the storage is a link, and links are not followed", "replace it by what it points to"
+        )
+
+
 class InvalidPath(StoreError, ValueError):
     """A path that leaves the store, or that not every kind of store can hold."""
 
@@ -68,13 +79,23 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def not_there(place: str) -> NotFound:
+    """The error for a file that is looked for at a URI or local path."""
+    return NotFound(f"{place} is not there", "check the name and the storage URI")
+
+
+def no_space(place: str, reason: str) -> StoreFull:
+    """The error for a file that is too much."""
+    return StoreFull(f"no space for {place}: {reason}", "free space or raise the quota, then run again")
+
+
 def from_os_error(error: OSError, place: str) -> StoreError:
     """The error of a file operation at `place`, a URI or a local path."""
     reason = (error.strerror or type(error).__name__).lower()
     if error.errno in _MISSING:
-        return NotFound(f"{place} is not there", "check the name and the storage URI")
+        return not_there(place)
     if error.errno in _FULL:
-        return StoreFull(f"no space for {place}: {reason}", "free space or raise the quota, then run again")
+        return no_space(place, reason)
     if error.errno in _DENIED:
         return StoreNotWritable(
             f"no access to {place}: {reason}", "let this user write the folder, or choose another storage URI"

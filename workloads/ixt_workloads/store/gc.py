@@ -16,12 +16,14 @@ from ixt_workloads.store.base import ObjectInfo, Store
 from ixt_workloads.store.errors import StoreError
 from ixt_workloads.store.manifest import MANIFEST
 
+Kind = Literal["Artifact", "Work", "Claim"]
+
 
 @dataclass(frozen=True)
 class Garbage:
     """One thing to delete."""
 
-    kind: Literal["Artifact", "Work", "Claim"]
+    kind: Kind
     path: str
     """Its folder."""
     size: int
@@ -95,7 +97,7 @@ def _folders(store: Store, top: str, depth: int) -> Iterator[tuple[str, list[Obj
     yield from groups.items()
 
 
-def _garbage(kind: Literal["Artifact", "Work", "Claim"], folder: str, infos: list[ObjectInfo]) -> Garbage:
+def _garbage(kind: Kind, folder: str, infos: list[ObjectInfo]) -> Garbage:
     return Garbage(kind, folder, sum(info.size for info in infos), max(info.modified for info in infos))
 
 

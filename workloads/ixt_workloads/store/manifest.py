@@ -29,6 +29,8 @@ class Creator(Lenient):
 
     run: str
     attempt: int
+    run_uid: str = ""
+    """Empty in manifests of versions that did not tell it."""
 
 
 class Manifest(Lenient):

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -13,12 +14,18 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import GCSStore, S3Store
 
-from ixt_workloads.store.base import MAX_SINGLE_PUT, ObjectInfo, Store, check_path
+from ixt_workloads.store.base import (
+    MAX_COPY,
+    MAX_DOCUMENT,
+    MAX_SINGLE_PUT,
+    TEMPORARY,
+    ObjectInfo,
+    Store,
+    check_path,
+    within,
+)
 from ixt_workloads.store.errors import FileTooLarge, NotFound, from_os_error
 from ixt_workloads.store.remote import remote_errors
-
-_HASH = "ixt-sha256"
-"""Metadata of an object: sha256 of its content, written in the same request as the content."""
 
 _CHUNK_BYTES = 8 * 2**20
 _PART_BYTES = 16 * 2**20
@@ -30,18 +37,23 @@ _PARALLEL = 8
 class ObjectStore(Store):
     """Objects of `remote`, which knows the prefix; local copies in the folder `cache`."""
 
+    largest = MAX_COPY
+
     def __init__(self, uri: str, remote: S3Store | GCSStore, cache: Path) -> None:
         self.uri = uri
         self._remote = remote
         self._cache = cache
 
-    def get(self, path: str) -> bytes:
-        check_path(path)
+    def get(self, path: str, most: int = MAX_DOCUMENT) -> bytes:
+        content = b""
         with self._errors(path):
-            return bytes(obstore.get(self._remote, path).bytes())
+            for chunk in obstore.get(self._remote, path).stream(min_chunk_size=_CHUNK_BYTES):
+                content += bytes(chunk)
+                if len(content) > most:
+                    break
+        return within(content, most, f"{self.uri}/{path}")
 
     def open_local(self, path: str) -> Path:
-        check_path(path)
         with self._errors(path):
             etag = obstore.head(self._remote, path)["e_tag"]
         name = hashlib.sha256(f"{self.uri}\0{path}\0{etag}".encode()).hexdigest()[:32]
@@ -59,27 +71,43 @@ class ObjectStore(Store):
     def put_new(self, path: str, data: bytes | Path) -> bool:
         check_path(path)
         size = data.stat().st_size if isinstance(data, Path) else len(data)
-        if size > MAX_SINGLE_PUT:
+        if size > MAX_COPY:
             raise FileTooLarge(
-                f"{self.uri}/{path} would have {size:,} bytes, and create-if-absent takes {MAX_SINGLE_PUT:,}",
+                f"{self.uri}/{path} would have {size:,} bytes, and create-if-absent takes {MAX_COPY:,}",
                 "write smaller shards, or keep artifacts on a POSIX file system (pvc://, file://)",
             )
+        if size > MAX_SINGLE_PUT:
+            return self._put_new_in_parts(path, data)
         content = data.read_bytes() if isinstance(data, Path) else data
-        metadata: dict[str, str] = {_HASH: hashlib.sha256(content).hexdigest()}
         with self._errors(path):
             try:
-                obstore.put(self._remote, path, content, mode="create", attributes=metadata)
+                obstore.put(self._remote, path, content, mode="create")
             except AlreadyExistsError:
                 return False
         return True
 
+    def _put_new_in_parts(self, path: str, data: bytes | Path) -> bool:
+        """Upload in parts, which has no condition, then copy in the bucket if absent: on S3 that is an upload
+        of one part that is copied, whose completion is conditional."""
+        if self.exists(path):
+            return False
+        whole = f"{TEMPORARY}/{uuid.uuid4().hex}"
+        try:
+            self.put(whole, data)
+            with self._errors(path):
+                try:
+                    obstore.copy(self._remote, whole, path, overwrite=False)
+                except AlreadyExistsError:  # of another writer, in the meantime
+                    return False
+        finally:
+            self.delete(whole)
+        return True
+
     def put(self, path: str, data: bytes | Path) -> None:
-        check_path(path)
         with self._errors(path):
             obstore.put(self._remote, path, data, chunk_size=_PART_BYTES)
 
     def exists(self, path: str) -> bool:
-        check_path(path)
         try:
             with self._errors(path):
                 obstore.head(self._remote, path)
@@ -88,10 +116,8 @@ class ObjectStore(Store):
         return True
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        if prefix:
-            check_path(prefix)
         found = []
-        with self._errors(prefix):
+        with self._errors(prefix) if prefix else remote_errors(f"{self.uri}/"):
             for page in obstore.list(self._remote, prefix or None, chunk_size=_PAGE):
                 found += [
                     ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"] or "")
@@ -100,25 +126,21 @@ class ObjectStore(Store):
         return iter(sorted(found, key=lambda info: info.path))
 
     def sha256(self, path: str) -> str:
-        check_path(path)
+        # Not what its metadata says: whoever wrote it said that.
         with self._errors(path):
-            known = obstore.get(self._remote, path, options={"head": True}).attributes.get(_HASH)
-            if known:
-                return known
             digest = hashlib.sha256()
             for chunk in obstore.get(self._remote, path).stream(min_chunk_size=_CHUNK_BYTES):
                 digest.update(chunk)
             return digest.hexdigest()
 
     def delete(self, path: str) -> None:
-        check_path(path)
         with suppress(NotFound), self._errors(path):
             obstore.delete(self._remote, path)
 
     def delete_tree(self, prefix: str) -> None:
         paths = [info.path for info in self.list(prefix)]
         with suppress(NotFound), self._errors(prefix):
-            obstore.delete(self._remote, [*paths, check_path(prefix)])
+            obstore.delete(self._remote, [*paths, prefix])
         shutil.rmtree(self._scratch(prefix), ignore_errors=True)
 
     def local_dir(self, path: str) -> Path:
@@ -129,13 +151,10 @@ class ObjectStore(Store):
 
     def upload_dir(self, path: str) -> None:
         folder = self.local_dir(path)
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        places = [f"{path}/{file.relative_to(folder).as_posix()}" for file in files]
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            uploads = [
-                pool.submit(self.put, f"{path}/{file.relative_to(folder).as_posix()}", file) for file in files
-            ]
-        for upload in uploads:
-            upload.result()
+            list(pool.map(self.put, places, files))
         # Else every checkpoint would stay on every machine.
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,13 +163,10 @@ class ObjectStore(Store):
         with _local_errors(folder):
             shutil.rmtree(folder)
             folder.mkdir()
+        places = [info.path for info in self.list(path)]
+        files = [folder / place.removeprefix(f"{path}/") for place in places]
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            downloads = [
-                pool.submit(self._download, info.path, folder / info.path.removeprefix(f"{path}/"))
-                for info in self.list(path)
-            ]
-        for download in downloads:
-            download.result()
+            list(pool.map(self._download, places, files))
 
     def _scratch(self, path: str) -> Path:
         return self._cache / hashlib.sha256(self.uri.encode()).hexdigest()[:32] / check_path(path)
@@ -168,7 +184,8 @@ class ObjectStore(Store):
             partial.replace(target)
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
-        return remote_errors(f"{self.uri}/{path}")
+        """Turns errors of the server into ours. Raises InvalidPath."""
+        return remote_errors(f"{self.uri}/{check_path(path)}")
 
 
 @contextmanager

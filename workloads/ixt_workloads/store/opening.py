@@ -9,6 +9,9 @@ from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.store.base import Store, check_path
 from ixt_workloads.store.errors import NotFound, StoreError
 from ixt_workloads.store.posix import PosixStore
+from ixt_workloads.store.signed import LEAST_KEY, SignedStore
+
+SIGNING_KEY = "IXT_SIGNING_KEY"
 
 _VOLUME_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -47,6 +50,20 @@ def open_store(uri: str, secret: SecretRef | None = None) -> Store:
         f"storage URI {uri!r} is not understood",
         "use file:///folder, pvc://claim/folder, s3://bucket/prefix or gs://bucket/prefix",
     )
+
+
+def open_storage(uri: str) -> Store:
+    """The store of a run's artifacts, with signed documents where $IXT_SIGNING_KEY is set."""
+    store = open_store(uri)
+    key = os.environ.get(SIGNING_KEY)
+    if key is None:
+        return store
+    if len(key) < LEAST_KEY:
+        raise StoreError(
+            f"the key that documents in {uri} are signed with has less than {LEAST_KEY} characters",
+            "make one by: openssl rand -hex 32",
+        )
+    return SignedStore(store, key)
 
 
 def _prefix(folder: str) -> str:

@@ -16,7 +16,14 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import GCSStore, S3Store
 
 from ixt_workloads.contract.credentials import SecretRef, entries_of
-from ixt_workloads.store.errors import NotFound, StoreError, StoreFull, StoreNotWritable, StoreUnavailable
+from ixt_workloads.store.errors import (
+    NotFound,
+    StoreError,
+    StoreNotWritable,
+    StoreUnavailable,
+    no_space,
+    not_there,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -77,7 +84,13 @@ def open_s3(uri: str, bucket: str, prefix: str) -> S3Store:
         )
     client: ClientConfig = {**_CLIENT, "allow_http": plain}
     with remote_errors(uri):
-        return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=RETRY)
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            client_options=client,
+            retry_config=RETRY,
+            copy_if_not_exists="multipart",
+        )
 
 
 def open_gcs(uri: str, bucket: str, prefix: str) -> GCSStore:
@@ -91,11 +104,9 @@ def remote_errors(place: str) -> Iterator[None]:
     """Turns obstore's errors into ours, about `place`."""
     try:
         yield
-    except BaseError as error:
-        raise from_remote_error(error, place) from None
-    except FileNotFoundError as error:
-        # One without an errno is obstore's, the others are of this machine.
-        if error.errno is not None:
+    except (BaseError, FileNotFoundError) as error:
+        # A FileNotFoundError without an errno is obstore's, others are of this machine.
+        if isinstance(error, FileNotFoundError) and error.errno is not None:
             raise
         raise from_remote_error(error, place) from None
 
@@ -109,14 +120,14 @@ def from_remote_error(error: Exception, place: str) -> StoreError:
     if code == "NoSuchBucket":
         return NotFound(f"bucket of {place} does not exist", "create it, or correct the storage URI")
     if status == 507 or any(word in code for word in _FULL):
-        return StoreFull(f"no space for {place}: {reason}", "free space or raise the quota, then run again")
+        return no_space(place, reason)
     denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
     if denied or any(word in code for word in _UNKNOWN_USER):
         return StoreNotWritable(
             f"no access to {place}: {reason}", "check credentials and the bucket's policy"
         )
     if isinstance(error, FileNotFoundError):
-        return NotFound(f"{place} is not there", "check the name and the storage URI")
+        return not_there(place)
     if _NO_AUTHORITIES in text:
         return StoreError(
             f"{place} cannot be reached: no certificates of authorities are installed here",

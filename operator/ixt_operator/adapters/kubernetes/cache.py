@@ -5,25 +5,52 @@ once. Of each object only what is read is kept, so that a thousand runs take lit
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ixt_operator.adapters.kubernetes.client import (
     DEPLOYMENTS,
     JOBS,
     PODS,
+    RUNS,
     Listing,
     Object,
     Resource,
     owned_by,
+    verb_of,
 )
+from ixt_operator.adapters.kubernetes.pod import INDEX
 from ixt_operator.adapters.kubernetes.translate import Seen
-from ixt_operator.render.names import CHILD, RUN_UID
+from ixt_operator.api.meta import GROUP
+from ixt_operator.api.pods import within_bounds
+from ixt_operator.api.run import KEEP_CHILDREN, TAKE_OVER
+from ixt_operator.render.names import AVOIDS, CHILD, KUEUE, QUEUE, RUN_UID
 
 CHILDREN = (JOBS, DEPLOYMENTS, PODS)
 
+_FIELDS = ("apiVersion", "kind", "spec", "status")
+_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+    "deletionGracePeriodSeconds", "ownerReferences",
+)  # fmt: skip
+_LABELS = (f"{GROUP}/", "app.kubernetes.io/", "batch.kubernetes.io/", QUEUE, "pod-template-hash")
+"""Beginnings of the labels that are read."""
+_ANNOTATIONS = (INDEX, AVOIDS, KEEP_CHILDREN, TAKE_OVER)
+_SPEC = ("suspend", "parallelism", "completions", "replicas", "progressDeadlineSeconds")
+
+MOST_LABELS = 64
+"""Labels of a run that are kept, and annotations of an object."""
+
+MOST_CONTAINERS = 64
+"""Containers of a pod that are kept."""
+
 WORD_LENGTH = 64
 """Characters of the longest string that is held once for all objects; longer ones are seldom equal."""
+
+
+Place = tuple[Resource, str, str]
+"""A resource, a namespace, and the name of an object or the uid of its run."""
 
 
 class Cache:
@@ -31,8 +58,8 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[str, Object]] = defaultdict(dict)
-        self._of_run: dict[tuple[Resource, str, str], set[str]] = defaultdict(set)
-        self._named: dict[tuple[Resource, str, str], str] = {}
+        self._of_run: dict[Place, set[str]] = defaultdict(set)
+        self._named: dict[Place, str] = {}
         self._gone: dict[str, int] = {}
         """Uids of deleted objects, with the version at which each was: a list that was begun before has
         them."""
@@ -56,7 +83,7 @@ class Cache:
             return False
         news = old is None or _version(old) < version
         self._remove(resource, uid)  # its labels may have been others
-        self._objects[resource][uid] = _shared(_slim(resource, manifest), self._words)
+        self._objects[resource][uid] = _shared(slim(resource, manifest), self._words)
         self._of_run[_group(resource, manifest)].add(uid)
         self._named[_place(resource, manifest)] = uid
         return news
@@ -132,11 +159,11 @@ def run_uid(manifest: Object) -> str:
     return str(metadata.get("labels", {}).get(RUN_UID, "") or metadata["uid"])
 
 
-def _group(resource: Resource, manifest: Object) -> tuple[Resource, str, str]:
+def _group(resource: Resource, manifest: Object) -> Place:
     return resource, manifest["metadata"].get("namespace", ""), run_uid(manifest)
 
 
-def _place(resource: Resource, manifest: Object) -> tuple[Resource, str, str]:
+def _place(resource: Resource, manifest: Object) -> Place:
     metadata = manifest["metadata"]
     return resource, metadata.get("namespace", ""), metadata["name"]
 
@@ -146,19 +173,48 @@ def _version(manifest: Object) -> int:
     return int(manifest["metadata"].get("resourceVersion") or 0)
 
 
-def _slim(resource: Resource, manifest: Object) -> Object:
-    """The object without what is never read."""
-    metadata = {
-        name: value
-        for name, value in manifest["metadata"].items()
-        if name not in ("managedFields", "finalizers")
-    }
-    slim = {**manifest, "metadata": metadata}
+def slim(resource: Resource, manifest: Object) -> Object:
+    """The parts of an object that are read: what else tenants write into their objects takes no memory. Of
+    these parts it makes the same again."""
+    kept = {name: value for name, value in manifest.items() if name in _FIELDS}
+    metadata = manifest["metadata"]
+    kept["metadata"] = {name: metadata[name] for name in _METADATA if name in metadata}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    # Those of a run may go onto what is made for it (`passed_on`).
+    of_run = dict(list(labels.items())[:MOST_LABELS]) if resource == RUNS else {}
+    if found := of_run | {name: value for name, value in labels.items() if name.startswith(_LABELS)}:
+        kept["metadata"]["labels"] = found
+    if read := [name for name in annotations if name in _ANNOTATIONS or name.startswith(KUEUE)]:
+        found = {name: annotations[name][:WORD_LENGTH] for name in read[:MOST_LABELS]}
+        kept["metadata"]["annotations"] = found
+    # Of these only when the status was written last (conditions.py).
+    entries = [each for each in metadata.get("managedFields", ()) if each.get("subresource") == "status"]
+    if entries and resource in CHILDREN:
+        last = max(str(each.get("time", "")) for each in entries)
+        kept["metadata"]["managedFields"] = [{"subresource": "status", "time": last}]
+    if resource == RUNS and "finalizers" in metadata:
+        kept["metadata"]["finalizers"] = metadata["finalizers"]
+    if resource == RUNS and "pods" in manifest.get("spec", {}):
+        kept["spec"] = manifest["spec"] | {"pods": within_bounds(manifest["spec"]["pods"])}
     if resource == PODS:
-        slim["spec"] = {"nodeName": manifest.get("spec", {}).get("nodeName", "")}
+        spec = manifest.get("spec", {})
+        shown = ("resources", "ports") if spec.get("hostNetwork") else ("resources",)
+        containers = spec.get("containers", ())[:MOST_CONTAINERS]
+        asked = [{name: each.get(name, {}) for name in shown} for each in containers]
+        kept["spec"] = {"nodeName": spec.get("nodeName", ""), "containers": asked}
+        if spec.get("hostNetwork"):
+            kept["spec"]["hostNetwork"] = True
+        if "activeDeadlineSeconds" in spec:
+            kept["spec"]["activeDeadlineSeconds"] = spec["activeDeadlineSeconds"]
     elif resource in (JOBS, DEPLOYMENTS):
-        slim["spec"] = {name: value for name, value in manifest["spec"].items() if name != "template"}
-    return slim
+        kept["spec"] = {name: manifest["spec"][name] for name in _SPEC if name in manifest["spec"]}
+    return kept
+
+
+def slimmer(path: str) -> Callable[[Object], Object]:
+    """What `slim` makes of objects that are read at a path of the API server; others stay as they are."""
+    plural = verb_of("GET", path)[1]
+    return next((partial(slim, each) for each in (*CHILDREN, RUNS) if each.plural == plural), lambda it: it)
 
 
 def _shared(value: Any, words: dict[str, str]) -> Any:

@@ -1,17 +1,18 @@
 """KubernetesPlatform: the children of one run as Jobs, Deployments, Services and ConfigMaps."""
 
+import asyncio
 import logging
-import time
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
-from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache
+from ixt_operator.adapters.kubernetes.cache import CHILDREN, Cache, slim
 from ixt_operator.adapters.kubernetes.client import (
     CONFIG_MAPS,
     DEPLOYMENTS,
-    EVENTS,
     JOBS,
+    NODES,
     PODS,
     SERVICES,
     ApiError,
@@ -21,21 +22,36 @@ from ixt_operator.adapters.kubernetes.client import (
     owned_by,
     resource_of,
 )
-from ixt_operator.adapters.kubernetes.translate import Seen, lost, observed, stuck_at, unexplained, warning
-from ixt_operator.api.run import IXTRun
-from ixt_operator.api.runtime import IXTRuntime
+from ixt_operator.adapters.kubernetes.explaining import Explainer
+from ixt_operator.adapters.kubernetes.translate import (
+    LINGER_SECONDS,
+    STUCK_SECONDS,
+    Lost,
+    Seen,
+    lingering,
+    lost,
+    node_lost,
+    observed,
+    stuck_at,
+    unexplained,
+)
+from ixt_operator.adapters.port import Refused
+from ixt_operator.api.meta import ObjectMeta
 from ixt_operator.api.status import rfc3339
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import Observed
+from ixt_operator.render.api_key import API_KEY
 from ixt_operator.render.names import RUN_UID
-from ixt_operator.render.render import render
 from ixt_workloads.contract.results import Progress
 
 log = logging.getLogger("ixt.platform")
 
 
-class Refused(Exception):  # noqa: N818 - what the API server did, not what went wrong here
-    """An object cannot be created until a person changes what the message names."""
+TEND_SECONDS = 10.0
+"""So long a look cares for pods of lost nodes and for sidecars; the rest is left to the next."""
+
+Rendered = Callable[[Child], tuple[Object, ...]]
+"""Makes the manifests of a child."""
 
 
 class KubernetesPlatform:
@@ -45,47 +61,52 @@ class KubernetesPlatform:
         self,
         client: Client,
         cache: Cache,
-        run: IXTRun,
-        runtime: IXTRuntime,
+        metadata: ObjectMeta,
         progress: Mapping[str, Progress],
+        explainer: Explainer,
+        rendered: Rendered,
     ) -> None:
+        """The platform of the run that has this metadata. `rendered` makes manifests of a child."""
         self._client = client
         self._cache = cache
-        self._run = run
-        self._runtime = runtime
+        self._uid = metadata.uid
+        self._namespace = metadata.namespace
         self._progress = progress
-        self._namespace = run.metadata.namespace
+        self._explainer = explainer
+        self._name = metadata.name
+        self._rendered = rendered
 
     async def observe(self, *, live: bool = False) -> Observed:
-        """All children. Pods of nodes that do not answer are marked as failed or removed first."""
-        uid = self._run.metadata.uid
+        """All children. Pods of nodes that are lost are marked as failed or removed first."""
+        uid = self._uid
         if live:
             for resource in CHILDREN:
-                found = await self._client.list(resource, self._namespace, labels=f"{RUN_UID}={uid}")
+                found = await self._client.list(
+                    resource, self._namespace, labels=f"{RUN_UID}={uid}", take=partial(slim, resource)
+                )
                 self._cache.replace(resource, found, self._namespace, uid)
-        now = time.time()
+        now = self._client.now()
         await self._tend(self._seen(), now)
         seen = self._seen()
-        why = {
-            each.uid: await self._warning(each.uid)
-            for each in unexplained(seen)
-            if now >= each.since + each.patience
-        }
+        due = [each.uid for each in unexplained(seen) if now >= each.since + each.patience]
+        why = self._explainer.said(self._namespace, self._name, due)
         return observed(seen, self._progress, why)
 
     def again(self) -> float | None:
-        """Seconds until the next look that is needed for what no watch tells: why pods are not made or do not
-        start, and that pods which were to go are still there."""
-        seen, now = self._seen(), time.time()
-        due = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None and at > now]
-        # At growing intervals, since each look costs a LIST and a thousand runs may wait for one quota.
-        due += [max(each.patience, now - each.since) for each in unexplained(seen)]
+        """Seconds until the next look that is needed for what no watch tells: that Jobs and pods have made no
+        progress for so long that it is asked why, and that pods which were to go are still there, or could
+        not be told to."""
+        seen, now = self._seen(), self._client.now()
+        late = [at - now for pod in seen.pods if (at := stuck_at(pod)) is not None]
+        due = [left if left > 0 else STUCK_SECONDS for left in late]
+        due += [STUCK_SECONDS for _ in lingering(seen)]
+        due += [left for each in unexplained(seen) if (left := each.since + each.patience - now) > 0]
         return min(due, default=None)
 
     async def create(self, child: Child) -> None:
         """Create a child's objects: first what its pods need, then its Job or Deployment, which the next look
         then sees. Raises Refused, and ApiError when the child would not be seen."""
-        *needs, workload = render(self._run, self._runtime, child)
+        *needs, workload = self._rendered(child)
         with _refusals(child):
             made = await self._make(needs, workload)
             made = made or self._own(await self._get(workload), workload)
@@ -99,21 +120,33 @@ class KubernetesPlatform:
 
     async def delete(self, name: str) -> None:
         """Delete a child's objects, its Job or Deployment last: while that is there, the child is observed
-        and deleted again."""
+        and deleted again. What its pods needed, and cannot be deleted at two tries, stays until the run goes:
+        that keeps nothing from being stopped."""
         seen = self._seen()
-        for resource in (CONFIG_MAPS, SERVICES):
-            await self._delete(resource, name)
+        kept = await self._try_to_delete((CONFIG_MAPS, SERVICES), name)
         for resource, found in ((JOBS, seen.jobs), (DEPLOYMENTS, seen.deployments)):
             for manifest in found:
                 if manifest["metadata"]["name"] == name:
                     metadata = {**manifest["metadata"]}
-                    metadata.setdefault("deletionTimestamp", rfc3339(time.time()))
-                    await self._client.delete(resource, self._namespace, name, uid=metadata["uid"])
+                    metadata.setdefault("deletionTimestamp", rfc3339(self._client.now()))
+                    await self._remove(resource, manifest)
                     self._cache.put(resource, {**manifest, "metadata": metadata})
+        for resource, error in (await self._try_to_delete(kept, name)).items():
+            log.warning("%s %s/%s stays: %s", resource.plural, self._namespace, name, error)
+
+    async def _try_to_delete(self, resources: Iterable[Resource], name: str) -> dict[Resource, ApiError]:
+        """Delete objects of one name; why those that are still there could not be deleted."""
+        failed = {}
+        for resource in resources:
+            try:
+                await self._delete(resource, name)
+            except ApiError as error:
+                failed[resource] = error
+        return failed
 
     async def scale(self, child: Child) -> None:
         """Give a Deployment the child's number of replicas, and its Service if that is gone."""
-        for manifest in render(self._run, self._runtime, child):
+        for manifest in self._rendered(child):
             if manifest["kind"] == "Service":
                 with _refusals(child):
                     await self._apply(manifest)
@@ -123,13 +156,21 @@ class KubernetesPlatform:
             self._cache.put(DEPLOYMENTS, changed)
 
     def _seen(self) -> Seen:
-        return self._cache.of_run(self._namespace, self._run.metadata.uid)
+        return self._cache.of_run(self._namespace, self._uid)
 
     async def _make(self, needs: list[Object], workload: Object) -> Object | None:
         """Create a child's objects; None if it was made before and is to be left as it is."""
         for manifest in needs:
             if manifest["kind"] == "Service":
                 await self._apply(manifest)
+            elif manifest["kind"] == "NetworkPolicy":
+                # Nothing is stored where nothing changed. Who serves the run next may let in others.
+                await self._client.apply(manifest)
+            elif manifest["kind"] == "Secret":
+                # One that is there already is left as it is. Whose it is is not asked: that would need the
+                # right to read Secrets.
+                drawn = {API_KEY: secrets.token_urlsafe(32)}
+                await self._client.create({**manifest, "stringData": drawn})
             elif not await self._create_config(manifest, workload):
                 return None
         return await self._client.create(workload)
@@ -144,9 +185,7 @@ class KubernetesPlatform:
                 # Left by a creation that a crash cut short, before the run was edited.
                 if await self._get(workload):
                     return False
-                await self._client.delete(
-                    CONFIG_MAPS, self._namespace, found["metadata"]["name"], uid=found["metadata"]["uid"]
-                )
+                await self._remove(CONFIG_MAPS, found)
                 continue
             return True
         return True
@@ -169,7 +208,7 @@ class KubernetesPlatform:
 
     def _own(self, found: Object | None, wanted: Object) -> Object | None:
         """The object, if it is this run's. Raises Refused for another's, which is never adopted."""
-        if found is not None and not owned_by(found, self._run.metadata.uid):
+        if found is not None and not owned_by(found, self._uid):
             raise Refused(
                 f"{wanted['kind']} {wanted['metadata']['name']} exists in namespace {self._namespace} and is "
                 f"not this run's: delete or rename it"
@@ -178,30 +217,88 @@ class KubernetesPlatform:
 
     async def _delete(self, resource: Resource, name: str) -> None:
         found = await self._client.get(resource, self._namespace, name)
-        if found and owned_by(found, self._run.metadata.uid):
-            await self._client.delete(resource, self._namespace, name, uid=found["metadata"]["uid"])
+        if found and owned_by(found, self._uid):
+            await self._remove(resource, found)
+
+    async def _remove(
+        self, resource: Resource, found: Object, grace: int | None = None, version: str = ""
+    ) -> None:
+        name, uid = found["metadata"]["name"], found["metadata"]["uid"]
+        await self._client.delete(resource, self._namespace, name, uid=uid, version=version, grace=grace)
 
     async def _tend(self, seen: Seen, now: float) -> None:
-        """Mark as failed, or remove, the pods of nodes that do not answer."""
-        for pod in lost(seen, now).mark:
-            metadata, node = pod["metadata"], pod["spec"].get("nodeName", "")
-            message = (
-                f"node {node} does not answer, and the pod was to be gone by {metadata['deletionTimestamp']}"
-            )
-            log.warning("pod %s/%s: %s", self._namespace, metadata["name"], message)
-            status: dict[str, Any] = {"phase": "Failed", "reason": "NodeLost", "message": message}
-            changed = await self._client.merge(
-                PODS, self._namespace, metadata["name"], {"status": status}, "status"
-            )
+        """Mark as failed, or remove, the pods of lost nodes, and end what goes on beside steps that ended.
+        What of it fails, or takes long, is left to a later look: it keeps nothing else from being done."""
+        try:
+            async with asyncio.timeout(TEND_SECONDS):
+                await self._tend_lost(seen, now)
+                await self._tend_lingering(seen)
+        except TimeoutError:
+            log.warning("pods of %s/%s: tending them takes too long", self._namespace, self._name)
+
+    async def _tend_lost(self, seen: Seen, now: float) -> None:
+        """Give up pods of lost nodes: pods and nodes as they are now, and only while they stay so."""
+        candidates = lost(seen, now)
+        pods = [pod for pod in (*candidates.mark, *candidates.remove) if pod["spec"].get("nodeName")]
+        nodes = {pod["spec"]["nodeName"] for pod in pods}
+        gone = {node for node in nodes if await self._node_lost(node)}
+        for pod in pods:
+            if pod["spec"]["nodeName"] in gone:
+                with self._left_for_later(pod):
+                    if newest := await self._newest(pod):
+                        await self._give_up(lost(seen._replace(pods=(newest,)), now))
+
+    async def _tend_lingering(self, seen: Seen) -> None:
+        """End the containers that go on beside a step that has ended."""
+        for pod in lingering(seen):
+            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+            log.info("pod %s/%s: its step has ended, and so do its other containers", self._namespace, name)
+            patch = {"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": LINGER_SECONDS}}
+            with self._left_for_later(pod):
+                if changed := await self._client.merge(PODS, self._namespace, name, patch):
+                    self._cache.put(PODS, changed)
+
+    @contextmanager
+    def _left_for_later(self, pod: Object) -> Iterator[None]:
+        """Go on when the API server refuses what is to be done with a pod."""
+        try:
+            yield
+        except ApiError as error:
+            log.warning("pod %s/%s: %s", self._namespace, pod["metadata"]["name"], error)
+
+    async def _give_up(self, found: Lost) -> None:
+        for pod in found.mark:
+            metadata, node = pod["metadata"], pod["spec"]["nodeName"]
+            name, until = metadata["name"], metadata["deletionTimestamp"]
+            message = f"node {node} does not answer, and the pod was to be gone by {until}"
+            log.warning("pod %s/%s: %s", self._namespace, name, message)
+            same = {field: metadata[field] for field in ("uid", "resourceVersion")}
+            patch = {
+                "metadata": same,
+                "status": {"phase": "Failed", "reason": "NodeLost", "message": message},
+            }
+            changed = await self._client.merge(PODS, self._namespace, name, patch, "status")
             if changed:
                 self._cache.put(PODS, changed)
-        for pod in lost(seen, now).remove:
-            metadata = pod["metadata"]
-            await self._client.delete(PODS, self._namespace, metadata["name"], uid=metadata["uid"], grace=0)
+        for pod in found.remove:
+            log.warning("pod %s/%s of a lost node is removed", self._namespace, pod["metadata"]["name"])
+            await self._remove(PODS, pod, grace=0, version=pod["metadata"]["resourceVersion"])
 
-    async def _warning(self, uid: str) -> str:
-        """Why an object makes no progress, from its events: the Job controller's, the kubelet's."""
-        return warning(await self._client.list(EVENTS, self._namespace, fields=f"involvedObject.uid={uid}"))
+    async def _node_lost(self, name: str) -> bool:
+        try:
+            return node_lost(await self._client.get(NODES, "", name))
+        except ApiError as error:
+            log.warning("node %s: whether it is lost cannot be asked: %s", name, error)
+            return False
+
+    async def _newest(self, pod: Object) -> Object | None:
+        """A pod as it is; None if it is gone."""
+        found = await self._client.get(PODS, self._namespace, pod["metadata"]["name"])
+        if found is None or found["metadata"]["uid"] != pod["metadata"]["uid"]:
+            self._cache.drop(PODS, pod, successor=found)
+            return None
+        self._cache.put(PODS, found)
+        return found
 
 
 @contextmanager
@@ -211,5 +308,5 @@ def _refusals(child: Child) -> Iterator[None]:
         yield
     except ApiError as error:
         if error.refused:
-            raise Refused(f"{child.node} cannot be started: {error.message}") from None
+            raise Refused(f"cannot be started: {error.message}") from None
         raise

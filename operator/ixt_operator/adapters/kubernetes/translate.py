@@ -1,26 +1,31 @@
 """What Jobs, Deployments and pods say about a run's children. Pure."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ixt_operator.adapters.kubernetes.conditions import holding, told_at, told_or_made_at
 from ixt_operator.adapters.kubernetes.pod import (
-    Object,
+    Heard,
     blocked,
+    has_company,
     index_of,
     label_of,
+    main_ended,
     phase_of,
     process_of,
     replica_of,
+    scheduled_at,
     waits_for,
 )
 from ixt_operator.api.status import unix
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
-from ixt_operator.render.names import ATTEMPT, CHILD, KEY, PLACE_SECONDS, fields_of_node
+from ixt_operator.render.names import ATTEMPT, AVOIDS, CHILD, KEY, PLACE_SECONDS, Object, fields_of_node
 from ixt_workloads.contract.exits import PlatformReason
 from ixt_workloads.contract.results import Progress
 
+MESSAGE_LENGTH = 1024
+"""Characters of an event's message that are read; Kubernetes' own have no more."""
 STUCK_SECONDS = 30.0
 """A pod that is still there this long after it should be gone is on a node that does not answer."""
 
@@ -38,26 +43,35 @@ def observed(
 ) -> Observed:
     """The children of a run. `progress` is by the pods' uid, `why` the warnings about Jobs and pods
     (`unexplained`) by theirs."""
-    progress, why = progress or {}, why or {}
+    heard = Heard(progress or {}, why or {})
     pods = _by_child(seen.pods)
     found: dict[str, ChildState] = {}
     for job in seen.jobs:
         name = job["metadata"]["name"]
-        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), progress, why))
+        found[name] = _child(job, name, _tasks(job, pods.pop(name, []), heard))
     for deployment in seen.deployments:
         name = deployment["metadata"]["name"]
-        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), why))
+        found[name] = _child(deployment, name, _server(deployment, pods.pop(name, []), heard))
     # Pods whose Job or Deployment is gone still have their devices.
     for name, left in pods.items():
         live = [pod for pod in left if phase_of(pod) not in ("Succeeded", "Failed")]
         if live and name:
-            processes = tuple(process_of(place, pod, progress, why) for place, pod in enumerate(live))
+            processes = tuple(process_of(index_of(pod), pod, heard) for pod in live)
             found[name] = _child(live[0], name, processes).model_copy(update={"deleting": True})
     return Observed(children=found)
 
 
+LOST_NODE = ("node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service")
+"""Taints of a node whose kubelet says nothing, or that a person has declared to be off."""
+
+
+LINGER_SECONDS = 1
+"""activeDeadlineSeconds of a pod whose step has ended: the kubelet ends what still runs in it, and keeps what
+its main container said."""
+
+
 class Lost(NamedTuple):
-    """Pods of nodes that do not answer, so that nothing else will mark them as ended."""
+    """Pods that nothing else will mark as ended, if their nodes are lost."""
 
     mark: list[Object]
     """To be marked as failed, which lets their Job end; what they told stays to be read."""
@@ -66,14 +80,14 @@ class Lost(NamedTuple):
 
 
 def stuck_at(pod: Object) -> float | None:
-    """From when a deleted pod counts as one of a node that does not answer; None for one not deleted."""
+    """From when a deleted pod may be one of a lost node; None for one not deleted."""
     # The API server sets deletionTimestamp to the end of the grace.
     until = pod["metadata"].get("deletionTimestamp")
     return None if until is None else unix(until) + STUCK_SECONDS
 
 
 def lost(seen: Seen, now: float) -> Lost:
-    """Pods that are there long after they should be gone."""
+    """Pods that are there long after they should be gone. Whether their nodes are lost is to be asked."""
     jobs = {job["metadata"]["name"] for job in seen.jobs if "deletionTimestamp" not in job["metadata"]}
     found = Lost([], [])
     for pod in seen.pods:
@@ -87,6 +101,34 @@ def lost(seen: Seen, now: float) -> Lost:
     return found
 
 
+def lingering(seen: Seen) -> list[Object]:
+    """Pods whose step has ended and in which other containers go on, as plain ones of a service mesh do: the
+    pod keeps its devices, and its Job does not end. One that failed is to be ended at once; of others all of
+    a Job together, since a pod that is ended makes its Job stop those that work."""
+    found: list[Object] = []
+    pods = _by_child(seen.pods)
+    for job in seen.jobs:
+        name = job["metadata"]["name"]
+        codes = [main_ended(pod) for pod in pods[name]]
+        all_ended = None not in codes and len(codes) >= int(job["spec"].get("completions") or 1)
+        for pod, code in zip(pods[name], codes, strict=True):
+            stays = has_company(pod) and "deletionTimestamp" not in pod["metadata"]
+            if stays and code is not None and (code or all_ended) and not _told_to_end(pod):
+                found.append(pod)
+    return found
+
+
+def _told_to_end(pod: Object) -> bool:
+    return bool(pod["spec"].get("activeDeadlineSeconds") == LINGER_SECONDS)
+
+
+def node_lost(node: Object | None) -> bool:
+    """Whether nothing of a node runs any more, or nobody can say: it is gone, or tainted as out of reach. On
+    any other a pod that takes long to stop still has its devices and files."""
+    taints = node.get("spec", {}).get("taints", ()) if node else ()
+    return node is None or any(taint["key"] in LOST_NODE for taint in taints)
+
+
 class Unexplained(NamedTuple):
     """A Job or pod that makes no progress and does not say why; its events may."""
 
@@ -94,13 +136,13 @@ class Unexplained(NamedTuple):
     since: float
     """Unix seconds."""
     patience: float
-    """Seconds after which its events are listed. They are not watched, so each time costs a request."""
+    """Seconds after which its events are asked for (explaining.py)."""
 
 
 PODLESS_SECONDS = 5.0
 """A Job that lacks pods after this long is asked why."""
 
-UNSTARTED_SECONDS = 60.0
+UNSTARTED_SECONDS = 20.0
 """A pod that does not run this long after its node took it is asked why; mostly its image is being pulled."""
 
 
@@ -132,25 +174,37 @@ def _lacks_pods(job: Object, pods: list[Object]) -> bool:
 
 def _unstarted_since(pod: Object) -> float | None:
     """Since when a pod's node prepares it; None for a pod that runs or says itself why it does not start."""
-    since = pod.get("status", {}).get("startTime")
     waits = phase_of(pod) == "Pending" and blocked(pod, {}) == ("", None)
-    return unix(since) if since and waits and "deletionTimestamp" not in pod["metadata"] else None
+    return scheduled_at(pod) if waits and "deletionTimestamp" not in pod["metadata"] else None
 
 
-def warning(events: Iterable[Object]) -> str:
-    """The message of an object's newest event, if that is a warning; an older warning may be over."""
+def newest_of(*events: Object) -> Object:
+    """The newest of an object's events, cut down to what is read of one: anybody may write large ones."""
 
+    # Events about one object come from several machines, each of which dates them by its clock.
     def told(event: Object) -> tuple[str, bool]:
-        at = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-        return str(at), event.get("type") == "Warning"
+        metadata = event["metadata"]
+        written = [str(each.get("time") or "") for each in metadata.get("managedFields", ())]
+        return max([metadata["creationTimestamp"], *written]), event.get("type") == "Warning"
 
-    newest = max(events, key=told, default={})
-    return str(newest.get("message", "")) if newest.get("type") == "Warning" else ""
+    newest = max(events, key=told)
+    kept = {name: str(newest.get(name) or "")[:MESSAGE_LENGTH] for name in ("type", "reason", "message")}
+    return {**kept, "metadata": {"creationTimestamp": told(newest)[0]}}
+
+
+def warning(newest: Object) -> str:
+    """Reason and message of an object's newest event, if that is a warning; an older warning may be over."""
+    if newest.get("type") != "Warning":
+        return ""
+    return f"{newest.get('reason') or 'Warning'}: {newest.get('message', '')}"
 
 
 def _wanted_since(job: Object) -> float:
-    """Since when a Job wants pods, in Unix seconds: its creation, or its end of being suspended."""
-    return unix(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
+    """Since when a Job wants pods, in Unix seconds: its creation, or if it was suspended, what was told of it
+    last."""
+    conditions = job.get("status", {}).get("conditions", ())
+    resumed = any(condition["type"] == "Suspended" for condition in conditions)
+    return told_or_made_at(job) if resumed else unix(job["metadata"]["creationTimestamp"])
 
 
 def _by_child(pods: Iterable[Object]) -> dict[str, list[Object]]:
@@ -171,13 +225,12 @@ def _child(owner: Object, name: str, processes: tuple[ProcessState, ...]) -> Chi
         attempt=int(attempt) if attempt.isdecimal() else 0,
         created_at=unix(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
+        avoids=AVOIDS in metadata.get("annotations", {}),
         processes=processes,
     )
 
 
-def _tasks(
-    job: Object, pods: list[Object], progress: Mapping[str, Progress], why: Mapping[str, str]
-) -> tuple[ProcessState, ...]:
+def _tasks(job: Object, pods: list[Object], heard: Heard) -> tuple[ProcessState, ...]:
     """The processes of a Job, one for each index. An index without a pod has ended with its Job, or has not
     started."""
     by_index: dict[int, Object] = {}
@@ -188,20 +241,26 @@ def _tasks(
     found = []
     for index in range(int(job["spec"].get("completions") or 1)):
         if index in by_index:
-            found.append(process_of(index, by_index[index], progress, why))
+            found.append(process_of(index, by_index[index], heard))
         elif ended is not None:
             where = f"index {index}"
             phase = ProcessPhase.FAILED
-            # When a node is removed, so are its pods, those that succeeded as well.
-            gone = PlatformReason.RESULT_LOST if _true(job, "Complete") else PlatformReason.STOPPED
-            found.append(ProcessState(index=index, phase=phase, where=where, reason=gone, ended_at=ended))
+            # When a node is removed, so are its pods, those that succeeded as well. Pods are told to end when
+            # all of a Job's have done their work; when the first has, the Job may delete the others.
+            done = holding(job, "Complete") or any(
+                _told_to_end(pod) and main_ended(pod) == 0 for pod in by_index.values()
+            )
+            gone = PlatformReason.RESULT_LOST if done else PlatformReason.STOPPED
+            found.append(
+                ProcessState(
+                    index=index, phase=phase, where=where, reason=gone, ended_at=ended, told_at=told_at(job)
+                )
+            )
         else:
-            said = why.get(job["metadata"]["uid"], "")
+            said = heard.why.get(job["metadata"]["uid"], "")
             since = _wanted_since(job) if said else None
             reason = said or (waits_for(job) if job["spec"].get("suspend") else "")
-            found.append(
-                ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
-            )
+            found.append(_pending(index, reason, since))
     return tuple(found)
 
 
@@ -209,57 +268,57 @@ def _put_out(pod: Object, job: Object) -> bool:
     """Whether a pod was stopped because its Job was suspended: a queue that takes its admission back does
     that, and the Job deletes its pods and counts none as failed. A pod that is deleted otherwise ends its
     Job."""
-    return phase_of(pod) == "Failed" and "deletionTimestamp" in pod["metadata"] and not _is_over(job)
+    stopped = phase_of(pod) == "Failed" and "deletionTimestamp" in pod["metadata"]
+    return stopped and not _is_over(job)
 
 
 def _is_over(job: Object) -> bool:
     """Whether a Job has ended or is about to: it makes no more pods."""
-    return bool(_true(job, "Failed", "FailureTarget", "Complete", "SuccessCriteriaMet"))
+    return bool(holding(job, "Failed", "FailureTarget", "Complete", "SuccessCriteriaMet"))
 
 
 def _ended_at(job: Object) -> float | None:
     """When a Job failed or completed. FailureTarget comes first, Failed when its last pod is gone."""
-    times = [unix(condition["lastTransitionTime"]) for condition in _true(job, "Failed", "Complete")]
-    return min(times, default=None)
+    ends = holding(job, "Failed", "Complete")
+    return min((unix(condition["lastTransitionTime"]) for condition in ends), default=None)
 
 
-def _true(owner: Object, *types: str) -> list[Object]:
-    """Conditions of these types that hold."""
-    conditions = owner.get("status", {}).get("conditions", ())
-    return [entry for entry in conditions if entry["type"] in types and entry["status"] == "True"]
-
-
-def _server(deployment: Object, pods: list[Object], why: Mapping[str, str]) -> tuple[ProcessState, ...]:
+def _server(deployment: Object, pods: list[Object], heard: Heard) -> tuple[ProcessState, ...]:
     """The processes of a Deployment, one for each replica. Pods that are being deleted are left out: others
     come in their place."""
-    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and phase_of(pod) != "Failed"]
-    conditions = {entry["type"]: entry for entry in deployment.get("status", {}).get("conditions", ())}
-    late_since = _late_since(deployment, conditions.get("Progressing", {}))
+    stay = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    live = [pod for pod in stay if phase_of(pod) != "Failed"]
+    late_since = _late_since(deployment)
     found = []
     for place, pod in enumerate(sorted(live, key=lambda pod: str(pod["metadata"]["name"]))):
-        process = replica_of(place, pod, why)
-        if process.phase is not ProcessPhase.READY and process.blocked_since is None:
-            started = pod.get("status", {}).get("startTime")
-            if started and unix(started) <= late_since:
-                late = {"phase": ProcessPhase.FAILED, "reason": PlatformReason.NEVER_READY}
-                process = process.model_copy(update=late)
+        process = replica_of(place, pod, heard)
+        scheduled = scheduled_at(pod)
+        waits = process.phase is not ProcessPhase.READY and process.blocked_since is None
+        if waits and scheduled is not None and late_since is not None and scheduled <= late_since:
+            late = {"phase": ProcessPhase.FAILED, "reason": PlatformReason.NEVER_READY}
+            process = process.model_copy(update=late)
         found.append(process)
-    failure = conditions.get("ReplicaFailure", {})
-    since = unix(failure["lastTransitionTime"]) if failure.get("status") == "True" else None
-    missing = ProcessState(
-        index=0, phase=ProcessPhase.PENDING, reason=failure.get("message", ""), blocked_since=since
-    )
+    failure = next(iter(holding(deployment, "ReplicaFailure")), None)
+    reason = f"{failure.get('reason') or 'FailedCreate'}: {failure.get('message', '')}" if failure else ""
+    since = told_or_made_at(deployment) if failure else None
     wanted = int(deployment["spec"].get("replicas", 1))
-    found += [missing.model_copy(update={"index": index}) for index in range(len(found), wanted)]
-    return tuple(found)
+    return (*found, *(_pending(index, reason, since) for index in range(len(found), wanted)))
 
 
-def _late_since(deployment: Object, progressing: Object) -> float:
-    """The time, in Unix seconds, by which a pod must have started to have had all its time to become ready.
+def _pending(index: int, reason: str, since: float | None) -> ProcessState:
+    """A process without a pod."""
+    return ProcessState(index=index, phase=ProcessPhase.PENDING, reason=reason, blocked_since=since)
 
-    A pod that started later, since it waited for its queue or a new node, is ended by its start-up probe.
+
+def _late_since(deployment: Object) -> float | None:
+    """The time, in Unix seconds, by which a pod must have had its node to have had all its time to become
+    ready; None while the Deployment has not waited for so long.
+
+    A pod that got its node later, since it waited for its queue or a new node, is ended by its start-up
+    probe.
     """
-    if progressing.get("reason") != "ProgressDeadlineExceeded":
-        return -math.inf
-    allowed = int(deployment["spec"]["progressDeadlineSeconds"])
-    return unix(progressing["lastTransitionTime"]) - allowed + PLACE_SECONDS
+    for condition in deployment.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            allowed = int(deployment["spec"]["progressDeadlineSeconds"])
+            return told_or_made_at(deployment) - allowed + PLACE_SECONDS
+    return None

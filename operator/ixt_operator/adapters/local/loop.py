@@ -7,16 +7,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.platform import LocalPlatform
 from ixt_operator.adapters.local.process import check_credentials
 from ixt_operator.adapters.local.workdir import (
+    LocalError,
     identified,
     record_keys,
     status_in,
-    with_uid,
     write_run,
     write_status,
 )
@@ -25,8 +24,8 @@ from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.api.status import Phase, RunStatus, StageStatus, StepStatus
 from ixt_operator.planner.building import credentials
-from ixt_operator.planner.clock import begun_anew
-from ixt_operator.planner.events import Event, events
+from ixt_operator.planner.events import Event, News, events
+from ixt_operator.planner.now import begun_anew
 from ixt_operator.planner.observed import Observed
 from ixt_operator.planner.plan import plan
 
@@ -45,6 +44,11 @@ class Look(NamedTuple):
     stopping: bool = False
     """A signal came: what runs is told to stop, and this is the last look."""
 
+    @classmethod
+    def of_statuses(cls, before: RunStatus, status: RunStatus) -> Self:
+        """What is known to who only reads the statuses of a run that another process carries out."""
+        return cls(status, Observed(), events(before, status, News()))
+
 
 async def run_to_end(
     run: IXTRun, runtime: IXTRuntime, workdir: Path, watch: Callable[[Look], None]
@@ -62,7 +66,7 @@ async def run_to_end(
         async with LocalPlatform.open(workdir) as platform:
             signals.platform = platform
             run = identified(run, workdir)
-            run = run if run.metadata.uid else with_uid(run, str(uuid.uuid4()))
+            run = run if run.metadata.uid else run.with_metadata(uid=str(uuid.uuid4()))
             previous = await _afresh(platform, run, runtime, workdir)
             observed = Observed()
             while not signals.count:
@@ -71,7 +75,7 @@ async def run_to_end(
                 moves = plan(run, runtime, observed, previous, time.time())
 
                 # What was seen is told, then what is planned is done.
-                told = events(previous, moves.status, moves.failures)
+                told = events(previous, moves.status, moves.news)
                 found = Look(moves.status, observed, told, moves.requeue_after)
                 if moves.tells:
                     watch(found)

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection
@@ -19,10 +20,10 @@ import aiohttp
 from pydantic import ValidationError
 
 from ixt_operator.adapters.local import ask
-from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import kill_left
+from ixt_operator.adapters.local.machine import held
 from ixt_operator.adapters.local.process import Process, environment_of
-from ixt_operator.adapters.local.workdir import write
+from ixt_operator.adapters.local.workdir import LocalError, write
 from ixt_operator.planner.child import Child
 from ixt_operator.planner.observed import ChildState, Observed, ProcessPhase, ProcessState
 from ixt_workloads.contract.exits import Fault, PlatformReason, meaning_of
@@ -56,6 +57,9 @@ class LocalPlatform:
         self._groups: dict[str, _Group] = {}
         self._changed = asyncio.Event()
         self._hurried = False
+        self._api_key = secrets.token_urlsafe(32)
+        """Of the run's servers: none of them outlives this platform, and other users of this machine reach
+        their ports."""
 
     @classmethod
     @asynccontextmanager
@@ -94,7 +98,8 @@ class LocalPlatform:
         stopped."""
         for group in self._groups.values():
             self._tend(group)
-        states = await asyncio.gather(*(self._child_state(group) for group in self._groups.values()))
+        groups = self._groups.values()
+        states = await asyncio.gather(*(self._child_state(group) for group in groups))
         return Observed(children={state.name: state for state in states})
 
     async def create(self, child: Child) -> None:
@@ -161,13 +166,8 @@ class LocalPlatform:
     async def close(self) -> None:
         """End all processes, servers last, since others still talk to them."""
         for servers in (False, True):
-            processes = [
-                process
-                for group in self._groups.values()
-                if group.child.server is servers
-                for process in group.processes
-            ]
-            await self._stop(processes)
+            groups = [group for group in self._groups.values() if group.child.server is servers]
+            await self._stop([process for group in groups for process in group.processes])
         self._kill_left()
 
     def _kill_left(self) -> None:
@@ -199,6 +199,7 @@ class LocalPlatform:
             found = self._groups.get(server)
             ports = [peer.ports["http"] for peer in found.processes] if found else []
             env[f"IXT_{name}_URLS"] = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+        env |= dict.fromkeys(child.api_keys, self._api_key)
         process.start(child, env, self._mark(group, process))
         self._watch(process, server=child.server)
 
@@ -276,9 +277,15 @@ class LocalPlatform:
             "where": f"index {process.index}" if group.child.indexes > 1 else "",
             "log": str(process.log),
             "restarts": process.restarts,
+            # Of one that an earlier platform started, only its child's begin is known.
+            "held_since": process.started_at or group.created_at,
+            "up_since": None if group.child.server else process.started_at or group.created_at,
+            **held(group.child),
         }
         if lives and not process.reason:
             return await self._live_state(group.child, process, common)
+        if group.child.server:
+            common["held_since"] = None
         # Without an exit the supervisor itself was killed, or the machine went down.
         code, at, why = ended or (None, process.started_at, PlatformReason.LOST)
         reason, result = process.reason or why, process.result()
@@ -299,11 +306,13 @@ class LocalPlatform:
 
     async def _live_state(self, child: Child, process: Process, common: dict[str, Any]) -> ProcessState:
         if child.server:
-            process.ready = child.ready_path is None or await ask.ready(
+            ready = child.ready_path is None or await ask.ready(
                 self._http, process.ports["http"], child.ready_path
             )
-            process.ever_ready |= process.ready
-            if process.ready:
+            process.ever_ready |= ready
+            process.ready_since = (process.ready_since or time.time()) if ready else None
+            common["up_since"] = process.ready_since
+            if ready:
                 return ProcessState(**common, phase=ProcessPhase.READY)
             # For a process that was started anew, people want to know why.
             common["last_log"] = process.last_log() if process.restarts else ""

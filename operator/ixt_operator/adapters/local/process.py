@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.adapters.local.leftovers import MARK
+from ixt_operator.adapters.local.workdir import LocalError
 from ixt_operator.planner.child import Child
 from ixt_workloads.contract.credentials import prefix_of
 from ixt_workloads.contract.results import Result
@@ -24,7 +24,7 @@ from ixt_workloads.contract.versions import read_known
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LAST_LOG_LINES, LAST_LOG_BYTES = 20, 2048
 
-_OF_ONE_CHILD = re.compile(r"IXT_(TASK|RESULT|INDEX|HOST|LEADER|PORT_.*|.*_URLS)")
+_OF_ONE_CHILD = re.compile(r"IXT_(TASK|RESULT|INDEX|HOST|LEADER|API_KEY|JUDGE_API_KEY|PORT_.*|.*_URLS)")
 """Variables of one process alone, not handed on: they are set when `ixt run` itself runs in a step."""
 
 
@@ -52,7 +52,8 @@ class Process:
     started_at: float = 0.0
     """Unix seconds of the newest start."""
     restarts: int = 0
-    ready: bool = False
+    ready_since: float | None = None
+    """Unix seconds; None while it is not ready."""
     ever_ready: bool = False
     reason: str = ""
     """NeverReady, after it took too long to become ready."""
@@ -112,10 +113,11 @@ class Process:
         }
         self.started_at = time.time()
         self.first_started_at = self.first_started_at or self.started_at
-        self.ready = self.stopping = self.cleared = False
-        self._exit = None
+        self.stopping = self.cleared = False
+        self.ready_since = self._exit = None
         # The supervisor inherits this: a signal that comes before it handles signals waits for it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+        stops = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         try:
             self.popen = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(SUPERVISOR), child.name],
@@ -174,7 +176,7 @@ class Process:
 def environment_of(child: Child) -> dict[str, str]:
     """The parent's environment and the child's own. Raises LocalError for a secret that is not set."""
     found = {name: value for name, value in os.environ.items() if not _OF_ONE_CHILD.fullmatch(name)}
-    found |= {entry["name"]: entry["value"] for entry in child.overrides.get("env", ()) if "value" in entry}
+    found |= child.patched_env
     found |= child.env
     for name, (secret, key) in child.secret_env.items():
         if name not in os.environ:
@@ -193,7 +195,8 @@ def check_credentials(secrets: Iterable[str]) -> None:
             raise LocalError(
                 f"nothing of Secret {secret} is set in the environment: `export` its entries, for s3:// "
                 f"{prefix}AWS_ACCESS_KEY_ID and {prefix}AWS_SECRET_ACCESS_KEY, for gs:// "
-                f"{prefix}GOOGLE_SERVICE_ACCOUNT_KEY, for hf:// {prefix}HF_TOKEN, then run again"
+                f"{prefix}GOOGLE_SERVICE_ACCOUNT_KEY, for hf:// {prefix}HF_TOKEN, for a tracker "
+                f"{prefix}WANDB_API_KEY or {prefix}MLFLOW_TRACKING_TOKEN, then run again"
             )
 
 

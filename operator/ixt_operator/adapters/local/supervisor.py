@@ -18,13 +18,14 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.02
+HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
     """Run the process of a spec to its end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
         spec = json.loads(sys.stdin.read())
     except ValueError:
@@ -93,7 +94,7 @@ def _wait(pid: int, grace: float) -> int:
             if not ended:
                 break
         timeout = 1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        got = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}, timeout)
+        got = signal.sigtimedwait(HEARD, timeout)
         if got and got.si_signo != signal.SIGCHLD:
             if got.si_signo == signal.SIGINT:
                 deadline = time.monotonic()

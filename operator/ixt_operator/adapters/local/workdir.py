@@ -7,17 +7,32 @@ lock         locked while a process carries the run out
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ixt_operator.adapters.local.errors import LocalError
 from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import RunStatus
+from ixt_operator.api.status import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Phase,
+    Reason,
+    RunStatus,
+    StepState,
+    StepStatus,
+)
 from ixt_operator.planner.history import Entry, latest
 from ixt_workloads.contract.graph import Keyed
 from ixt_workloads.contract.versions import read_known
+
+GO_ON = "stopped: the same `ixt run` goes on from here"
+
+
+class LocalError(Exception):
+    """What keeps a run from going on on this machine: a message for people, what is wrong and what to do."""
 
 
 def workdir_of(run: IXTRun) -> Path:
@@ -39,9 +54,14 @@ def keys_in(workdir: Path) -> list[Entry]:
     return found
 
 
+def newest_keys(workdir: Path) -> dict[str, Entry]:
+    """The newest entry of each node that has one."""
+    return latest(keys_in(workdir))
+
+
 def record_keys(workdir: Path, keyed: Mapping[str, Keyed]) -> None:
     """Append the keys that differ from their node's newest entry."""
-    path, last = _keys(workdir), latest(keys_in(workdir))
+    path, last = _keys(workdir), newest_keys(workdir)
     new = [
         Entry(name, entry.key, entry.preimage)
         for name, entry in keyed.items()
@@ -63,8 +83,42 @@ def status_in(workdir: Path) -> RunStatus | None:
     """The last status, or None before the first."""
     try:
         return read_known(RunStatus, (workdir / "status.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def current_status(workdir: Path) -> RunStatus | None:
+    """The last status as it is by now: stopped, if the run has not ended and no process carries it out."""
+    found = status_in(workdir)
+    return found if found is None or found.ended or in_use(workdir) else _stopped(found)
+
+
+def _stopped(status: RunStatus) -> RunStatus:
+    """The status with what runs at rest. What will go on is suspended, in the words of the API."""
+
+    def rest(step: StepStatus) -> StepStatus:
+        going_on = step.state is StepState.RUNNING
+        return step.model_copy(update={"state": StepState.WAITING}) if going_on else step
+
+    def at_rest(condition: Condition) -> Condition:
+        if condition.type not in (ConditionType.SUSPENDED, ConditionType.PROGRESSING):
+            return condition
+        holds = condition.type is ConditionType.SUSPENDED
+        told = {"status": ConditionStatus.TRUE if holds else ConditionStatus.FALSE, "reason": Reason.STOPPED}
+        return condition.model_copy(update={**told, "message": GO_ON})
+
+    stages = tuple(
+        stage.model_copy(update={"steps": tuple(map(rest, stage.steps))}) for stage in status.stages
+    )
+    summary = status.summary.model_copy(update={"eta_seconds": None, "message": GO_ON})
+    return status.model_copy(
+        update={
+            "phase": Phase.SUSPENDED,
+            "conditions": tuple(map(at_rest, status.conditions)),
+            "summary": summary,
+            "stages": stages,
+        }
+    )
 
 
 def write_status(workdir: Path, status: RunStatus) -> None:
@@ -96,12 +150,7 @@ def identified(run: IXTRun, workdir: Path) -> IXTRun:
         raise LocalError(
             f"{workdir} holds the run {known['name']}, not {run.metadata.name}: choose another --workdir"
         )
-    return with_uid(run, known["uid"])
-
-
-def with_uid(run: IXTRun, uid: str) -> IXTRun:
-    """The run with this uid."""
-    return run.model_copy(update={"metadata": run.metadata.model_copy(update={"uid": uid})})
+    return run.with_metadata(uid=known["uid"])
 
 
 def write(path: Path, text: str) -> None:
@@ -112,11 +161,29 @@ def write(path: Path, text: str) -> None:
 
 
 def in_use(workdir: Path) -> bool:
-    """Whether a process carries the run out. The kernel's list of locks is read, since taking the lock for a
-    moment would turn away whoever starts the run just then."""
+    """Whether a process carries the run out."""
+    return holder(workdir) is not None
+
+
+def holder(workdir: Path) -> int | None:
+    """The process that carries the run out; 0 for one that cannot be seen from here, None for none. The
+    kernel's list of locks is read, since taking the lock for a moment would turn away whoever starts the run
+    just then."""
     try:
         inode = (workdir / "lock").stat().st_ino
     except FileNotFoundError:
-        return False
-    held = Path("/proc/locks").read_text().splitlines()
-    return any("FLOCK" in line and f":{inode} " in line for line in held)
+        return None
+    for line in Path("/proc/locks").read_text().splitlines():
+        if "FLOCK" in line and f":{inode} " in line:
+            return max(0, int(line.split()[4]))
+    return None
+
+
+def with_volumes(run: IXTRun, workdir: Path) -> IXTRun:
+    """The run with its storage by its path on this machine, where a claim is a folder of its workdir."""
+    uri, root = run.spec.storage.uri, os.environ.get("IXT_PVC_ROOT")
+    if not uri.startswith("pvc://"):
+        return run
+    place = Path(root or workdir / "volumes", uri.removeprefix("pvc://")).resolve().as_uri()
+    storage = run.spec.storage.model_copy(update={"uri": place})
+    return run.model_copy(update={"spec": run.spec.model_copy(update={"storage": storage})})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +11,33 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.metrics import DocumentResult
 from ixt_workloads.contract.settings import Judge
 from ixt_workloads.feedback.answers import Feedback, Rejected, messages, parse, schema
-from ixt_workloads.steps.annotate.client import GivenUp, TooLong
+from ixt_workloads.feedback.fencing import USUAL, controls, disarmed
+from ixt_workloads.steps.annotate.client import Declined, GivenUp, TooLong
 from ixt_workloads.steps.annotate.rows import Document, Row
-from ixt_workloads.steps.annotate.wire import Reply, ServedModel
+from ixt_workloads.steps.annotate.wire import MAX_TOKENS, Reply, ServedModel
 
 Chat = Callable[[dict[str, Any]], Awaitable[Reply]]
 
 RETRY_TEMPERATURE = 0.7
 """Temperature of retries after a greedy answer: asked greedily again, the judge would say the same."""
 
-MARGIN = 8
-"""Tokens that a text may gain where it meets the chat template."""
+MARGIN = 32
+"""Tokens that a prompt may have more than that of a trial question: the numbers of its fence, and what a text
+gains where it meets the chat template."""
 
 LEAST = 16
 """Characters, or tokens, of a document that are worth asking about at the least."""
 
 FREE_QUESTION = "Just say hello, without JSON."
 """A trial question that no judge answers in JSON unless its engine makes it."""
+
+MAKE_ROOM = "lower judge.sampling.maxTokens, shorten the rubric, or take a judge with a longer context"
+"""What helps when prompt and answer fill the context."""
+
+LONGEST_REASON = 300
 
 CHARACTERS_PER_TOKEN = 64
 """No tokenizer packs more than this many characters into a token on average."""
@@ -44,13 +53,15 @@ class Reader:
     tokenizer: Tokenizer | None = None
     room: int | None = None
     """Tokens of a document that fit; None: only the judge's own refusal tells."""
+    controls: re.Pattern[str] = USUAL
+    """Tokens that no document may have."""
     rejected: Callable[[str], None] = lambda reason: None
     """Told why an answer was rejected."""
 
     async def read(self, document: Document) -> Row:
         """Feedback on a document. Raises StepError when the judge cannot be asked at all."""
         row = Row(document.id, fingerprint=self.fingerprint)
-        text, row.truncated = await self._fit(document.text)
+        text, row.truncated = await self._fit(disarmed(document.text, self.controls))
         while row.tries <= self.judge.sampling.retries:
             row.tries += 1
             try:
@@ -58,19 +69,29 @@ class Reader:
             except TooLong:
                 row.tries -= 1
                 if len(text) < LEAST:
+                    self._reject(row, "even its beginning does not fit", DocumentResult.REFUSED)
                     row.status = "too_long"
                     return row
                 text, row.truncated = text[: len(text) * 3 // 4], True
                 continue
+            except Declined as error:
+                # Said again, it would be refused again.
+                self._reject(row, str(error), DocumentResult.REFUSED)
+                return row
             except GivenUp as error:
-                self.rejected(str(error))
+                self._reject(row, str(error), DocumentResult.REFUSED)
                 continue
-            answer = parse(reply.content, reply.finish_reason, self.judge.rubric)
+            answer = feedback_of(reply, self.judge)
             if isinstance(answer, Feedback):
                 return self._accept(row, reply, answer)
-            self.rejected(answer.reason)
-            row.wasted_tokens += reply.prompt_tokens - reply.cached_tokens + reply.completion_tokens
+            self._reject(row, answer.reason, answer.result)
+            wasted = reply.prompt_tokens - reply.cached_tokens + reply.completion_tokens
+            row.wasted_tokens = min(MAX_TOKENS, row.wasted_tokens + wasted)
         return row
+
+    def _reject(self, row: Row, reason: str, result: DocumentResult) -> None:
+        row.result, row.reason = result, reason[:LONGEST_REASON]
+        self.rejected(f"document {row.id}: {reason}")
 
     async def _fit(self, text: str) -> tuple[str, bool]:
         """The beginning of a text that fits, and whether something was cut off."""
@@ -84,7 +105,7 @@ class Reader:
         return head[: encoding.offsets[self.room - 1][1]], True
 
     def _accept(self, row: Row, reply: Reply, answer: Feedback) -> Row:
-        row.status, row.score = "ok", answer.score
+        row.status, row.score, row.reason = "ok", answer.score, ""
         row.axes, row.critique = json.dumps(answer.axes), answer.critique
         row.reasoning = reply.reasoning.strip()
         row.prompt_tokens, row.cached_tokens = reply.prompt_tokens, reply.cached_tokens
@@ -93,17 +114,42 @@ class Reader:
         return row
 
 
+def feedback_of(reply: Reply, judge: Judge) -> Feedback | Rejected:
+    """What a reply says, or why it is no feedback."""
+    if reply.refusal and not reply.content:
+        return Rejected(f"the judge refuses: {reply.refusal}", DocumentResult.REFUSED)
+    return parse(reply.content, reply.finish_reason, judge.rubric)
+
+
 def request(judge: Judge, text: str, *, again: bool = False) -> dict[str, Any]:
     """A chat completion that asks for feedback on a text. Never with a seed: vLLM's CPU engine dies of it."""
-    temperature = float(judge.sampling.temperature)
+    sampling = judge.sampling
+    temperature = float(sampling.temperature)
+    optional = {
+        "top_k": sampling.top_k,
+        "min_p": None if sampling.min_p is None else float(sampling.min_p),
+        "presence_penalty": None if sampling.presence_penalty is None else float(sampling.presence_penalty),
+        "thinking_token_budget": sampling.thinking_tokens,
+        "chat_template_kwargs": {each.name: _value(each.value) for each in judge.chat_template_kwargs}
+        or None,
+    }
     form = {"name": "feedback", "schema": schema(judge.rubric), "strict": True}
     return {
-        "messages": messages(judge.rubric, text),
+        "messages": messages(judge.rubric, text, judge.system_prompt),
         "response_format": {"type": "json_schema", "json_schema": form},
         "temperature": RETRY_TEMPERATURE if again and temperature == 0 else temperature,
-        "top_p": float(judge.sampling.top_p),
-        "max_completion_tokens": judge.sampling.max_tokens,
+        "top_p": float(sampling.top_p),
+        "max_completion_tokens": sampling.max_tokens,
+        **{name: value for name, value in optional.items() if value is not None},
     }
+
+
+def _value(text: str) -> Any:
+    """A value that a template is told: JSON, or what is none as a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def reasoning_tokens(reply: Reply, tokenizer: Tokenizer | None) -> int:
@@ -139,13 +185,19 @@ async def prove(
             Exit.CONFIG,
             f"the rubric's instructions and sampling.maxTokens = {judge.sampling.max_tokens} fill the "
             f"judge's context: {error}",
-            "lower judge.sampling.maxTokens, shorten the rubric, or take a judge with a longer context",
+            MAKE_ROOM,
+        ) from None
+    except Declined as error:
+        raise StepError(
+            Exit.CONFIG,
+            str(error),
+            "does it know chat completions, response_format json_schema and the model's template?",
         ) from None
     except GivenUp as error:
         raise StepError(
             Exit.UNAVAILABLE, f"the judge fails on every question: {error}", "see its log"
         ) from None
-    answers = [parse(reply.content, reply.finish_reason, judge.rubric) for reply in replies]
+    answers = [feedback_of(reply, judge) for reply in replies]
     rejected = [answer for answer in answers if isinstance(answer, Rejected)]
     if len(rejected) == len(answers):
         reply = replies[0]
@@ -181,9 +233,9 @@ async def prove(
                 Exit.CONFIG,
                 f"the judge's context of {model.context} tokens leaves {max(room, 0)} for a document: the "
                 f"prompt takes {template}, judge.sampling.maxTokens {judge.sampling.max_tokens}",
-                "lower judge.sampling.maxTokens, shorten the rubric, or take a judge with a longer context",
+                MAKE_ROOM,
             )
-    return Reader(chat, judge, fingerprint, tokenizer, room)
+    return Reader(chat, judge, fingerprint, tokenizer, room, controls(tokenizer))
 
 
 def judge_tokenizer(folder: Path) -> Tokenizer | None:

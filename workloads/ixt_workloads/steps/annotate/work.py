@@ -1,145 +1,139 @@
-"""Has a judge read shards: keeps requests in flight, counts rows, checks gates, tells progress."""
+"""Has a judge read shards: tries it on a first sample, counts rows, checks gates."""
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ixt_workloads.contract.configs import AnnotateConfig
+from ixt_workloads.contract.exits import StepError
+from ixt_workloads.contract.metrics import RETRIES, Retry
+from ixt_workloads.contract.results import Figures
 from ixt_workloads.flops import ModelShape, judging_flops
 from ixt_workloads.frame import Step
+from ixt_workloads.steps.annotate.asking import Asking, Part
 from ixt_workloads.steps.annotate.client import Judges
 from ixt_workloads.steps.annotate.judging import Reader, judge_tokenizer, prove
+from ixt_workloads.steps.annotate.probing import LEAST, PROBED, probe
 from ixt_workloads.steps.annotate.rows import CONVINCING, Document, Row, Tally
 from ixt_workloads.steps.annotate.shards import Shards
+from ixt_workloads.steps.annotate.verifying import say_verdict
+from ixt_workloads.steps.annotate.wire import ServedModel
 
 log = logging.getLogger("ixt.annotate")
 
-REPORT_SECONDS = 1.0
 
+class Work(Asking[Document, Row, Tally]):
+    """Reads shard after shard with one judge."""
 
-@dataclass
-class _Shard:
-    """A shard that is being read by the judge."""
-
-    name: str
-    documents: list[Document]
-    rows: list[Row | None]
-    left: int
-    tally: Tally = field(default_factory=Tally)
-
-
-class Work:
-    """Reads shard after shard with one judge. Requests of several shards are in flight at once, so that the
-    engine never runs dry at a shard's end."""
-
-    def __init__(self, step: Step, shards: Shards, config: AnnotateConfig, shape: ModelShape) -> None:
-        self._step = step
+    def __init__(
+        self,
+        step: Step,
+        shards: Shards,
+        config: AnnotateConfig,
+        shape: ModelShape,
+        folder: Path | None,
+        second: Judges | None = None,
+    ) -> None:
+        super().__init__(step, shards)
         self._shards = shards
+        self._config = config
         self._gates = config.gates
+        assert config.judge
         self._judge = config.judge
         self._shape = shape
+        self._folder = folder
+        """Where the judge's weights lie, if it has such."""
+        self._second = second
+        """Reads the first sample too."""
         self.engine = ""
-        self._seen = Tally()
-        """Counts over all documents that were read, written or not."""
+        self._reader: Reader
+        self._servers: Judges
         self._written = Tally()
         self._last_rejection = ""
-        self._total = shards.documents * len(shards.outstanding()) / max(len(shards.files), 1)
+        self._probed = Tally()
+        """What the first sample cost and said, until it is written."""
 
-    async def judge_all(self, judges: Judges, folder: Path | None) -> None:
-        """Read all shards that this index can take. Raises StepError."""
-        assert self._judge is not None
-        async with judges:
-            model = await judges.ready(self._say)
-            self.engine = model.engine
-            pin = self._step.task.pins.get("judge", "")[:16]
-            fingerprint = " ".join(filter(None, (model.engine, model.name, pin)))
-            tokenizer = judge_tokenizer(folder) if folder else None
-            reader = await prove(judges.chat, self._judge, model, fingerprint, tokenizer)
-            reader = replace(reader, rejected=self._rejected)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    ticker = group.create_task(self._report(judges))
-                    await self._read_shards(judges, reader, group)
-                    ticker.cancel()
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
+    async def _begin(self, servers: Judges, model: ServedModel) -> None:
+        self.engine = model.engine
+        pin = self._step.task.pins.get("judge", "")[:16]
+        fingerprint = " ".join(filter(None, (model.engine, model.name, model.root, pin)))
+        tokenizer = judge_tokenizer(self._folder) if self._folder else None
+        reader = await prove(servers.chat, self._judge, model, fingerprint, tokenizer)
+        self._reader = replace(reader, rejected=self._rejected)
+        self._servers = servers
+        known = await asyncio.to_thread(self._shards.first_tally)
+        await servers.check_same(known.served if known else ())
+        await self._try()
 
-    async def _read_shards(self, judges: Judges, reader: Reader, group: asyncio.TaskGroup) -> None:
-        readings = set()
-        async for shard in self._prefetched():
-            if not shard.documents:
-                await self._write(shard)
-            for place in range(len(shard.documents)):
-                await judges.pace.take()
-                task = group.create_task(self._read(judges, reader, shard, place))
-                readings.add(task)
-                task.add_done_callback(readings.discard)
-        if readings:
-            await asyncio.wait(readings)
+    async def _try(self) -> None:
+        """Have the judge read a first sample, unless an earlier attempt has: what it says is in a shard.
+        Raises StepError for a gate, and for a second judge that cannot be asked."""
+        fresh = self._step.index == 0 and not self._shards.written()
+        if self._shards.items < LEAST or not fresh:
+            return
+        self._say(f"trying the judge on {PROBED} documents")
+        documents = await asyncio.to_thread(self._shards.first, PROBED)
+        found, rows = await probe(self._reader.read, documents, self._judge.rubric)
+        if self._second:
+            found = found.beside(rows, await self._read_by(self._second, documents))
+        self._note = found.words()
+        for row in rows:
+            self._probed.add_cost(row, judging_flops(self._shape, row.computed(), row.context()))
+        self._probed.probe.update(
+            {name: value for name, value in found.summary().items() if value is not None}
+        )
+        self._probed.warnings.update(dict.fromkeys(found.check(self._gates), 1))
+        log.info("%s", self._note)
+        for warning in self._probed.warnings:
+            log.warning("%s", warning)
 
-    async def _prefetched(self) -> AsyncIterator[_Shard]:
-        """The shards, each read from storage while the one before is being judged."""
-        taken = self._shards.take()
-        ahead = asyncio.create_task(asyncio.to_thread(next, taken, None))
-        while found := await ahead:
-            ahead = asyncio.create_task(asyncio.to_thread(next, taken, None))
-            name, documents = found
-            yield _Shard(name, documents, [None] * len(documents), len(documents))
-
-    async def _read(self, judges: Judges, reader: Reader, shard: _Shard, place: int) -> None:
-        document = shard.documents[place]
+    async def _read_by(self, second: Judges, documents: Sequence[Document]) -> list[Row]:
+        """Rows of the second judge, asked by the same rubric in a form that all servers understand."""
+        plain = {"top_k": None, "min_p": None, "thinking_tokens": None}
+        own = {"source": None, "reasoning_parser": None, "chat_template_kwargs": (), "engine_args": ()}
+        sampling = self._judge.sampling.model_copy(update=plain)
+        judge = self._judge.model_copy(update={**own, "model": self._judge.second, "sampling": sampling})
         try:
-            row = await reader.read(document)
-        finally:
-            judges.pace.give()
-        shard.rows[place] = row
-        shard.left -= 1
-        self._count(shard, row, document.text)
-        if shard.left == 0:
-            await self._write(shard)
+            async with second:
+                reader = await prove(second.chat, judge, await second.ready(self._wait_for), "", None)
+                return list(await asyncio.gather(*map(reader.read, documents)))
+        except StepError as error:
+            raise StepError(error.code, f"judge.second: {error.message}", error.hint) from None
 
-    def _count(self, shard: _Shard, row: Row, text: str) -> None:
+    async def _answer(self, servers: Judges, item: Document) -> Row:
+        row = await self._reader.read(item)
+        say_verdict(self._config, item, row)
+        return row
+
+    def _sums_of(self, item: Document, row: Row) -> Tally:
         tally = Tally()
-        flops = judging_flops(self._shape, row.computed(), row.context())
-        tally.add(row, text, flops)
-        shard.tally.merge(tally)
-        self._seen.merge(tally)
-        self._seen.check(self._gates, CONVINCING, self._last_rejection)
-        for kind, number in row.tokens().items():
-            self._step.reporter.count_tokens(kind, number)
-        self._step.reporter.count_flops("annotation", flops)
+        tally.add(row, item.text, judging_flops(self._shape, row.computed(), row.context()))
+        if row.tries > 1:
+            self._step.reporter.add(RETRIES, row.tries - 1, Retry.INVALID)
+        return tally
 
-    async def _write(self, shard: _Shard) -> None:
-        # Checked before it is written, so that no later attempt finds feedback that fails the gates.
-        self._written.merge(shard.tally)
+    def _check(self, seen: Tally) -> None:
+        seen.check(self._gates, CONVINCING, self._last_rejection)
+
+    def _figures(self, sums: Tally) -> Figures:
+        return sums.figures()
+
+    async def _write(self, part: Part[Document, Row, Tally]) -> None:
+        # Checked before it is written, so that no later attempt finds feedback of another model, or such as
+        # fails the gates.
+        await self._servers.check_same()
+        if served := self._servers.model.root:
+            part.sums.served.update({served: len(part.items)})
+        if len(names := sorted(self._servers.names)) > 1:
+            part.sums.warnings.update({f"the judge answers under several names: {', '.join(names)}": 1})
+        self._written.merge(part.sums)
         self._written.check(self._gates, CONVINCING, self._last_rejection)
-        rows = [row for row in shard.rows if row is not None]
-        await asyncio.to_thread(self._shards.write, shard.name, rows, shard.tally)
-        log.info("wrote %s: %d documents", shard.name, len(rows))
+        # With the first shard, which an attempt that goes on from there finds.
+        part.sums.merge(self._probed)
+        self._probed = Tally()
+        await super()._write(part)
 
     def _rejected(self, reason: str) -> None:
         self._last_rejection = reason
-
-    def _say(self, message: str) -> None:
-        done = self._seen.documents
-        self._step.reporter.update(done, max(self._total, done), "documents", message)
-
-    async def _report(self, judges: Judges) -> None:
-        """Tell the progress every second."""
-        before = time.monotonic(), 0
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            seen, now = self._seen, time.monotonic()
-            output = seen.tokens["reasoning"] + seen.tokens["feedback"]
-            metrics = {
-                "validPercent": 100 - seen.invalid_percent,
-                "outputTokensPerSecond": (output - before[1]) / (now - before[0]),
-                "inFlight": float(judges.pace.busy),
-            }
-            before = now, output
-            self._step.reporter.update(
-                seen.documents, max(self._total, seen.documents), "documents", "", metrics
-            )

@@ -3,20 +3,28 @@
 import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ixt_workloads import models
+from ixt_workloads.attention import ATTENTION
 from ixt_workloads.contract.configs import EvaluateConfig
+from ixt_workloads.contract.metrics import SCORE
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.settings import EvalPrefix, Prepare
-from ixt_workloads.data.questions import Question, read_questions
-from ixt_workloads.evaluation import TRUE, Evaluation, read_holdout
+from ixt_workloads.data.questions import Question
+from ixt_workloads.evaluation import Evaluation, tell
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.flops import ModelShape, judging_flops
 from ixt_workloads.frame import Step, main
+from ixt_workloads.rollouts import ANSWERS
+from ixt_workloads.steps.evaluate.answers import encoded, score_answers, sentence
 from ixt_workloads.tokenizer import load_tokenizer
+from ixt_workloads.trackers import tracking
+
+if TYPE_CHECKING:
+    from ixt_workloads.harness.scores import Found
 
 PROMPTS = 3
 """Prompts of which samples are shown, each at every level."""
@@ -25,7 +33,18 @@ Json = dict[str, Any]
 
 
 def run(step: Step) -> Result:
-    """Evaluate one model; commits `evaluation.json`."""
+    """Evaluate one model; commits `evaluation.json`, and `rollout.json` where its answers to held-out prompts
+    are an input. Of a model before the first round there are only those."""
+    if "train" not in step.task.inputs:
+        return _answers_alone(step)
+    with tracking(step, step.config.trackers) as trackers:
+        result = _evaluate(step)
+        trained = step.input("train").manifest.summary
+        trackers.add(trained["steps"], trained["tokens"], step.reporter.figures(), result.flops)
+    return result.model_copy(update={"message": trackers.said(result.message)})
+
+
+def _evaluate(step: Step) -> Result:
     config: EvaluateConfig = step.config
     trained, prepared = step.input("train"), step.input("prepare")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,46 +52,90 @@ def run(step: Step) -> Result:
         tokenizer = load_tokenizer(folder)
         # In the dtype that it was saved in, as it will be served.
         model = models.load_model(folder, dtype=None).to(device).eval()
-    contract = Prefixes.read(prepared)
-    tasks = {task.name: read_questions(task) for task in config.evaluate.tasks}
     # A preimage leaves out defaults: the model has them.
     length = Prepare.model_validate(prepared.manifest.preimage["config"].get("prepare", {})).sequence_length
-    holdout = read_holdout(prepared.file("holdout.parquet"))
-    evaluation = Evaluation(
-        tokenizer,
-        contract,
-        holdout,
-        tasks,
-        config.evaluate.prefixes,
-        chat=config.stage_type.is_chat,
-        max_length=length,
-        seed=config.seed,
-    )
-    step.reporter.update(0, evaluation.tokens, "tokens", "scoring")
-    scores = evaluation.score(model, device)
+    evaluation = Evaluation.of(config, prepared, tokenizer, length)
+
+    def scored(tokens: int) -> None:
+        step.reporter.update(tokens, evaluation.tokens, "tokens", "scoring")
+
+    model.set_attn_implementation(ATTENTION)
+    scores = evaluation.score(model, device, beat=scored)
+    tell(scores, step.reporter)
     step.reporter.update(evaluation.tokens, evaluation.tokens, "tokens", "writing samples")
+    # The only one that each family has, and that does all that it asks for with a cache of keys and values.
+    model.set_attn_implementation("eager")
     samples = [
         {"level": level, "prompt": prompt, "text": _write(model, evaluation, prompt, feedback, config)}
-        for prompt in _prompts(tasks, holdout)
-        for level, feedback in _levels(contract)
+        for prompt in _prompts(evaluation.tasks, evaluation.holdout)
+        for level, feedback in _levels(evaluation.contract)
     ]
     controllability = _controllability(scores)
+    answers = _answers(step)
 
     found = {"scores": scores, "controllability": controllability, "samples": samples}
+    shape, dtype = ModelShape.from_config(model.config.to_dict()), str(model.dtype)
+    held = [model]
+    del model
+    # A large model is given up there, for vLLM's.
+    asked = _by_harness(step, held)
+    flops = judging_flops(shape, evaluation.tokens + (asked.tokens if asked else 0), length / 2)
     summary = {"tasks": scores["tasks"], "documents": scores["documents"], "controllability": controllability}
     writer = step.writer()
-    writer.add("evaluation.json", json.dumps(found, ensure_ascii=False).encode())
+    files = {"evaluation.json": json.dumps(found, ensure_ascii=False).encode()}
+    if answers:
+        files["rollout.json"] = encoded(answers)
+        summary["rollout"] = answers
+    if asked:
+        files |= asked.files()
+        summary["harness"] = asked.accuracies()
+    for name, data in files.items():
+        writer.add(name, data)
     artifact = writer.commit(
-        summary, ["evaluation.json"], {"torch": torch.__version__, "dtype": str(model.dtype)}
+        {**summary, "flops": flops},
+        list(files),
+        {"torch": torch.__version__, "dtype": dtype},
     )
-    shape = ModelShape.from_config(model.config.to_dict())
+    said = (_sentence(scores), sentence(answers) if answers else "", asked.sentence() if asked else "")
     return Result(
         outcome=Outcome.COMMITTED,
         key=artifact.key,
-        message=_sentence(scores),
-        flops={"evaluation": judging_flops(shape, evaluation.tokens, length / 2)},
-        metrics=_metrics(scores, controllability),
+        message="; ".join(filter(None, said)),
+        flops={"evaluation": flops},
     )
+
+
+def _by_harness(step: Step, held: list[Any]) -> "Found | None":
+    """What the model scores on the harness's tasks; None where there are none. `held` is emptied of it."""
+    config: EvaluateConfig = step.config
+    if config.evaluate.harness is None:
+        return None
+    # Imported here: the harness takes seconds.
+    from ixt_workloads.harness.scores import ask
+
+    pin = step.task.preimage["inputs"]["harness"]
+    step.reporter.update(0, None, "requests", "loading the harness's tasks")
+    return ask(step.input("train"), config, step.reporter, pin, held)
+
+
+def _answers(step: Step) -> dict[str, Json]:
+    """Figures of the model's answers to held-out prompts by prefix; nothing where there are none."""
+    config: EvaluateConfig = step.config
+    if "samples" not in step.task.inputs or config.verifier is None:
+        return {}
+    step.reporter.update(0, None, "answers", "verifying answers to held-out prompts")
+    found = score_answers(step.input("samples"), config.verifier)
+    for prefix, each in found.items():
+        step.reporter.set(SCORE, each["passAt"]["1"], prefix, ANSWERS)
+    return found
+
+
+def _answers_alone(step: Step) -> Result:
+    answers = _answers(step)
+    writer = step.writer()
+    writer.add("rollout.json", encoded(answers))
+    artifact = writer.commit({"rollout": answers, "flops": 0}, ["rollout.json"])
+    return Result(outcome=Outcome.COMMITTED, key=artifact.key, message=sentence(answers) if answers else "")
 
 
 def _write(
@@ -136,20 +199,6 @@ def _sentence(scores: Json) -> str:
     plain = documents.get(EvalPrefix.NONE)
     loss = f"loss {plain['nll']:.3f} on held-out documents" if plain else ""
     return "; ".join(filter(None, (accuracy, loss)))
-
-
-def _metrics(scores: Json, controllability: Mapping[str, float]) -> dict[str, float]:
-    """A few figures for the status: of the first tasks, so that they fit its 4 kB."""
-    metrics = {
-        f"documents/nll/{prefix}": found["nll"]
-        for prefix, found in scores["documents"].items()
-        if prefix in (EvalPrefix.NONE, TRUE, EvalPrefix.BEST)
-    }
-    for name, by_prefix in list(scores["tasks"].items())[:8]:
-        metrics |= {f"{name}/accuracy/{prefix}": found["accuracy"] for prefix, found in by_prefix.items()}
-        if name in controllability:
-            metrics[f"{name}/controllability"] = controllability[name]
-    return metrics
 
 
 if __name__ == "__main__":

@@ -7,12 +7,18 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from pydantic.alias_generators import to_camel
 
+from ixt_workloads.contract.metrics import CONVERSATIONS_CUT, PREPARED_DOCUMENTS, PREPARED_TOKENS
+from ixt_workloads.contract.results import Figures
 from ixt_workloads.data.counts import Counts
 from ixt_workloads.steps.prepare.packing import pack
 from ixt_workloads.steps.prepare.tokens import Tokenized, dtype_of
 
 _COUNTS = b"ixt.counts"
+
+REASONS = 5
+"""Reasons that a summary tells, the most frequent ones."""
 
 
 @dataclass
@@ -26,32 +32,60 @@ class BlockCounts(Counts):
     masked_tokens: int = 0
     padding: int = 0
     sequences: int = 0
+    squares: int = 0
+    """Sum of the segments' squared lengths: what attention costs."""
     anneal: int = 0
+    """Sequences of the split `anneal`; below the same of it as of `main` above."""
+    anneal_tokens: int = 0
+    anneal_squares: int = 0
     documents: int = 0
     conditioned: int = 0
     cut: int = 0
     """Conversations cut at sequenceLength, or left out since nothing of the assistant is left."""
+    held_out_known: int = 0
+    """Held-out documents that an earlier stage has trained on: they are no longer held out."""
     levels: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Documents that are not trained on, by reason; one may have several."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Conversations that the chat template does not take, by dataset and reason."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Conversations with something that the chat template does not show, by what it is."""
 
     @classmethod
     def read(cls, path: Any) -> Self:
         """The counts in a file's metadata."""
         with pa.memory_map(str(path)) as source:
-            return cls.from_json(pa.ipc.open_file(source).schema.metadata[_COUNTS])
+            return cls.of(source)
+
+    @classmethod
+    def of(cls, source: pa.NativeFile) -> Self:
+        """The counts in the metadata of an open file."""
+        return cls.from_json(pa.ipc.open_file(source).schema.metadata[_COUNTS])
+
+    def figures(self) -> Figures:
+        """These counts for Prometheus."""
+        # Filtered documents are none of the block's, and are among the levels.
+        unlevelled = max(0, self.documents - self.levels.total())
+        return {
+            PREPARED_TOKENS.name: {
+                "Document": self.tokens - self.feedback_tokens,
+                "Prefix": self.feedback_tokens,
+                "Padding": self.padding,
+            },
+            PREPARED_DOCUMENTS.name: {**self.levels, "": unlevelled},
+            CONVERSATIONS_CUT.name: {"": self.cut},
+        }
 
     def summary(self, blocks: int, vocabulary: int) -> dict[str, Any]:
         """The artifact's summary."""
         places = self.tokens + self.padding
-        return {
-            "tokens": self.tokens,
-            "documentTokens": self.document_tokens,
-            "feedbackTokens": self.feedback_tokens,
-            "maskedTokens": self.masked_tokens,
-            "sequences": self.sequences,
-            "anneal": self.anneal,
-            "documents": self.documents,
-            "conditioned": self.conditioned,
-            "cut": self.cut,
+        counts = {to_camel(name): value for name, value in vars(self).items()}
+        del counts["padding"], counts["levels"]
+        return counts | {
+            "refused": dict(self.refused.most_common(REASONS)),
+            "lost": dict(sorted(self.lost.items())),
+            "leftOut": dict(sorted(self.left_out.items())),
             "paddingPercent": round(100 * self.padding / places, 3) if places else 0.0,
             "levels": dict(sorted(self.levels.items())),
             "blocks": blocks,
@@ -91,6 +125,7 @@ def packed_file(
             mask[number, at:middle] = document.prefix_mask
             mask[number, middle:end] = document.mask[segment.start : segment.end]
             counts.feedback_tokens += document.feedback
+            counts.squares += (end - at) ** 2
             at = end
         starts.append(begins)
         lengths.append(at)

@@ -1,16 +1,16 @@
 """Joins documents with their feedback, as the arm's method wants it."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
 from ixt_workloads.contract.configs import PrepareConfig
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.settings import FeedbackFormat, LossOnFeedback, Method
+from ixt_workloads.contract.settings import Calibration, FeedbackFormat, LossOnFeedback, Method
+from ixt_workloads.data.hashed import place_of
+from ixt_workloads.data.parquet import rows_of
+from ixt_workloads.feedback.combining import SCALE, combined, source_of
 from ixt_workloads.feedback.levels import level_of, rounded, thresholds
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.feedback.rendering import COLUMNS, SEPARATOR, clean, ends, prefix, said
@@ -23,60 +23,81 @@ Cut = Callable[[Sequence[str]], list[str]]
 """Texts cut to maxFeedbackTokens."""
 
 
+class Block(NamedTuple):
+    """Documents that are packed together, and the files with the feedback on them."""
+
+    name: str
+    documents: Artifact
+    file: str
+    feedback: tuple[tuple[Artifact, str], ...] = ()
+
+
 class DocumentFeedback(NamedTuple):
     """The feedback on one document, as a prefix has it."""
 
     level: int
     said: str
     """What is said besides the level, cut to maxFeedbackTokens; empty where the feedback has none."""
+    right: bool = False
+    """Of a model's answer: the verifier finds it right."""
 
 
 @dataclass(frozen=True)
 class Bands:
     """The arm's feedback, block by block."""
 
-    artifacts: tuple[Artifact, ...]
+    config: PrepareConfig
     bounds: tuple[float, ...]
     format: FeedbackFormat
     cut: Cut
+    outside: int = 0
+    """Scores beyond the scale."""
 
-    def of_block(self, name: str) -> dict[str, DocumentFeedback]:
-        """Feedback by document id in one shard; `name` is as 00000 or holdout."""
-        rows = [row for artifact in self.artifacts for row in _scored(artifact, name, "id", *COLUMNS)]
+    def of_block(self, block: Block) -> dict[str, DocumentFeedback]:
+        """Feedback by document id on the documents of a block."""
+        rows = _scored(self.config, block, "id", *COLUMNS)
+        verifier = self.config.verifier
         texts = self.cut([said(self.format, row) for row in rows])
         return {
-            row["id"]: DocumentFeedback(level_of(row["score"], self.bounds), text)
+            row["id"]: DocumentFeedback(
+                level_of(row["score"], self.bounds), text, bool(verifier and verifier.passes(row["verified"]))
+            )
             for row, text in zip(rows, texts, strict=True)
         }
 
 
-def open_bands(
-    config: PrepareConfig,
-    bands: Sequence[Artifact],
-    holdout: Artifact | None,
-    blocks: Sequence[str],
-    cut: Cut,
-) -> tuple[Bands, Bands]:
-    """The arm's feedback and that of the held-out documents, levelled alike.
+def open_bands(config: PrepareConfig, blocks: Sequence[Block], held: Block, cut: Cut) -> Bands:
+    """The feedback on the arm's blocks and on the held-out documents, levelled alike.
 
     An arm without feedback of its own levels the held-out documents by their own scores.
     """
-    scored = [(artifact, name) for artifact in bands for name in blocks]
-    if not scored and holdout:
-        scored = [(holdout, "holdout")]
     histogram: Counter[float] = Counter()
-    for artifact, name in scored:
-        histogram.update(rounded(row["score"]) for row in _scored(artifact, name))
-    low, high = min(histogram, default=0.0), max(histogram, default=1.0)
-    if config.rubric:
-        low, high = float(config.rubric.min_score), float(config.rubric.max_score)
+    for block in blocks if any(block.feedback for block in blocks) else [held]:
+        histogram.update(rounded(row["score"]) for row in _scored(config, block))
     settings = config.conditioning
-    bounds = thresholds(histogram, low, high, settings.levels, settings.calibration)
-    held = (holdout,) if holdout else ()
-    return Bands(tuple(bands), bounds, settings.format, cut), Bands(held, bounds, settings.format, cut)
+    scale = scale_of(config)
+    # The extremes of the data are no scale: one outlier would decide about the levels of all others.
+    calibration = settings.calibration if scale else Calibration.QUANTILE
+    bounds = thresholds(histogram, *(scale or (0.0, 1.0)), settings.levels, calibration)
+    outside = sum(count for score, count in histogram.items() if scale and not scale[0] <= score <= scale[1])
+    return Bands(config, bounds, settings.format, cut, outside)
 
 
-def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[str]) -> Prefixes | None:
+def scale_of(config: PrepareConfig) -> tuple[float, float] | None:
+    """The ends of the scale that raw scores are on, where it is known."""
+    if config.verifier:
+        return SCALE
+    return judges_scale(config)
+
+
+def judges_scale(config: PrepareConfig) -> tuple[float, float] | None:
+    """The same of what a judge or the data say, before a verifier's word is joined to it."""
+    if config.rubric:
+        return float(config.rubric.min_score), float(config.rubric.max_score)
+    return (float(config.scale.min), float(config.scale.max)) if config.scale else None
+
+
+def contract_of(config: PrepareConfig, bands: Bands, blocks: Sequence[Block]) -> Prefixes | None:
     """The conditioning contract of the arm; None for a method that puts nothing in front of documents."""
     if not config.method.conditions:
         return None
@@ -128,11 +149,11 @@ def prefixes_of(
     settings = config.conditioning
     given = {name: entry for name, entry in feedback.items() if entry.said or not settings.format.says}
     if config.method is Method.SHUFFLED:
-        given = shuffled(given)
+        given = shuffled(given, config.seed)
     found = []
     for name in ids:
         entry = given.get(name)
-        if entry is None or _place(f"dropout/{name}") % 100 < settings.dropout_percent:
+        if entry is None or _drawn("dropout", config.seed, name) % 100 < settings.dropout_percent:
             found.append((0, ""))
         else:
             text = prefix(settings.format, entry.level, settings.levels, entry.said)
@@ -140,11 +161,16 @@ def prefixes_of(
     return found
 
 
-def shuffled(feedback: Mapping[str, DocumentFeedback]) -> dict[str, DocumentFeedback]:
+def shuffled(feedback: Mapping[str, DocumentFeedback], seed: int) -> dict[str, DocumentFeedback]:
     """The same feedback on other documents: each takes that of the next in a hashed order, so none keeps
     its own while there are two."""
-    order = sorted(feedback, key=lambda name: _place(f"shuffle/{name}"))
+    order = sorted(feedback, key=lambda name: _drawn("shuffle", seed, name))
     return {name: feedback[order[place - 1]] for place, name in enumerate(order)}
+
+
+def _drawn(what: str, seed: int, name: str) -> int:
+    """A number that a seed draws for a document."""
+    return place_of(f"{what}/{name}" if seed == 0 else f"{what}/{seed}/{name}")
 
 
 def base_id(name: str) -> str:
@@ -152,25 +178,33 @@ def base_id(name: str) -> str:
     return name.partition("-")[0]
 
 
-def _scored(artifact: Artifact, name: str, *more: str) -> list[dict[str, Any]]:
-    """The rows of one file of feedback that have a valid score: `score` and the columns `more`."""
-    table = pq.read_table(artifact.file(f"feedback-{name}.parquet"), columns=["status", "score", *more])
-    return [row for row in table.to_pylist() if row["status"] == "ok" and row["score"] is not None]
+def _scored(config: PrepareConfig, block: Block, *more: str) -> list[dict[str, Any]]:
+    """The rows of feedback on a block that have a valid score: `score` and the columns `more`; of verified
+    answers `verified` too, and as score what both come to."""
+    columns = ["status", "score", *(["verified"] if config.verifier else []), *more]
+    rows = [row for artifact, file in block.feedback for row in rows_of(artifact.file(file), columns)]
+    if config.verifier:
+        rows = [row | {"score": _joined(config, row)} for row in rows if row["status"] != "unverified"]
+    return [row for row in rows if row["score"] is not None and (config.verifier or row["status"] == "ok")]
 
 
-def _typical(bands: Bands, blocks: Sequence[str]) -> dict[int, str]:
+def _joined(config: PrepareConfig, row: Mapping[str, Any]) -> float | None:
+    """The raw score of an answer that was verified, and judged where there is a scale of judging."""
+    scale = judges_scale(config)
+    judged = row["score"] if scale and row["status"] == "ok" else None
+    source = source_of(config.conditioning.level_from, verified=True, judged=scale is not None)
+    return combined(source, row["verified"], judged, scale or SCALE)
+
+
+def _typical(bands: Bands, blocks: Sequence[Block]) -> dict[int, str]:
     """What is said most often of each level."""
     counts: dict[int, Counter[str]] = {}
     counted = 0
-    for name in blocks:
-        for entry in bands.of_block(name).values():
+    for block in blocks:
+        for entry in bands.of_block(block).values():
             if entry.said:
                 counts.setdefault(entry.level, Counter())[entry.said] += 1
                 counted += 1
         if counted >= COUNTED:
             break
     return {level: min(found, key=lambda text: (-found[text], text)) for level, found in counts.items()}
-
-
-def _place(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

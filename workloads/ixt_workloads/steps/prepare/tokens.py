@@ -1,22 +1,18 @@
 """Turns documents and conversations into tokens, in batches that bound the memory."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.chat_template import ChatTemplate, Refused, Rendered, Span
 from ixt_workloads.contract.settings import LossOnFeedback
-from ixt_workloads.feedback.rendering import conditioned
+from ixt_workloads.data.chat import Conversation
 
 BATCH_CHARACTERS = 2**20
 """A tokenizer needs about a hundred bytes a token while it works."""
-
-Span = tuple[int, int]
-"""Characters [start, end) of a text."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,20 @@ class Tokenized:
     def own(self) -> int:
         """Tokens of the document itself."""
         return len(self.body) - max(0, self.feedback - len(self.prefix))
+
+
+@dataclass
+class Conversations:
+    """Conversations as tokens."""
+
+    texts: list[Tokenized] = field(default_factory=list)
+    """One of a conversation, or several where its template renders earlier turns otherwise later."""
+    places: list[int] = field(default_factory=list)
+    """Which conversation each of them is of."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """Conversations that the template does not take, and why."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Conversations with something that the template does not show, by what it is."""
 
 
 class Tokenizing:
@@ -82,71 +92,48 @@ class Tokenizing:
             found.append(Tokenized(front, mask, body, np.ones(len(body), np.uint8), len(feedback)))
         return found
 
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """The chat template. Raises StepError(CONFIG) when there is none."""
+        return ChatTemplate(self._tokenizer)
+
+    def takes(self, messages: str) -> bool:
+        """Whether the template takes a conversation, given as JSON, as well with a turn for feedback."""
+        try:
+            for feedback in ("", "Quality: 1"):
+                self.template.rendered(Conversation.from_json(messages), feedback)
+        except Refused:
+            return False
+        return True
+
     def conversations(
         self, messages: Iterable[str], prefixes: Sequence[str], loss: LossOnFeedback
-    ) -> list[Tokenized]:
+    ) -> "Conversations":
         """Conversations, given as JSON, in the tokenizer's chat template: feedback in the system text, and
         what the assistant says as targets."""
-        read = [
-            self._read(json.loads(turns), prefix) for turns, prefix in zip(messages, prefixes, strict=True)
-        ]
-        found = []
+        found = Conversations()
+        texts: list[Rendered] = []
+        for place, (text, prefix) in enumerate(zip(messages, prefixes, strict=True)):
+            try:
+                rendered = self.template.rendered(Conversation.from_json(text), prefix)
+            except Refused as why:
+                found.refused[place] = str(why)
+                continue
+            for lost in frozenset[str]().union(*(part.lost for part in rendered)):
+                found.lost[lost] = found.lost.get(lost, 0) + 1
+            texts += rendered
+            found.places += [place] * len(rendered)
         nothing = np.zeros(0, self._dtype)
-        encodings = self._encode([text for text, _, _ in read])
-        for encoding, (_, feedback, said) in zip(encodings, read, strict=True):
+        for encoding, part in zip(self._encode([part.text for part in texts]), texts, strict=True):
             starts = np.asarray([offset[0] for offset in encoding.offsets], np.int64)
-            targets = [*said, feedback] if loss is LossOnFeedback.INCLUDE else said
+            targets = [*part.said, part.feedback] if loss is LossOnFeedback.INCLUDE else part.said
             mask = np.zeros(len(starts), np.uint8)
             for span in targets:
                 mask[_within(starts, span)] = 1
-            count = int(_within(starts, feedback).sum())
-            found.append(Tokenized(nothing, nothing.astype(np.uint8), self._ids(encoding), mask, count))
+            count = int(_within(starts, part.feedback).sum())
+            ids = self._ids(encoding)
+            found.texts.append(Tokenized(nothing, nothing.astype(np.uint8), ids, mask, count))
         return found
-
-    def _read(self, messages: Sequence[Mapping[str, str]], prefix: str) -> tuple[str, Span, list[Span]]:
-        """A conversation as text, and where in it the feedback stands and the assistant speaks, the end of
-        its turn included."""
-        turns = conditioned(messages, prefix) if prefix else messages
-        whole = self._render(turns, prompt=False)
-        feedback = prefix.rstrip("\n")
-        at = whole.find(feedback)
-        if at < 0:
-            raise StepError(
-                Exit.CONFIG,
-                "the tokenizer's chat template does not show the system text as it is, so feedback cannot "
-                "stand there",
-                "give a tokenizer whose template takes a system text",
-            )
-        said = []
-        for place, turn in enumerate(turns):
-            if turn["role"] != "assistant":
-                continue
-            before = self._render(turns[:place], prompt=True)
-            after = self._render(turns[: place + 1], prompt=False)
-            if not after.startswith(before) or not whole.startswith(after):
-                raise StepError(
-                    Exit.CONFIG,
-                    "the tokenizer's chat template renders a turn differently when more turns follow, so "
-                    "what the assistant says cannot be told apart",
-                    "give a tokenizer whose template renders turn by turn",
-                )
-            said.append((len(before), len(after)))
-        return whole, (at, at + len(feedback)), said
-
-    def _render(self, turns: Sequence[Mapping[str, str]], *, prompt: bool) -> str:
-        try:
-            text = self._tokenizer.apply_chat_template(
-                list(turns), tokenize=False, add_generation_prompt=prompt
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise StepError(
-                Exit.DATA,
-                f"the tokenizer's chat template refuses a conversation of {roles}: {error}",
-                "leave such conversations out, or give a tokenizer whose template takes them; feedback needs "
-                "one that takes a system turn",
-            ) from None
-        return str(text)
 
     def _encode(self, texts: Iterable[str]) -> Iterator[Any]:
         """Encodings in order, a bounded batch at a time."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ixt_workloads.steps.report.read import Json, LaneArtifacts, cut, judged_documents
+from ixt_workloads.steps.report.read import Json, Lane, cut, flops_of, judged_documents
 from ixt_workloads.store import Artifact
 
 COMPUTED = ("prompt", "reasoning", "feedback", "wasted")
@@ -13,12 +13,10 @@ COMPUTED = ("prompt", "reasoning", "feedback", "wasted")
 def account(artifacts: Sequence[Artifact]) -> Json:
     """Counts and costs of several annotations together."""
     summaries = [artifact.summary for artifact in artifacts]
-    flops = sum(flops_of(artifact) for artifact in artifacts)
+    flops = sum(map(flops_of, artifacts))
+    tokens = _tokens(artifacts)
     valid = sum(summary["valid"] for summary in summaries)
     overlaps = [(summary.get("overlapPercent"), summary["valid"]) for summary in summaries]
-    tokens: Counter[str] = Counter()
-    for summary in summaries:
-        tokens.update(summary.get("tokens") or {})
     return {
         "documents": sum(summary["documents"] for summary in summaries),
         "valid": valid,
@@ -29,47 +27,45 @@ def account(artifacts: Sequence[Artifact]) -> Json:
             if valid
             else None
         ),
-        "tokens": {**_computed(tokens), "cached": tokens["cached"]},
+        "tokens": {kind: tokens[kind] for kind in (*COMPUTED, "cached")},
         "flops": flops,
         "flopsByKind": by_kind(artifacts, flops),
         "judgeParameters": summaries[0].get("judgeParameters"),
         "source": summaries[0].get("source"),
+        "warnings": sorted({words for summary in summaries for words in summary.get("warnings") or []}),
+        "probe": next((summary["probe"] for summary in summaries if summary.get("probe")), None),
         "costKnown": all(map(cost_known, artifacts)),
     }
 
 
-def flops_of(annotation: Artifact) -> int:
-    """Cost of an annotation; 0 where the judge's size is not known, or nothing was judged."""
-    return int(annotation.summary.get("flops") or 0)
-
-
 def cost_known(annotation: Artifact) -> bool:
-    """Whether what a judge did could be counted: not for an endpoint whose size nobody said."""
-    return annotation.summary.get("source") == "Existing" or flops_of(annotation) > 0
+    """Whether what a judge did, if any was asked, is known: not of an endpoint whose size nobody said."""
+    return annotation.summary.get("source") in ("Existing", "Verifier") or flops_of(annotation) > 0
 
 
 def by_kind(artifacts: Sequence[Artifact], flops: float) -> dict[str, float]:
     """FLOPs by kind of token, in proportion to the tokens that were computed."""
-    tokens: Counter[str] = Counter()
-    for artifact in artifacts:
-        tokens.update(_computed(artifact.summary.get("tokens") or {}))
-    total = sum(tokens.values())
+    tokens = _tokens(artifacts)
+    total = sum(tokens[kind] for kind in COMPUTED)
     return {kind: flops * tokens[kind] / total if total else 0.0 for kind in COMPUTED}
 
 
-def _computed(tokens: Mapping[str, int]) -> dict[str, int]:
-    """Tokens that cost the judge a forward pass: of the prompt only what was not cached."""
-    prompt = max(0, tokens.get("prompt", 0) - tokens.get("cached", 0))
-    return {"prompt": prompt, **{kind: tokens.get(kind, 0) for kind in COMPUTED[1:]}}
+def _tokens(artifacts: Sequence[Artifact]) -> Counter[str]:
+    """Tokens by kind. The prompt's are those that cost a forward pass, without the cached ones."""
+    tokens: Counter[str] = Counter()
+    for artifact in artifacts:
+        tokens.update(artifact.summary.get("tokens") or {})
+    tokens["prompt"] = max(0, tokens["prompt"] - tokens["cached"])
+    return tokens
 
 
-def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
+def annotation_ratio(lane: Lane) -> Json:
     """What annotating a document costs, as a multiple of one training pass over it."""
     documents = sum(artifact.summary["documents"] for artifact in lane.annotate)
     prepared, trained = lane.prepare.summary, lane.train.summary
     judging = sum(flops_of(artifact) for artifact in lane.annotate) / documents if documents else 0.0
     length = prepared["documentTokens"] / prepared["documents"] if prepared["documents"] else 0.0
-    training = training_flops / trained["tokens"] * length if trained["tokens"] else 0.0
+    training = lane.training / trained["tokens"] * length if trained["tokens"] else 0.0
     percent = percentage(documents, lane.inventory.summary["documents"])
     r = judging / training if training else None
     return {
@@ -83,32 +79,31 @@ def annotation_ratio(lane: LaneArtifacts, training_flops: int) -> Json:
     }
 
 
-def feedback_figures(annotations: Sequence[Artifact], lane: LaneArtifacts) -> Json:
+def feedback_figures(annotations: Sequence[Artifact], lane: Lane) -> Json:
     """What the judge said: scores of all, a few documents, and what a lane made of it."""
     scores: Counter[str] = Counter()
     for artifact in annotations:
-        scores.update(
-            {str(score): number for score, number in (artifact.summary.get("scores") or {}).items()}
-        )
-    prepared = lane.prepare.summary
+        scores.update(artifact.summary.get("scores") or {})
     return {
         "arm": lane.spec.arm,
-        "scores": {score: scores[score] for score in sorted(scores, key=numeric)},
-        "levels": {
-            level: prepared["levels"][level] for level in sorted(prepared.get("levels") or {}, key=numeric)
-        },
-        "documents": judged_documents(lane.inventory, annotations[0]),
+        "scores": _by_name(scores),
+        "levels": _by_name(lane.prepare.summary.get("levels") or {}),
+        "documents": judged_documents(lane.documents, lane.annotate[0]),
         "generations": _generations(lane),
     }
 
 
-def _generations(lane: LaneArtifacts) -> list[Json]:
+def _generations(lane: Lane) -> list[Json]:
     """What the model wrote after each prompt, level by level."""
     found: dict[str, list[Json]] = {}
     for sample in lane.evaluation.get("samples") or []:
         answers = found.setdefault(sample["prompt"], [])
         answers.append({"level": sample["level"], "text": cut(sample["text"])})
     return [{"prompt": cut(prompt), "answers": answers} for prompt, answers in found.items()]
+
+
+def _by_name(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(counts, key=numeric)}
 
 
 def numeric(text: str) -> tuple[float, str]:

@@ -9,25 +9,28 @@ from matplotlib.lines import Line2D
 
 from ixt_workloads.steps.report.numbers import flops, percent
 from ixt_workloads.steps.report.read import Json
-from ixt_workloads.steps.report.style import INK, MUTED, PAPER, POINTS, RULE, SHADES, WIDTH, colour_of
+from ixt_workloads.steps.report.style import INCH, INK, MUTED, PAPER, RULE, SHADES, WIDTH, colour_of
+
+SPENT = 130
+"""Points that the words behind a bar of costs need."""
 
 
-def costs(stage: Json) -> Figure | None:
+def costs(stage: Json, width: float = WIDTH) -> Figure | None:
     """Where each arm's FLOPs went, stacked."""
     arms = stage["arms"]
     total = max(arm["flops"]["total"] for arm in arms)
     if not total:
         return None
-    figure, axes = _rows(arms, 0.62)
+    figure, axes = _rows(arms, 0.62, width)
     for row, arm in enumerate(arms):
         spent = arm["flops"]
-        parts = [("earlier stages", spent["before"], RULE)]
-        parts += [(kind, spent["annotationByKind"][kind], shade) for kind, shade in SHADES.items()]
+        parts = [(spent["before"], RULE)]
+        parts += [(spent["annotationByKind"][kind], shade) for kind, shade in SHADES.items()]
         if spent["annotation"] and not sum(spent["annotationByKind"].values()):
-            parts.append(("annotation", spent["annotation"], SHADES["prompt"]))
-        parts.append(("training", spent["training"], colour_of(arm)))
+            parts.append((spent["annotation"], SHADES["prompt"]))
+        parts += [(spent["generation"], MUTED), (spent["training"], colour_of(arm))]
         left = 0.0
-        for _, value, colour in parts:
+        for value, colour in parts:
             axes.barh(row, value, left=left, height=0.56, color=colour, edgecolor=PAPER, linewidth=0.6)
             left += value
         share = percent(100 * spent["annotation"] / (spent["total"] or 1))
@@ -35,22 +38,27 @@ def costs(stage: Json) -> Figure | None:
             f"{flops(spent['total'])}" + (f", {share} annotation" if spent["annotation"] else ""),
             (left, row), xytext=(5, 0), textcoords="offset points", va="center", color=MUTED,
         )  # fmt: skip
-    axes.set_xlim(0, total * 1.42)
+    room = axes.get_position().width * width * INCH
+    axes.set_xlim(0, total * room / (room - SPENT))
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    used = [kind for kind in SHADES if any(arm["flops"]["annotationByKind"][kind] for arm in arms)]
-    shown_parts = [*(["earlier stages"] if any(arm["flops"]["before"] for arm in arms) else []), *used]
-    if shown_parts:
-        _key(figure, [("s", {"earlier stages": RULE, **SHADES}[part], PAPER, part) for part in shown_parts])
+    marks = [("s", RULE, RULE, "earlier stages")] if any(arm["flops"]["before"] for arm in arms) else []
+    for kind, shade in SHADES.items():
+        if any(arm["flops"]["annotationByKind"][kind] for arm in arms):
+            marks.append(("s", shade, shade, kind))
+    if any(arm["flops"]["generation"] for arm in arms):
+        marks.append(("s", MUTED, MUTED, "generation"))
+    if marks:
+        _key(figure, marks)
     return figure
 
 
-def control(stage: Json) -> Figure | None:
+def control(stage: Json, width: float = WIDTH) -> Figure | None:
     """Accuracy by the feedback that is asked for: the wider a row, the more it decides."""
     arms = [arm for arm in stage["arms"] if arm["accuracy"]]
     if not arms:
         return None
-    figure, axes = _rows(arms, 0.86)
+    figure, axes = _rows(arms, 0.86, width)
     marks = {"Best": "o", "None": "|", "Random": "x", "Worst": "o"}
     for row, arm in enumerate(arms):
         found, colour = arm["accuracy"], colour_of(arm)
@@ -72,14 +80,18 @@ def control(stage: Json) -> Figure | None:
     return figure
 
 
-def feedback_bars(stage: Json) -> Figure | None:
+def feedback_bars(stage: Json, width: float = WIDTH) -> Figure | None:
     """How many documents have each raw score, and each level in training."""
     found = stage["feedback"]
     if not found or not found["scores"]:
         return None
-    figure = Figure(figsize=(WIDTH, 2.0))
-    left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.83, bottom=0.14, wspace=0.12)
+    beside = width >= WIDTH
+    figure = Figure(figsize=(width, 2.0 if beside else 3.6))
+    left, right = figure.subplots(*((1, 2) if beside else (2, 1)))
+    figure.subplots_adjust(
+        left=0.02, right=0.98, top=0.83 if beside else 0.92, bottom=0.14 if beside else 0.08, wspace=0.12,
+        hspace=0.5,
+    )  # fmt: skip
     _bars(left, "Raw score, documents", found["scores"])
     _bars(right, f"Quality level in training, documents of {found['arm'][:24]}", found["levels"])
     return figure
@@ -108,11 +120,11 @@ def _places(names: Sequence[str]) -> list[float]:
         return [float(place) for place in range(len(names))]
 
 
-def _rows(arms: Sequence[Json], bottom_inches: float) -> tuple[Figure, Axes]:
+def _rows(arms: Sequence[Json], bottom_inches: float, width: float) -> tuple[Figure, Axes]:
     """Axes with one named row an arm, the first on top."""
     height = 0.29 * len(arms) + bottom_inches
-    left = (max(len(arm["name"][:24]) for arm in arms) * 5.1 + 12) / POINTS
-    figure = Figure(figsize=(WIDTH, height))
+    left = (max(len(arm["name"][:24]) for arm in arms) * 5.1 + 12) / (INCH * width)
+    figure = Figure(figsize=(width, height))
     low = (bottom_inches - 0.42) / height
     axes = figure.add_axes((left, low, 0.985 - left, 0.29 * len(arms) / height))
     axes.set_ylim(len(arms) - 0.5, -0.5)
@@ -124,12 +136,10 @@ def _rows(arms: Sequence[Json], bottom_inches: float) -> tuple[Figure, Axes]:
 
 def _key(figure: Figure, marks: Sequence[tuple[str, str, str, str]]) -> None:
     """A line above the axes that says what marks mean: (marker, edge, face, name)."""
-    handles = []
-    for marker, edge, face, name in marks:
-        fill = edge if marker == "s" else face
-        handles.append(
-            Line2D([], [], linestyle="", marker=marker, color=edge, markerfacecolor=fill, label=name)
-        )
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=edge, markerfacecolor=face, label=name)
+        for marker, edge, face, name in marks
+    ]
     figure.legend(
         handles=handles, loc="upper left", ncols=len(handles), frameon=False, bbox_to_anchor=(0, 1),
         borderaxespad=0.1, handletextpad=0.2, columnspacing=1.4, labelcolor=MUTED,

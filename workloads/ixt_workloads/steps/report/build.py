@@ -1,7 +1,5 @@
 """The report as one JSON value, from the lanes' artifacts: every number of the page, in page order."""
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
@@ -9,35 +7,49 @@ from typing import Any
 
 from ixt_workloads.contract.configs import ReportLane
 from ixt_workloads.contract.keys import differences
-from ixt_workloads.contract.settings import Method
+from ixt_workloads.contract.settings import Conditioning, Method
+from ixt_workloads.rollouts import ANSWERS
 from ixt_workloads.steps.report.annotation import (
     account,
     annotation_ratio,
     by_kind,
     cost_known,
     feedback_figures,
-    flops_of,
     numeric,
     percentage,
 )
-from ixt_workloads.steps.report.curves import Curve
-from ixt_workloads.steps.report.read import Json, LaneArtifacts
-from ixt_workloads.steps.report.verdict import Contender, Measure, judge
+from ixt_workloads.steps.report.doubts import doubts
+from ixt_workloads.steps.report.harness import harness_of
+from ixt_workloads.steps.report.learning import learning
+from ixt_workloads.steps.report.measure import Measure
+from ixt_workloads.steps.report.measured import accuracy_of, curve_of, lines_of
+from ixt_workloads.steps.report.numbers import mean_of
+from ixt_workloads.steps.report.read import Json, Lane
+from ixt_workloads.steps.report.rounds import told_rounds
+from ixt_workloads.steps.report.verdict import contender, judge
 from ixt_workloads.store import Artifact
 
+PREFIXES = ("Best", "None", "Random", "Worst")
+"""Feedback that is asked for, in the order in which it is shown."""
 
-def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifact]) -> Json:
-    """The whole report. Lanes of a stage stand together, stages in their order."""
-    spent: Counter[tuple[str, int]] = Counter()
-    paid: dict[tuple[str, int], set[str]] = {}
-    stages = []
-    for name, group in groupby(lanes, key=lambda lane: lane.spec.stage):
-        stages.append(_stage(name, [_account(lane, spent, paid) for lane in group]))
+
+def build(
+    title: str, lanes: Sequence[Lane], nodes: Mapping[str, Artifact], missing: Sequence[str] = ()
+) -> Json:
+    """The whole report. Lanes of a stage stand together, stages in their order. `missing` are the lanes that
+    were given up."""
+    grouped = [(name, list(group)) for name, group in groupby(lanes, key=lambda lane: lane.spec.stage)]
+    asked = [sorted(group[0].scores.get("tasks") or {}) for _, group in grouped]
+    stages = [
+        _stage(name, group, sorted(set().union(*asked[place:])))
+        for place, (name, group) in enumerate(grouped)
+    ]
     evaluated = [stage for stage in stages if stage["verdict"]["metric"]]
     main = evaluated[-1] if evaluated else stages[-1]
     about = f"Stage {main['name']}: " if evaluated and len(stages) > 1 else ""
     return {
         "title": title,
+        "missing": list(missing),
         "headline": about + main["verdict"]["headline"],
         "verdictOf": main["name"],
         "stages": stages,
@@ -45,72 +57,41 @@ def build(title: str, lanes: Sequence[LaneArtifacts], nodes: Mapping[str, Artifa
     }
 
 
-class _Lane:
-    """A lane in one stage: FLOPs spent before it and on its annotation, and its evaluated points."""
-
-    def __init__(self, artifacts: LaneArtifacts, before: int, annotation: int) -> None:
-        self.artifacts = artifacts
-        self.seed = artifacts.spec.seed
-        self.before = before
-        self.annotation = annotation
-        self.training = int(artifacts.train.summary["flops"])
-        start = before + annotation
-        self.points = [
-            (start + int(point["flops"]), point["evaluation"])
-            for point in artifacts.points
-            if point.get("evaluation") and point["flops"] < self.training
-        ]
-        self.scores: Json = artifacts.evaluation["scores"]
-        self.points.append((start + self.training, self.scores))
-
-    def curve(self, values: Iterable[float | None]) -> Curve | None:
-        """A curve of the points that have a finite value."""
-        found = {
-            flops: value
-            for (flops, _), value in zip(self.points, values, strict=True)
-            if value is not None and math.isfinite(value)
-        }
-        places = sorted(found)
-        return Curve(tuple(places), tuple(found[place] for place in places)) if found else None
+def _looked_for(lane: Lane) -> list[str]:
+    """The tasks whose questions were looked for in the documents."""
+    return [task["name"] for task in lane.prepare.manifest.preimage["config"].get("tasks", [])]
 
 
-def _account(
-    artifacts: LaneArtifacts, spent: Counter[tuple[str, int]], paid: dict[tuple[str, int], set[str]]
-) -> _Lane:
-    """A lane with its costs: it pays for each of its annotations once, though other lanes share them."""
-    who = (artifacts.spec.arm, artifacts.spec.seed)
-    known = paid.setdefault(who, set())
-    fresh = [annotation for annotation in artifacts.annotate if annotation.key not in known]
-    known.update(annotation.key for annotation in fresh)
-    lane = _Lane(artifacts, spent[who], sum(map(flops_of, fresh)))
-    spent[who] += lane.annotation + lane.training
-    return lane
-
-
-def _stage(name: str, lanes: Sequence[_Lane]) -> Json:
-    by_arm = {arm: list(group) for arm, group in groupby(lanes, key=lambda lane: lane.artifacts.spec.arm)}
+def _stage(name: str, lanes: Sequence[Lane], tasks: Sequence[str] = ()) -> Json:
+    """One stage. `tasks` are those that it or a later stage is evaluated by."""
+    by_arm = {arm: list(group) for arm, group in groupby(lanes, key=lambda lane: lane.spec.arm)}
     arms = [_arm(group) for group in by_arm.values()]
-    annotated = [lane for lane in lanes if lane.artifacts.annotate]
-    reference = next((lane for lane in annotated if lane.artifacts.spec.method.conditions), None)
+    annotated = [lane for lane in lanes if lane.annotate]
+    reference = next((lane for lane in annotated if lane.spec.method.conditions), None)
     reference = reference or next(iter(annotated), None)
-    inventory = lanes[0].artifacts.inventory
-    annotations = _unique(artifact for lane in lanes for artifact in lane.artifacts.annotate)
-    holdout = _unique(lane.artifacts.holdout for lane in lanes if lane.artifacts.holdout)
-    return {
+    annotations = _unique(artifact for lane in lanes for artifact in lane.annotate)
+    holdout = _unique(lane.holdout for lane in lanes if lane.holdout)
+    stage = {
         "name": name,
-        "type": lanes[0].artifacts.spec.stage_type.value,
-        "verdict": _verdict(arms, all(map(cost_known, annotations))),
+        "type": lanes[0].spec.stage_type.value,
+        "verdict": _verdict(arms, list(by_arm.values()), all(map(cost_known, annotations))),
+        "harness": harness_of(arms, list(by_arm.values()), all(map(cost_known, annotations))),
         "seeds": max(len(arm["seeds"]) for arm in arms),
+        "answers": any(row["answers"] for arm in arms for row in arm["rounds"]),
         "arms": arms,
-        "ratio": annotation_ratio(reference.artifacts, reference.training) if reference else None,
+        "ratio": annotation_ratio(reference) if reference and not reference.rounds else None,
         "annotation": account(annotations) if annotations else None,
         "holdoutAnnotation": account(holdout) if holdout else None,
-        "feedback": feedback_figures(annotations, reference.artifacts) if annotations and reference else None,
-        "inventory": dict(inventory.summary),
+        "feedback": feedback_figures(annotations, reference) if annotations and reference else None,
+        "inventory": dict(lanes[0].inventory.summary),
+        "asked": _asked(arms),
+        "lookedFor": _looked_for(lanes[0]),
+        "notLookedFor": sorted({*tasks} - {*_looked_for(lanes[0])}),
         "levels": sorted(
             {level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=numeric
         ),
     }
+    return {**stage, "doubts": doubts(stage)}
 
 
 def _unique(artifacts: Iterable[Artifact]) -> list[Artifact]:
@@ -120,32 +101,35 @@ def _unique(artifacts: Iterable[Artifact]) -> list[Artifact]:
 # --- arms ---
 
 
-def _arm(lanes: Sequence[_Lane]) -> Json:
+def _arm(lanes: Sequence[Lane]) -> Json:
     first = lanes[0]
-    method = first.artifacts.spec.method
+    method = first.spec.method
     prefix = "Best" if method.conditions else "None"
     return {
-        "name": first.artifacts.spec.arm,
+        "name": first.spec.arm,
         "method": method.value,
         "prefix": prefix,
-        "seeds": [lane.seed for lane in lanes],
+        "seeds": [lane.spec.seed for lane in lanes],
         "flops": {
             "before": fmean(lane.before for lane in lanes),
             "annotation": fmean(lane.annotation for lane in lanes),
-            "annotationByKind": by_kind(first.artifacts.annotate, first.annotation),
+            "annotationByKind": by_kind(first.annotate, first.annotation),
+            "generation": fmean(lane.generation for lane in lanes),
             "training": fmean(lane.training for lane in lanes),
-            "total": fmean(lane.points[-1][0] for lane in lanes),
+            "total": fmean(lane.points[-1].flops for lane in lanes),
         },
         "annotatedPercent": percentage(
-            sum(artifact.summary["documents"] for artifact in first.artifacts.annotate),
-            first.artifacts.inventory.summary["documents"],
+            sum(artifact.summary["documents"] for artifact in first.annotate),
+            sum(each.generate.summary["documents"] for each in first.rounds if each.generate)
+            or first.inventory.summary["documents"],
         ),
         "training": _training(lanes),
+        "learning": learning(lanes),
         "curves": {
             metric.value: [
-                {"seed": lane.seed, "flops": list(curve.flops), "quality": list(curve.quality)}
+                {"seed": lane.spec.seed, "flops": list(curve.flops), "quality": list(curve.quality)}
                 for lane in lanes
-                if (curve := _curve(lane, metric, prefix))
+                if (curve := curve_of(lane, metric, prefix))
             ]
             for metric in Measure
         },
@@ -153,9 +137,22 @@ def _arm(lanes: Sequence[_Lane]) -> Json:
         "tasks": _tasks(lanes),
         "logProbability": _documents(lanes),
         "levels": _levels(lanes),
-        "prepared": dict(first.artifacts.prepare.summary),
-        "prefixTokens": _prefix_tokens(first.artifacts.prepare.summary),
+        "rounds": told_rounds([lane.rounds for lane in lanes]),
+        "prepared": dict(first.prepare.summary),
+        "levelCounts": _level_counts(first),
+        "prefixTokens": _prefix_tokens(first.prepare.summary),
     }
+
+
+def _level_counts(lane: Lane) -> dict[str, int]:
+    """Annotated documents by level, those that none has too; empty where an arm has no feedback."""
+    told = lane.prepare.summary.get("levels") or {}
+    if not told:
+        return {}
+    # A preimage leaves out defaults: the model has them.
+    config = lane.prepare.manifest.preimage["config"]
+    every = map(str, range(1, Conditioning.model_validate(config.get("conditioning", {})).levels + 1))
+    return {**dict.fromkeys(every, 0), **told}
 
 
 def _prefix_tokens(prepared: Json) -> float:
@@ -164,111 +161,77 @@ def _prefix_tokens(prepared: Json) -> float:
     return (prepared.get("feedbackTokens") or 0) / conditioned if conditioned else 0.0
 
 
-def _training(lanes: Sequence[_Lane]) -> Json:
-    summaries = [lane.artifacts.train.summary for lane in lanes]
+def _training(lanes: Sequence[Lane]) -> Json:
+    summaries = [lane.train.summary for lane in lanes]
     names = ("tokens", "uniqueTokens", "epochs", "steps", "finalLoss", "parameters")
-    return {name: _mean(summary.get(name) for summary in summaries) for name in names}
+    return {name: mean_of(summary.get(name) for summary in summaries) for name in names}
 
 
-def _curve(lane: _Lane, metric: Measure, prefix: str) -> Curve | None:
-    if metric is Measure.ACCURACY:
-        return lane.curve(_accuracy(scores, prefix) for _, scores in lane.points)
-    losses = (_loss(scores) for _, scores in lane.points)
-    return lane.curve(None if loss is None else -loss for loss in losses)
-
-
-def _accuracy(scores: Json, prefix: str) -> float | None:
-    """Mean over the tasks, of which each must have been asked with the prefix."""
-    tasks = scores.get("tasks") or {}
-    if not tasks or any(prefix not in asked for asked in tasks.values()):
-        return None
-    return fmean(asked[prefix]["accuracy"] for asked in tasks.values())
-
-
-def _loss(scores: Json) -> float | None:
-    documents = scores.get("documents") or {}
-    return documents["None"]["nll"] if documents.get("None") else None
-
-
-def _accuracies(lanes: Sequence[_Lane]) -> dict[str, float]:
-    found = {
-        prefix: _mean(_accuracy(lane.scores, prefix) for lane in lanes)
-        for prefix in ("Best", "None", "Worst", "Random")
-    }
+def _accuracies(lanes: Sequence[Lane]) -> dict[str, float]:
+    scores = [lane.points[-1].scores for lane in lanes]
+    found = {prefix: mean_of(accuracy_of(each, prefix) for each in scores) for prefix in PREFIXES}
     return {prefix: value for prefix, value in found.items() if value is not None}
 
 
-def _tasks(lanes: Sequence[_Lane]) -> dict[str, Json]:
+def _asked(arms: Sequence[Json]) -> list[str]:
+    """The prefixes that some arm was asked for; without feedback None alone, since the others say nothing."""
+    knows = any(Method(arm["method"]).uses_feedback for arm in arms)
+    wanted = PREFIXES if knows else ("None",)
+    return [prefix for prefix in wanted if any(prefix in arm["accuracy"] for arm in arms)]
+
+
+def _tasks(lanes: Sequence[Lane]) -> dict[str, Json]:
     """Accuracy by task and prefix, and how many questions stand behind it."""
     first = lanes[0].scores.get("tasks") or {}
+    means = _averaged(lane.scores.get("tasks") for lane in lanes)
     return {
         task: {
             "items": max((score.get("items", 0) for score in asked.values()), default=0),
-            "accuracy": {
-                prefix: _mean(
-                    lane.scores["tasks"].get(task, {}).get(prefix, {}).get("accuracy") for lane in lanes
-                )
-                for prefix in asked
-            },
+            "accuracy": {prefix: means[task][prefix]["accuracy"] for prefix in asked},
         }
         for task, asked in first.items()
     }
 
 
-def _documents(lanes: Sequence[_Lane]) -> dict[str, float | None]:
+def _documents(lanes: Sequence[Lane]) -> dict[str, float | None]:
     """Nats a token of held-out documents by the prefix before them, lower is better."""
-    first = lanes[0].scores.get("documents") or {}
-    return {
-        prefix: _mean((lane.scores["documents"].get(prefix) or {}).get("nll") for lane in lanes)
-        for prefix in first
-    }
+    means = _averaged(lane.scores.get("documents") for lane in lanes)
+    return {prefix: found["nll"] for prefix, found in means.items()}
 
 
-def _levels(lanes: Sequence[_Lane]) -> list[Json]:
+def _levels(lanes: Sequence[Lane]) -> list[Json]:
     """Nats a token of held-out documents by their level and the prefix before them."""
-    rows = {}
-    for row in lanes[0].scores.get("levels") or []:
-        same = [
-            other
-            for lane in lanes
-            for other in lane.scores.get("levels") or []
-            if other["level"] == row["level"]
-        ]
-        rows[row["level"]] = {
-            "level": row["level"],
-            "documents": row["documents"],
-            "nll": {prefix: _mean(other["nll"].get(prefix) for other in same) for prefix in row["nll"]},
-        }
-    return [rows[level] for level in sorted(rows)]
+    rows = [{row["level"]: row for row in lane.scores.get("levels") or []} for lane in lanes]
+    means = _averaged(rows)
+    return [
+        {"level": level, "documents": rows[0][level]["documents"], "nll": means[level]["nll"]}
+        for level in sorted(rows[0])
+    ]
 
 
 # --- verdict ---
 
 
-def _verdict(arms: Sequence[Json], costs_known: bool) -> Json:
-    """The verdict by accuracy; by the log-probability of held-out documents where not all arms have one."""
+def _verdict(arms: Sequence[Json], lanes: Sequence[Sequence[Lane]], costs_known: bool) -> Json:
+    """The verdict by accuracy; by the log-probability of held-out documents where not all arms have one.
+    `lanes` are those of each arm."""
     measured = [metric for metric in Measure if any(arm["curves"][metric.value] for arm in arms)]
     shared = [metric for metric in measured if all(arm["curves"][metric.value] for arm in arms)]
     metric = next(iter(shared or measured), None)
     if metric is None:
-        return {"metric": None, "items": 0, **judge([], Measure.ACCURACY).model_dump(mode="json")}
+        return {"metric": None, "items": 0, **judge([], Measure.ACCURACY).told()}
     contenders = [
-        Contender(
-            name=arm["name"],
-            method=Method(arm["method"]),
-            prefix=arm["prefix"],
-            annotation=arm["flops"]["before"] + arm["flops"]["annotation"],
-            curves={
-                curve["seed"]: Curve(tuple(curve["flops"]), tuple(curve["quality"]))
-                for curve in arm["curves"][metric.value]
-            },
+        contender(arm, lines, rises=bool(arm["learning"]["heldOut"] and arm["learning"]["heldOut"]["rises"]))
+        for arm, of_arm in zip(arms, lanes, strict=True)
+        if (
+            lines := {
+                lane.spec.seed: line for lane in of_arm if (line := lines_of(lane, metric, arm["prefix"]))
+            }
         )
-        for arm in arms
-        if arm["curves"][metric.value]
     ]
-    items = sum(task["items"] for task in arms[0]["tasks"].values())
-    found = judge(contenders, metric, items, costs_known)
-    return {"metric": metric.value, "items": items, **found.model_dump(mode="json")}
+    asked = arms[0]["rounds"] and arms[0]["tasks"].get(ANSWERS)
+    items = asked["items"] if asked else sum(task["items"] for task in arms[0]["tasks"].values())
+    return {"metric": metric.value, "items": items, **judge(contenders, metric, costs_known).told()}
 
 
 # --- lineage ---
@@ -303,6 +266,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None and math.isfinite(value)]
-    return fmean(found) if found else None
+def _averaged(values: Iterable[Any]) -> Any:
+    """Objects of the same shape as one, with the mean of the numbers at each place that the first has."""
+    found = [value for value in values if value is not None]
+    if found and isinstance(found[0], Mapping):
+        return {name: _averaged(value.get(name) for value in found) for name in found[0]}
+    return mean_of(found)

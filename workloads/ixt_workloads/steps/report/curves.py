@@ -2,12 +2,14 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from statistics import fmean, variance
+from typing import Any, Self
 
 from ixt_workloads.contract.base import Model
+from ixt_workloads.steps.report.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,11 @@ class Curve:
             raise ValueError("a curve needs as many qualities as FLOPs, at least one")
         if any(left >= right for left, right in pairwise(self.flops)):
             raise ValueError("FLOPs of a curve must rise")
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The curve that stands in the report's JSON."""
+        return cls(tuple(row["flops"]), tuple(row["quality"]))
 
 
 class Comparison(Model):
@@ -46,6 +53,24 @@ class Comparison(Model):
     """The arm's best quality."""
     ends_before: bool
     """The arm's curve ends before the baseline's, so `flops` is the arm's end and not the baseline's."""
+    gain_interval: Interval | None = None
+    """95 % interval of the gain; None where results of single items are not known."""
+    ratio_interval: Interval | None = None
+    """The same of `flops_ratio`."""
+    at_ends: bool = False
+    """The gain is that of the ends of both curves, which lie at the same FLOPs."""
+    why_no_gain: str = ""
+    """Why there is no gain, where the curves share FLOPs and must not be compared there."""
+    why_no_ratio: str = ""
+
+    @property
+    def word(self) -> str:
+        """What the interval of the gain says."""
+        if self.gain_interval is None or self.gain_interval.low is None or self.gain_interval.high is None:
+            return ""
+        if self.gain_interval.low > 0:
+            return "better"
+        return "worse" if self.gain_interval.high < 0 else "no difference shown"
 
 
 def quality_at(curve: Curve, flops: float) -> float | None:
@@ -110,7 +135,8 @@ class Band:
     high: tuple[float, ...]
     spread: float
     """Of the qualities in the second half of the curve. Among seeds their standard deviation; of one seed how
-    far they fall short of the best before them, on average: a curve that only rises has none."""
+    far they lie from the middle of their neighbours, on average: a curve that rises has none, nor has one
+    that falls since the model over-fits."""
 
     @property
     def curve(self) -> Curve:
@@ -133,14 +159,16 @@ def band(curves: Sequence[Curve]) -> Band:
         mean=tuple(fmean(column) for column in columns),
         low=tuple(min(column) for column in columns),
         high=tuple(max(column) for column in columns),
-        spread=_deviation(columns) if len(curves) > 1 else _fall(curves[0].quality),
+        spread=_deviation(columns) if len(curves) > 1 else _jitter(curves[0].quality),
     )
 
 
-def _fall(quality: Sequence[float]) -> float:
-    """How far each quality falls short of the best up to it, on average over the second half."""
-    falls = [best - value for best, value in zip(accumulate(quality, max), quality, strict=True)]
-    return fmean(falls[len(falls) // 2 :])
+def _jitter(quality: Sequence[float]) -> float:
+    """How far each quality lies from the middle of its neighbours, on average over the second half: about the
+    standard deviation of values that are independent of each other."""
+    inner = range(len(quality) // 2 + 1, len(quality) - 1)
+    off = [abs(quality[place] - (quality[place - 1] + quality[place + 1]) / 2) for place in inner]
+    return fmean(off) if off else 0.0
 
 
 def _deviation(columns: Sequence[Sequence[float]]) -> float:

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from ixt_workloads.steps.report.bars import control, costs, feedback_bars
 from ixt_workloads.steps.report.lines import curves
+from ixt_workloads.steps.report.measure import Measure
 from ixt_workloads.steps.report.read import Json
-from ixt_workloads.steps.report.style import STYLE, themed
-from ixt_workloads.steps.report.verdict import Measure
+from ixt_workloads.steps.report.style import NARROW, STYLE, WIDTH, themed
+from ixt_workloads.steps.report.trained import training
 
 
 @dataclass(frozen=True)
@@ -24,35 +25,53 @@ class Picture:
     alt: str
     svg: str
     """An <svg> element to put into the page."""
+    narrow: str
+    """The same for a phone."""
     png: bytes
+
+
+Draw = Callable[[Json, float], Figure | None]
+"""Draws a chart of a stage in so many inches, if it has data for it."""
+
+CHARTS: dict[str, tuple[Draw, str]] = {
+    "accuracy": (
+        lambda stage, width: curves(stage, Measure.ACCURACY, width),
+        "Accuracy against total FLOPs, by arm",
+    ),
+    "loss": (
+        lambda stage, width: curves(stage, Measure.LOG_PROBABILITY, width),
+        "Loss on held-out documents against total FLOPs, by arm",
+    ),
+    "cost": (costs, "FLOPs by purpose, by arm"),
+    "training": (training, "Training loss, learning rate and tokens a second against tokens, by arm"),
+    "control": (control, "Accuracy by the feedback that is asked for, by arm"),
+    "feedback": (feedback_bars, "Raw scores and quality levels of the documents"),
+}
 
 
 def pictures(stage: Json) -> dict[str, Picture]:
     """A stage's charts by what they show: those for which it has data."""
-    wanted: dict[str, tuple[Callable[[Json], Figure | None], str]] = {
-        "accuracy": (lambda stage: curves(stage, Measure.ACCURACY), "Accuracy against total FLOPs, by arm"),
-        "loss": (
-            lambda stage: curves(stage, Measure.LOG_PROBABILITY),
-            "Loss on held-out documents against total FLOPs, by arm",
-        ),
-        "cost": (costs, "FLOPs by purpose, by arm"),
-        "control": (control, "Accuracy by the feedback that is asked for, by arm"),
-        "feedback": (feedback_bars, "Raw scores and quality levels of the documents"),
-    }
     found = {}
-    for what, (draw, alt) in wanted.items():
+    for what, (draw, alt) in CHARTS.items():
         with mpl.rc_context(STYLE):
-            figure = draw(stage)
-            if figure is not None:
-                found[what] = _picture(f"{what}-{stage['name']}", alt, figure)
+            wide, narrow = (draw(stage, width) for width in (WIDTH, NARROW))
+            if wide is not None and narrow is not None:
+                found[what] = _picture(f"{what}-{stage['name']}", alt, wide, narrow)
     return found
 
 
-def _picture(name: str, alt: str, figure: Figure) -> Picture:
+def _picture(name: str, alt: str, wide: Figure, narrow: Figure) -> Picture:
+    png = io.BytesIO()
+    FigureCanvasAgg(wide)
+    wide.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    return Picture(name, alt, _svg(name, wide), _svg(f"{name} narrow", narrow), png.getvalue())
+
+
+def _svg(name: str, figure: Figure) -> str:
+    """An <svg> element; names in it are made of `name`, since a page has many."""
     FigureCanvasAgg(figure)
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    file = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": f"ixt {name}"}):
-        figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
-    return Picture(name, alt, themed(svg.getvalue()), png.getvalue())
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    return themed(file.getvalue())

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ixt_workloads.steps.report.curves import Curve, band, flops_to
+from ixt_workloads.steps.report.measure import Measure
 from ixt_workloads.steps.report.numbers import ratio, superscript
 from ixt_workloads.steps.report.read import Json
-from ixt_workloads.steps.report.style import INK, POINTS, WIDTH, colour_of
-from ixt_workloads.steps.report.verdict import Measure, shown
+from ixt_workloads.steps.report.style import INCH, INK, WIDTH, colour_of
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 """Line styles of several arms of one method."""
@@ -24,44 +24,48 @@ LEAST_SPAN = 0.1
 """Accuracy that an axis covers at least."""
 
 
-def curves(stage: Json, metric: Measure) -> Figure | None:
-    """Quality of every arm against total FLOPs: mean and range of seeds, and the gap at equal quality."""
+def curves(stage: Json, metric: Measure, width: float = WIDTH) -> Figure | None:
+    """Quality of every arm against total FLOPs: mean and range of seeds, and the gap at equal quality.
+    `width` in inches, as of every chart."""
     arms = [arm for arm in stage["arms"] if arm["curves"][metric.value]]
     if not arms:
         return None
-    bands = {arm["name"]: band([_curve(row) for row in arm["curves"][metric.value]]) for arm in arms}
+    bands = {arm["name"]: band([Curve.of(row) for row in arm["curves"][metric.value]]) for arm in arms}
     if max(len(found.flops) for found in bands.values()) == len(arms) == 1:
         return None
     power = math.floor(math.log10(max(found.flops[-1] for found in bands.values())))
-    sign = 1 if metric is Measure.ACCURACY else -1
-    labels = [f"{arm['name'][:24]}  {shown(bands[arm['name']].mean[-1], metric)}" for arm in arms]
-    figure = Figure(figsize=(WIDTH, 3.5 if metric is Measure.ACCURACY else 2.9))
-    right = 1 - (max(len(label) for label in labels) * 5.1 + 20) / POINTS
-    axes = figure.add_axes((0.058, 0.145, right - 0.058, 0.765))
-    styles = _dashes(arms)
-    for arm in arms:
+    sign = metric.sign
+    labels = [f"{arm['name'][:24]}  {metric.shown(bands[arm['name']].mean[-1])}" for arm in arms]
+    figure = Figure(figsize=(width, 3.5 if metric is Measure.ACCURACY else 2.9))
+    right = 1 - (max(len(label) for label in labels) * 5.1 + 20) / (INCH * width)
+    left = 0.418 / width
+    axes = figure.add_axes((left, 0.145, right - left, 0.765))
+    styles = dashes(arms)
+    drawn = []
+    ends = []
+    for arm, label in zip(arms, labels, strict=True):
         found, colour = bands[arm["name"]], colour_of(arm)
         x = [value / 10**power for value in found.flops]
+        sides = (found.mean, found.low, found.high)
+        mean, low, high = ([sign * value for value in side] for side in sides)
+        drawn.append(mean)
+        ends.append((x[-1], mean[-1], label, colour))
         single = "o" if len(x) == 1 else None
         axes.plot(
-            x, [sign * value for value in found.mean], color=colour, linewidth=1.8, marker=single,
-            linestyle=styles[arm["name"]], zorder=4,
-        )  # fmt: skip
+            x, mean, color=colour, linewidth=1.8, marker=single, linestyle=styles[arm["name"]], zorder=4
+        )
         if len(arm["curves"][metric.value]) > 1:
-            low, high = ([sign * value for value in side] for side in (found.low, found.high))
             axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=3)
     _axis_of_flops(axes, arms, bands.values(), power)
     axes.set_title(
         "Accuracy" if metric is Measure.ACCURACY
-        else "Loss on held-out documents without prefix, nats a token (lower is better)"
+        else "Held-out loss without prefix, nats a token (lower is better)"
     )  # fmt: skip
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylim(*limits([[sign * value for value in found.mean] for found in bands.values()], metric))
+    axes.set_ylim(*limits(drawn, metric))
     if metric.value == stage["verdict"]["metric"]:
-        _gap(axes, stage["verdict"], bands, power, metric)
-    ends = [(bands[arm["name"]].flops[-1] / 10**power, sign * bands[arm["name"]].mean[-1]) for arm in arms]
-    height = figure.get_figheight() * 72 * axes.get_position().height
-    _end_labels(axes, height, ends, labels, [colour_of(arm) for arm in arms])
+        _gap(axes, stage["verdict"], bands, power, metric, width)
+    _end_labels(axes, figure.get_figheight() * 72 * axes.get_position().height, ends)
     return figure
 
 
@@ -79,11 +83,7 @@ def limits(curves: Sequence[Sequence[float]], metric: Measure) -> tuple[float, f
     return low - margin, high + margin
 
 
-def _curve(row: Json) -> Curve:
-    return Curve(tuple(row["flops"]), tuple(row["quality"]))
-
-
-def _dashes(arms: Sequence[Json]) -> dict[str, Any]:
+def dashes(arms: Sequence[Json]) -> dict[str, Any]:
     """Line style by arm: the first of each method is solid."""
     seen: dict[str, int] = {}
     styles = {}
@@ -115,8 +115,11 @@ def _axis_of_flops(axes: Axes, arms: Sequence[Json], bands: Any, power: int) -> 
     axes.set_xlabel(f"Total FLOPs, × 10{superscript(power)}")
 
 
-def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Measure) -> None:
-    """Draw an arrow at the target quality, from the FLOPs of the baseline to those of the arm."""
+def _gap(
+    axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric: Measure, width: float
+) -> None:
+    """Draw an arrow at the target quality, from the FLOPs of the baseline to those of the arm.
+    `width`: the chart's."""
     found = verdict["comparisons"].get(verdict["subject"])
     if not found or found["flopsRatio"] is None or abs(found["flopsRatio"] - 1) < 0.05:
         return
@@ -125,7 +128,7 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
     end = flops_to(bands[verdict["subject"]].curve, target)
     if start is None or end is None:
         return
-    y = target if metric is Measure.ACCURACY else -target
+    y = metric.sign * target
     start, end = start / 10**power, end / 10**power
     axes.annotate(
         "", xy=(end, y), xytext=(start, y), zorder=6,
@@ -134,28 +137,22 @@ def _gap(axes: Axes, verdict: Json, bands: Mapping[str, Any], power: int, metric
     # Before the first of them reaches the target, both curves lie below it: there the label hides neither.
     first = min(start, end)
     place = axes.transAxes.inverted().transform(axes.transData.transform((first, y)))[0]
-    room = place * axes.get_position().width * POINTS
+    room = place * axes.get_position().width * width * INCH
     axes.annotate(
         f"{ratio(found['flopsRatio'])} × the FLOPs", (first, y), xytext=(0, 4), textcoords="offset points",
         ha="right" if room > LABEL else "left", va="bottom", zorder=7,
     )  # fmt: skip
 
 
-def _end_labels(
-    axes: Axes,
-    height: float,
-    ends: Sequence[tuple[float, float]],
-    labels: Sequence[str],
-    colours: Sequence[str],
-) -> None:
+def _end_labels(axes: Axes, height: float, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names of the curves at the right, moved apart where they would overlap, each with a thin line.
 
-    `height`: of the axes, in points.
+    `height`: of the axes, in points. `ends`: where each curve ends, with its name and colour.
     """
     low, high = axes.get_ylim()
-    wanted = [(y - low) / (high - low) * height for _, y in ends]
+    wanted = [(y - low) / (high - low) * height for _, y, _, _ in ends]
     places = spread(wanted, 11.5, height)
-    for (x, y), place, label, colour in zip(ends, places, labels, colours, strict=True):
+    for (x, y, label, colour), place in zip(ends, places, strict=True):
         axes.annotate(
             label, xy=(x, y), xycoords="data", xytext=(1.022, place / height), textcoords="axes fraction",
             color=colour, va="center", annotation_clip=False,

@@ -1,6 +1,8 @@
 """Numbers as people read them: the same on the page, in the verdict and on the charts."""
 
 import math
+from collections.abc import Iterable
+from statistics import fmean
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -54,3 +56,9 @@ def percent(value: float | None) -> str:
         return "–"
     digits = 0 if abs(value) >= 10 or value == int(value) else 1 if abs(value) >= 1 else 2
     return f"{decimal(value, digits)}\u202f%"
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are known and finite; None without any."""
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    return fmean(found) if found else None

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ixt_workloads.steps.report import numbers
 from ixt_workloads.steps.report.figures import Picture
+from ixt_workloads.steps.report.measure import Measure
 
 
 def render(report: Mapping[str, Any], pictures: Mapping[str, Mapping[str, Picture]]) -> str:
@@ -26,7 +27,7 @@ def render(report: Mapping[str, Any], pictures: Mapping[str, Mapping[str, Pictur
         "decimal": numbers.decimal,
         "ratio": numbers.ratio,
         "percent": numbers.percent,
-        "quality": _quality,
+        "quality": lambda value, metric, digits=None: Measure(metric).shown(value, digits),
     }
     return environment.get_template("page.html.jinja").render(
         report=report, picture=partial(_element, pictures)
@@ -38,16 +39,8 @@ def _element(pictures: Mapping[str, Mapping[str, Picture]], stage: str, what: st
     found = pictures.get(stage, {}).get(what)
     if found is None:
         return Markup("")
-    return Markup('<div class="picture" role="img" aria-label="{}">{}</div>').format(
-        found.alt,
-        Markup(found.svg),  # noqa: S704 - our own drawing; matplotlib escapes the text in it
-    )
-
-
-def _quality(value: float | None, metric: str, digits: int | None = None) -> str:
-    """An accuracy, or a log-probability shown as a loss."""
-    if value is None:
-        return "–"
-    if metric == "Accuracy":
-        return numbers.decimal(value, digits or 2)
-    return numbers.decimal(-value, digits or 3)
+    drawn = (Markup(svg) for svg in (found.svg, found.narrow))  # noqa: S704 - matplotlib escapes the text
+    return Markup(
+        '<div class="picture wide" role="img" aria-label="{0}">{1}</div>'
+        '<div class="picture narrow" role="img" aria-label="{0}">{2}</div>'
+    ).format(found.alt, *drawn)

@@ -13,6 +13,7 @@ COLOURS = {
     Method.FILTERED: "#d55e00",
     Method.ANNEALED: "#009e73",
     Method.SHUFFLED: "#b8659a",
+    Method.REJECTION_SAMPLING: "#e69f00",
 }
 """Okabe and Ito's colour-blind-safe hues, one a method everywhere on the page."""
 
@@ -28,9 +29,10 @@ VARIABLES = {
 }
 """CSS variable of the page for each colour of a chart."""
 
-WIDTH = 7.2
-POINTS = WIDTH * 72
-"""Width of every chart in inches and in points."""
+WIDTH, NARROW = 7.2, 4.2
+"""Width of every chart in inches; and of the one for a phone, drawn anew so that letters can be read."""
+INCH = 72
+"""Points."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 8.5,

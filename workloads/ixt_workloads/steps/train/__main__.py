@@ -7,11 +7,9 @@ torch's elastic launcher runs in this process, since `torchrun` turns every exit
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -20,16 +18,17 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError, in_words
-from ixt_workloads.contract.results import Outcome, Result
+from ixt_workloads.contract.results import Outcome, Progress, Result
 from ixt_workloads.frame import Step, main
+from ixt_workloads.gpus import counted
 from ixt_workloads.steps.train import exchange
+from ixt_workloads.steps.train.meeting import RENDEZVOUS_SECONDS, leader
 from ixt_workloads.steps.train.ranks import processors
+from ixt_workloads.trackers import Tracking, tracking
 
 log = logging.getLogger("ixt.train")
 
-RENDEZVOUS_SECONDS = 600
-"""How long pods wait for each other."""
-
+SHOW_SECONDS = 1.0
 SHUTDOWN_SECONDS = 100
 """How long ranks may take to save after SIGTERM: within the pod's grace of 120 s."""
 
@@ -40,19 +39,24 @@ def run(step: Step) -> Result:
     with tempfile.TemporaryDirectory(prefix="ixt-train-") as name:
         folder = Path(name)
         done = threading.Event()
-        watch = threading.Thread(target=_show, args=(step, folder, done), name="show", daemon=True)
-        watch.start()
-        try:
-            _launch(step, config.train.num_proc_per_node, folder)
-        finally:
-            done.set()
-            watch.join()
-        result = exchange.read_result(folder)
+        with tracking(step, config.trackers) as trackers:
+            watch = threading.Thread(
+                target=_show, args=(step, folder, done, trackers), name="show", daemon=True
+            )
+            watch.start()
+            try:
+                _launch(step, counted(config.train.num_proc_per_node), folder)
+            finally:
+                done.set()
+                watch.join()
+            result = exchange.read(folder, Result)
+            if result is not None:
+                trackers.finish(result.flops)
     if result is None:
         return Result(
             outcome=Outcome.SHARED, key=step.task.key, message=f"ranks of pod {step.index} are done"
         )
-    return result
+    return result.model_copy(update={"message": trackers.said(result.message)})
 
 
 def _launch(step: Step, processes: int, folder: Path) -> None:
@@ -64,7 +68,7 @@ def _launch(step: Step, processes: int, folder: Path) -> None:
         nproc_per_node=processes,
         run_id=f"{step.task.key}-{step.task.attempt}",
         rdzv_backend="static",
-        rdzv_endpoint=_leader(step),
+        rdzv_endpoint=leader(step),
         rdzv_configs={"rank": step.index, "timeout": RENDEZVOUS_SECONDS},
         local_addr=os.environ.get("IXT_HOST"),
         max_restarts=0,
@@ -76,7 +80,7 @@ def _launch(step: Step, processes: int, folder: Path) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "ixt_workloads.steps.train.worker")
     except SignalException:
-        if exchange.read_result(folder) is None:
+        if exchange.read(folder, Result) is None:
             raise exchange.read_cause(folder) or StepError(Exit.INTERRUPTED, "stopped") from None
     except ChildFailedError as error:
         raise exchange.read_cause(folder) or _unexplained(error, killed_before) from None
@@ -88,41 +92,16 @@ def _launch(step: Step, processes: int, folder: Path) -> None:
         ) from None
 
 
-def _leader(step: Step) -> str:
-    """host:port of index 0, once its name resolves: a headless Service takes a while to know a pod."""
-    leader = os.environ.get("IXT_LEADER")
-    if not leader:
-        if step.task.indexes > 1:
-            raise StepError(Exit.USAGE, "IXT_LEADER is not set", "it names host:port of index 0")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            return f"127.0.0.1:{free.getsockname()[1]}"
-    host = leader.rpartition(":")[0].strip("[]")
-    deadline = time.monotonic() + RENDEZVOUS_SECONDS
-    while True:
-        try:
-            socket.getaddrinfo(host, None)
-        except socket.gaierror as error:
-            if time.monotonic() > deadline:
-                raise StepError(
-                    Exit.UNAVAILABLE,
-                    f"{host} (index 0 of {step.task.node}) does not resolve: {error}",
-                    "see whether its pod runs and cluster DNS works",
-                ) from None
-            time.sleep(1)
-        else:
-            return leader
-
-
-def _show(step: Step, folder: Path, done: threading.Event) -> None:
+def _show(step: Step, folder: Path, done: threading.Event, trackers: Tracking) -> None:
     """Pass the ranks' progress on, until they are done."""
     shown = None
     while True:
-        last = done.wait(0.5)
-        progress = exchange.read_progress(folder)
+        last = done.wait(SHOW_SECONDS)
+        progress = exchange.read(folder, Progress)
         if progress is not None and progress != shown:
-            step.reporter.update(
-                progress.done, progress.total, progress.unit, progress.message, progress.metrics
-            )
+            message = trackers.said(progress.message)
+            step.reporter.relay(progress.model_copy(update={"message": message}))
+            trackers.show(progress)
             shown = progress
         if last:
             return

@@ -63,6 +63,10 @@ def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return found
 
 
+PRODUCT = torch.ops.ixt.product.default
+"""The operator, as torch's dispatcher knows it."""
+
+
 @_product.register_fake
 def _(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left.new_empty(left.shape[0], right.shape[0])

@@ -10,21 +10,24 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from ixt_workloads.contract.settings import Compile, Parallelism, Precision, Train
-from ixt_workloads.flops import ModelShape, training_flops
+from ixt_workloads.contract.settings import (
+    ActivationCheckpointing,
+    Compile,
+    MomentsPrecision,
+    Precision,
+    Train,
+)
+from ixt_workloads.flops import training_flops
+from ixt_workloads.losses import announce
+from ixt_workloads.sizes import Decoder, fit
+from ixt_workloads.steps.train.memory import NarrowAdamW
 from ixt_workloads.steps.train.ranks import World, memory_of_rank
-
-STATE_BYTES = 16
-"""Bytes a parameter: weight, gradient and two moments in float32."""
 
 _RATE = {"cpu": 5e10, "cuda": 2e14}
 """FLOP/s of a rank, roughly: only to tell a long training from a short one."""
 
 _COMPILE_PAYS_SECONDS = {"cpu": 1200.0, "cuda": 300.0}
 """Length of a training from which the 3-25 s (CPU) or more that compilation takes are won back."""
-
-_MOST_TOKENS = {"cpu": 8192, "cuda": 65_536}
-"""Tokens in one forward pass above which throughput no longer grows."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Choices:
 
     sharded: bool
     compiled: bool
+    recomputed: ActivationCheckpointing
+    """What of a forward pass is computed again; never Auto."""
     sequences: int
     """Sequences in one optimizer step, over all ranks."""
     micro_batch: int
@@ -43,34 +48,26 @@ class Choices:
     """Optimizer steps in all."""
 
 
-def choose(train: Train, shape: ModelShape, parameters: int, sequence_length: int, world: World) -> Choices:
-    """The choices of a training job. A pure function of its arguments and the machine's size."""
-    memory = memory_of_rank(world)
-    state = parameters * STATE_BYTES
-    sharded = train.parallelism is Parallelism.FULLY_SHARD or (
-        train.parallelism is Parallelism.AUTO and world.size > 1 and state > 0.6 * memory
-    )
-    sequences = max(1, train.batch_tokens // sequence_length)
-    steps = max(1, train.max_tokens // (sequences * sequence_length))
-
+def choose(train: Train, decoder: Decoder, sequence_length: int, world: World) -> Choices:
+    """The choices of a training job. A pure function of its arguments and the machine's size. Raises
+    StepError(OUT_OF_MEMORY) for a model that does not fit."""
+    device = world.device.type
+    found = fit(
+        train, decoder, sequence_length,
+        ranks=world.size, gpu=device == "cuda", available=memory_of_rank(world),
+    )  # fmt: skip
+    sequences, steps = train.batch_sequences(sequence_length), train.steps(sequence_length)
     own = math.ceil(sequences / world.size)
-    if train.micro_batch_sequences is None:
-        free = (memory - state / (world.size if sharded else 1)) / 2
-        # 34 numbers a layer and hidden unit (arXiv 2205.05198), logits and their gradient in float32.
-        number = 2 if train.precision is Precision.BF16 else 4
-        token = 34 * number * shape.layers * shape.width + 8 * shape.vocabulary
-        tokens = min(_MOST_TOKENS[world.device.type], max(free, 0) / token)
-        largest = max(1, int(tokens // sequence_length))
-    else:
-        largest = train.micro_batch_sequences
-    passes = math.ceil(own / largest)
+    passes = math.ceil(own / found.rows)
 
-    flops = training_flops(shape, steps * sequences * sequence_length, sequence_length / 2)
-    seconds = flops / (_RATE[world.device.type] * world.size)
+    flops = training_flops(decoder.shape, steps * sequences * sequence_length, sequence_length / 2)
+    seconds = flops / (_RATE[device] * world.size)
     compiled = train.compile is Compile.ENABLED or (
-        train.compile is Compile.AUTO and seconds > _COMPILE_PAYS_SECONDS[world.device.type]
+        train.compile is Compile.AUTO and seconds > _COMPILE_PAYS_SECONDS[device]
     )
-    return Choices(sharded, compiled, sequences, math.ceil(own / passes), passes, steps)
+    return Choices(
+        found.training.sharded, compiled, found.mode, sequences, math.ceil(own / passes), passes, steps
+    )
 
 
 def shard(model: Any, world: World, precision: Precision) -> None:
@@ -83,6 +80,7 @@ def shard(model: Any, world: World, precision: Precision) -> None:
     for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
+    announce(model)
 
 
 def decoder_layers(model: Any) -> list[torch.nn.Module]:
@@ -117,8 +115,10 @@ def clip_and_scale(gradients: list[torch.Tensor], scale: float, largest: float) 
 def adamw(model: torch.nn.Module, train: Train) -> torch.optim.AdamW:
     """Fused AdamW, decay on matrices only, with its state made at once so that a checkpoint fills it."""
     settings = train.optimizer
+    narrow = settings.moments_precision is MomentsPrecision.BF16
+    kind, dtype = (NarrowAdamW, torch.bfloat16) if narrow else (torch.optim.AdamW, torch.float32)
     values = [value for value in model.parameters() if value.requires_grad]
-    optimizer = torch.optim.AdamW(
+    optimizer = kind(
         [
             {"params": [v for v in values if v.ndim >= 2], "weight_decay": float(settings.weight_decay)},
             {"params": [v for v in values if v.ndim < 2], "weight_decay": 0.0},
@@ -131,17 +131,21 @@ def adamw(model: torch.nn.Module, train: Train) -> torch.optim.AdamW:
     for value in values:
         optimizer.state[value] = {
             "step": torch.zeros((), dtype=torch.float32, device=value.device),
-            "exp_avg": torch.zeros_like(value),
-            "exp_avg_sq": torch.zeros_like(value),
+            "exp_avg": torch.zeros_like(value, dtype=dtype),
+            "exp_avg_sq": torch.zeros_like(value, dtype=dtype),
         }
     return optimizer
 
 
-def full_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """All weights in full on the CPU of rank 0, empty elsewhere. Every rank calls it."""
+def full_state(model: Any) -> dict[str, torch.Tensor]:
+    """All weights in full on the CPU of rank 0, empty elsewhere; tied ones once. Every rank calls it."""
     main = dist.get_rank() == 0
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    again = every - {name for name, _ in model.named_parameters()}
     state = {}
     for name, value in model.state_dict().items():
+        if name in again:
+            continue
         whole = value.full_tensor() if isinstance(value, DTensor) else value
         if main:
             state[name] = whole.detach().cpu()

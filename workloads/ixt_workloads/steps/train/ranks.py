@@ -85,38 +85,31 @@ class Watchdog:
     A rank in a collective cannot even handle a signal, so the thread exits the process.
     """
 
-    def __init__(
-        self, on_hang: Callable[[], None], failures: Path | None = None, seconds: float = HUNG_AFTER_SECONDS
-    ) -> None:
+    def __init__(self, on_hang: Callable[[], None], failures: Path) -> None:
         self._on_hang = on_hang
         self._failures = failures
-        self._seconds = seconds
         self._parent = os.getppid()
         self._last = time.monotonic()
-        self._done = threading.Event()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def beat(self) -> None:
         """Say that there is progress."""
         self._last = time.monotonic()
 
-    def stop(self) -> None:
-        """End the watch."""
-        self._done.set()
-
     def _watch(self) -> None:
         failed_at: float | None = None
-        while not self._done.wait(1.0):
+        while True:
+            time.sleep(1)
             now = time.monotonic()
             if os.getppid() != self._parent:
                 _leave(Exit.UNAVAILABLE, "the launcher is gone")
-            if failed_at is None and self._failures and any(self._failures.glob("error-*.json")):
+            if failed_at is None and any(self._failures.glob("error-*.json")):
                 failed_at = now
             if failed_at is not None and now - failed_at > 10:
                 _leave(Exit.UNAVAILABLE, "another rank failed")
-            if now - self._last > self._seconds:
+            if now - self._last > HUNG_AFTER_SECONDS:
                 self._on_hang()
-                _leave(Exit.HUNG, f"no step for {self._seconds:.0f} s")
+                _leave(Exit.HUNG, f"no step for {HUNG_AFTER_SECONDS:.0f} s")
 
 
 def _leave(code: Exit, why: str) -> None:

@@ -3,33 +3,33 @@
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from ixt_workloads import logs
 from ixt_workloads.contract.exits import Exit, StepError, exit_of
-from ixt_workloads.contract.results import Progress
 from ixt_workloads.contract.versions import read_task
-from ixt_workloads.frame import Step
+from ixt_workloads.frame import Step, without_input
 from ixt_workloads.progress import Reporter
 from ixt_workloads.steps.train import exchange
-from ixt_workloads.steps.train.ranks import Watchdog, World, world
+from ixt_workloads.steps.train.meter import TELL_SECONDS
+from ixt_workloads.steps.train.ranks import Watchdog, world
 from ixt_workloads.steps.train.train import train
-from ixt_workloads.store import StoreError, open_store
+from ixt_workloads.store import StoreError, open_storage
 
 log = logging.getLogger("ixt.train")
 
 
 def main() -> None:
     """One rank, from its environment to its exit code."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    without_input()
+    logs.start()
     folder = Path(os.environ[exchange.FOLDER])
     rank = int(os.environ["RANK"])
     stop = threading.Event()
@@ -41,35 +41,43 @@ def main() -> None:
         exchange.write_error(folder, rank, StepError(Exit.HUNG, f"rank {rank} has made no step", hint))
 
     watchdog = Watchdog(hung, folder)
+    reporter = Reporter()
+    first = os.environ["LOCAL_RANK"] == "0"
+    report = _passing_on(folder, reporter) if first else lambda: None
     try:
         task = read_task(Path(os.environ["IXT_TASK"]).read_bytes())
-        step = Step(task=task, index=0, store=open_store(task.storage), reporter=Reporter())
+        logs.about(task)
+        step = Step(task=task, index=0, store=open_storage(task.storage), reporter=reporter)
         with world() as place:
-            result = train(step, place, stop, _reporting(folder, place), watchdog.beat)
+            result = train(step, place, stop, report, watchdog.beat)
         if result is not None:
-            exchange.write_result(folder, result)
+            exchange.write(folder, result)
         code = Exit.OK
     except Exception as error:  # noqa: BLE001 - the launcher is told whatever it was
         cause = _cause(error, rank)
         exchange.write_error(folder, rank, cause)
         code = cause.code
+    if first:
+        # The last word: what was saved at the end counts as saved.
+        with suppress(OSError):
+            exchange.write(folder, reporter.progress())
     logging.shutdown()
     # Not sys.exit: threads that wait for a lost rank must not hold this one back.
     os._exit(code)
 
 
-def _reporting(folder: Path, place: World) -> Callable[[Progress], None]:
-    """Rank 0 shows its progress, twice a second at most, and the last step's."""
-    shown_at = 0.0
+def _passing_on(folder: Path, reporter: Reporter) -> Callable[[], None]:
+    """Pass progress on to the launcher, once in TELL_SECONDS at most. The first rank of each machine does."""
+    passed_at = 0.0
 
-    def report(progress: Progress) -> None:
-        nonlocal shown_at
+    def pass_on() -> None:
+        nonlocal passed_at
         now = time.monotonic()
-        if place.main and (now - shown_at > 0.5 or progress.done == progress.total):
-            exchange.write_progress(folder, progress)
-            shown_at = now
+        if now - passed_at > TELL_SECONDS:
+            exchange.write(folder, reporter.progress())
+            passed_at = now
 
-    return report
+    return pass_on
 
 
 def _cause(error: Exception, rank: int) -> StepError:

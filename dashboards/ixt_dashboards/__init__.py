@@ -1,0 +1,1 @@
+"""Grafana's dashboards and Prometheus' rules, built from the table of metrics (`make dashboards`)."""

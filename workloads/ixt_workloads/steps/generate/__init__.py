@@ -1,0 +1,1 @@
+"""Generate: a policy's answers to prompts, laid out as documents."""
