@@ -1,7 +1,6 @@
 """Train tasks on sums of digits, and training inside the test's own process."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -38,7 +37,7 @@ from ixt_workloads.store import Artifact, open_storage
 from make import loopback
 from make.models import config_folder, tokenizer_folder
 from make.prepared import LENGTH, prepared, sums
-from make.tasks import task
+from make.tasks import forks, task
 
 BATCH = 8 * LENGTH
 
@@ -114,11 +113,9 @@ def started_ranks(task: Task, ranks: int) -> Iterator[list[BaseProcess]]:
     Forks of this process would inherit its dead process groups; whoever collects one of those there waits
     for threads that no fork has.
     """
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["ixt_workloads.steps.train.train"])
     with loopback.part() as part:
         arguments = [(task, rank, ranks, loopback.port(part)) for rank in range(ranks)]
-        started: list[BaseProcess] = [server.Process(target=_rank, args=each) for each in arguments]
+        started: list[BaseProcess] = [forks().Process(target=_rank, args=each) for each in arguments]
         for process in started:
             process.start()
         try:

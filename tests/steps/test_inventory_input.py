@@ -416,7 +416,7 @@ def files_of(storage: Path, data: Dataset) -> object:
 def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path) -> None:
     job = inventory_task(tmp_path / "storage", dataset(jsonl(tmp_path / "c.jsonl", LONG)))
     env = {"TMPDIR": str(made(tmp_path / "tmp"))}
-    done = run_step(job, tmp_path / "run", env=env, limits={resource.RLIMIT_FSIZE: 2**18})
+    done = run_step(job, tmp_path / "run", env=env, limits={resource.RLIMIT_FSIZE: 2**18}, forked=False)
     assert done.code == Exit.STORAGE_FULL, done.log
     assert f"no space for temporary files in {tmp_path}/tmp (TMPDIR)" in done.result.message
     assert not list((tmp_path / "tmp").iterdir())

@@ -319,7 +319,8 @@ def test_a_dataset_of_the_hub_is_read_from_its_snapshot(tmp_path: Path, hub: Pat
         storage = tmp_path / f"storage-{number}"
         done = run_here(inventory_task(storage, dataset(uri)))
         assert {row["text"] for row in read(artifact(storage, done.key))} == found
-    again = run_step(inventory_task(tmp_path / "storage-0", dataset("hf://owner/name")), tmp_path / "run")
+    task = inventory_task(tmp_path / "storage-0", dataset("hf://owner/name"))
+    again = run_step(task, tmp_path / "run", forked=False)
     assert again.result.outcome is Outcome.CACHED, again.log
 
 
