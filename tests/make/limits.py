@@ -463,6 +463,7 @@ LIMITS: list[Limit] = [
     *uri("spec.stages[0].datasets[0].uri"),
     *credentials("spec.stages[0].datasets[0]", "hf://a/b", "file:///a", name="a"),
     *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet, Text, Csv, Json or Arrow"),
+    *text("spec.stages[0].datasets[0].split", 64),
     *text("spec.stages[0].datasets[0].textField", 128),
     *text("spec.stages[0].datasets[0].messagesField", 128),
     *text("spec.stages[0].datasets[0].promptField", 128),

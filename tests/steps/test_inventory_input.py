@@ -276,6 +276,10 @@ REFUSED: dict[str, Case] = {
         lambda folder: dataset(lines(folder / "c.csv", 'text', 'a', '"b" c')), {}, Exit.DATA,
         ["/c.csv, line 2: malformed CSV: ',' expected after '\"'"], "repair the line",
     ),
+    "a CSV whose texts have commas that are not quoted": (
+        lambda folder: dataset(lines(folder / "c.csv", "text", "a", "b, c")), {}, Exit.DATA,
+        ["/c.csv, line 3: has more columns than the 1 that the first line names"], "texts with commas",
+    ),
     "CSV without the column": (
         lambda folder: dataset(lines(folder / "c.csv", "body,n", "x,1")), {}, Exit.DATA,
         ["/c.csv has no column 'text'"], "its columns are body, n",
