@@ -121,9 +121,9 @@ def _listed(dataset: Dataset) -> Iterator[tuple[str, Path]]:
         for name in names:
             if not name.startswith(".") and "/." not in name:
                 # What is left out is not fetched.
-                known = dataset.format is DataFormat.TEXT or _by_ending(name)
-                known = known and (not dataset.split or of_split(name, dataset.split))
-                yield name, store.open_local(name) if known else Path(name)
+                known = dataset.format is DataFormat.TEXT or _by_ending(name) is not None
+                wanted = dataset.split is None or of_split(name, dataset.split)
+                yield name, store.open_local(name) if known and wanted else Path(name)
         return
     patterns = [glob.escape(each) for each in _names(dataset.split)] if dataset.split else []
     root = local_data(dataset.uri, dataset.credentials_secret_ref, patterns)
