@@ -157,6 +157,8 @@ def _csv(path: Path, fields: Sequence[str]) -> Iterator[Row]:
             if not names:
                 return
             _check_columns(names, fields)
+            if twice := [name for name in fields if names.count(name) > 1]:
+                raise Malformed("", f"has several columns {twice[0]!r}", "rename all but one")
             for row in table:
                 place = f"line {table.line_num}"
                 if None in row:
