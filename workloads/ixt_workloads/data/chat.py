@@ -12,8 +12,6 @@ REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "th
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _REASONING_PARTS = ("thinking", "reasoning")
-KNOWN_PARTS = (*_TEXT_PARTS, *_REASONING_PARTS)
-"""Types of parts of a content that are texts."""
 
 Turn = dict[str, Any]
 """`role` and `content`, a text; where there are such: `reasoning`, `tool_calls` (as OpenAI's API has them,
