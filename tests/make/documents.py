@@ -117,7 +117,7 @@ RICH = runs.run(
         runs.stage(
             datasets=[
                 runs.dataset(
-                    uri="s3://bucket/documents", format="Jsonl", textField="body", weight=50,
+                    uri="s3://bucket/documents", split="train", format="Jsonl", textField="body", weight=50,
                     promptField="question", answerField="meta.right", credentialsSecretRef={"name": "bucket"},
                 )
             ],

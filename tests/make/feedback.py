@@ -22,6 +22,7 @@ from ixt_workloads.contract.settings import (
     StageType,
 )
 from ixt_workloads.data.packed import PackedData
+from ixt_workloads.data.pinned import pins_of_model
 from ixt_workloads.steps.annotate.rows import Row, Tally, to_parquet
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 from make.corpora import artifact, dataset, inventory_task, jsonl
@@ -104,7 +105,6 @@ def prepare_task(
     rubric: RubricText | None = RUBRIC,
     attempt: int = 0,
     indexes: int = 1,
-    pins: Mapping[str, str] | None = None,
     chat_template: str | None = None,
     tasks: Sequence[EvalTask] = (),
     earlier: Sequence[Artifact] = (),
@@ -130,7 +130,7 @@ def prepare_task(
     if held:
         inputs["holdout"] = held.key
     inputs |= {f"earlier/{place}": each.key for place, each in enumerate(earlier)}
-    pins = pins or {"tokenizer": "a" * 64}
+    pins = pins_of_model(config.tokenizer, "tokenizer")
     return task(config, folder / "storage", inputs, pins, attempt=attempt, indexes=indexes)
 
 

@@ -137,6 +137,12 @@ def decimal(path: str, **more: Any) -> list[Limit]:
     ]
 
 
+def ranged(path: str, good: str, bad: str, message: str, **more: Any) -> list[Limit]:
+    """A decimal that lies in a range."""
+    at = path.rpartition(".")[0]
+    return [*decimal(path, **more), Limit(path, good, bad, message, at=at, **more)]
+
+
 def items(path: str, item: Any, most: int, least: int = 0, **more: Any) -> list[Limit]:
     """A list of bounded length. `item` makes the item of an index."""
     some = [item(index) for index in range(most + 1)]
@@ -326,11 +332,11 @@ LIMITS: list[Limit] = [
     ),
     rubric("axes", ["style", "depth"], ["depth", "depth"], "axes must be different", at=INLINE_RUBRIC),
     rubric("minScore", 4, 5, "minScore must be below maxScore", at=INLINE_RUBRIC),
-    *decimal("spec.judge.sampling.temperature"),
-    *decimal("spec.judge.sampling.topP"),
+    *ranged("spec.judge.sampling.temperature", "2", "2.1", "temperature must be at most 2"),
+    *ranged("spec.judge.sampling.topP", "1", "0", "topP must be above 0 and at most 1"),
     *whole("spec.judge.sampling.topK", 1, 1_000_000),
-    *decimal("spec.judge.sampling.minP"),
-    *decimal("spec.judge.sampling.presencePenalty"),
+    *ranged("spec.judge.sampling.minP", "1", "1.01", "minP must be at most 1"),
+    *ranged("spec.judge.sampling.presencePenalty", "2", "3", "presencePenalty must be at most 2"),
     *whole("spec.judge.sampling.thinkingTokens", 1, 131_072),
     *text("spec.judge.systemPrompt", 16_384),
     *items("spec.judge.chatTemplateKwargs", lambda index: {"name": f"k{index}", "value": "1"}, 16),
@@ -463,6 +469,7 @@ LIMITS: list[Limit] = [
     *uri("spec.stages[0].datasets[0].uri"),
     *credentials("spec.stages[0].datasets[0]", "hf://a/b", "file:///a", name="a"),
     *one_of("spec.stages[0].datasets[0].format", "Jsonl", "Auto, Jsonl, Parquet, Text, Csv, Json or Arrow"),
+    *text("spec.stages[0].datasets[0].split", 64),
     *text("spec.stages[0].datasets[0].textField", 128),
     *text("spec.stages[0].datasets[0].messagesField", 128),
     *text("spec.stages[0].datasets[0].promptField", 128),
@@ -546,11 +553,11 @@ LIMITS: list[Limit] = [
     Limit(f"{TRAIN}.batchTokens", 256, 31, "must be at least 32"),
     Limit(f"{TRAIN}.batchTokens", 65_536, 10**12 + 1, f"must be at most {10**12}"),
     Limit(f"{TRAIN}.batchTokens", 65_536, 131_072, "batchTokens must be at most maxTokens"),
-    *(decimal(f"{TRAIN}.optimizer.learningRate")),
+    *ranged(f"{TRAIN}.optimizer.learningRate", "1", "2", "learningRate must be at most 1"),
     *(decimal(f"{TRAIN}.optimizer.weightDecay")),
-    *(decimal(f"{TRAIN}.optimizer.beta1")),
-    *(decimal(f"{TRAIN}.optimizer.beta2")),
-    *(decimal(f"{TRAIN}.optimizer.epsilon")),
+    *ranged(f"{TRAIN}.optimizer.beta1", "0.999", "1", "beta1 must be below 1"),
+    *ranged(f"{TRAIN}.optimizer.beta2", "0", "1.0", "beta2 must be below 1"),
+    *ranged(f"{TRAIN}.optimizer.epsilon", "1e-12", "0", "epsilon must be above 0"),
     *(decimal(f"{TRAIN}.optimizer.maxGradNorm")),
     *one_of(f"{TRAIN}.optimizer.momentsPrecision", "BF16", "FP32 or BF16"),
     Limit(

@@ -83,6 +83,8 @@ LIMITS = [
         "must be a decimal number of at least 0 in quotes",
         base(),
     ),
+    Limit(f"{HERE}.temperature", "2", "3", "temperature must be at most 2", base(), HERE),
+    Limit(f"{HERE}.topP", "0.1", "0", "topP must be above 0 and at most 1", base(), HERE),
     Limit(f"{HERE}.temperature", "0.7", "-1", "must be a decimal number of at least 0 in quotes", base()),
     Limit(f"{HERE}.samplingFeedback", "Mix", "Worst", "must be Best, Mix or None, not 'Worst'", base()),
     Limit(f"{HERE}.from", "Start", "Best", "must be Previous or Start, not 'Best'", base()),

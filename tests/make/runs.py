@@ -203,7 +203,7 @@ def _arm(name: str, method: str) -> dict[str, Any]:
 
 def _maximal_stage(name: str) -> dict[str, Any]:
     fields = {"format": "Parquet", "textField": "t" * 128, "messagesField": "m" * 128, "weight": 1000}
-    fields |= {"promptField": "p" * 128, "answerField": "a" * 128}
+    fields |= {"promptField": "p" * 128, "answerField": "a" * 128, "split": "s" * 64}
     places = {"uri": "s3://bucket/data", "credentialsSecretRef": SECRET}
     resources = {"requests": _amounts(), "limits": _amounts()}
     decimals = ("learningRate", "weightDecay", "beta1", "beta2", "epsilon", "maxGradNorm")

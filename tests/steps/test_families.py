@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from make.families import FAMILIES, family
+from make.families import FAMILIES, SIZES, family
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -16,7 +16,7 @@ from ixt_workloads.attention import ATTENTION, check_attention
 from ixt_workloads.contract.exits import StepError
 from ixt_workloads.data.packed import Packed
 from ixt_workloads.losses import IGNORED, check_head, token_losses
-from ixt_workloads.models import load_model
+from ixt_workloads.models import dry_load, load_model
 from ixt_workloads.steps.train.batches import Layout, make_batch
 from ixt_workloads.steps.train.train import losses_of
 
@@ -158,6 +158,29 @@ def test_a_model_that_attends_otherwise_is_refused_by_name(
         check_attention(model)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        ("nemotron", {}, "nemotron does not tell its attention where documents end"),
+        ("recurrent_gemma", {}, "recurrent_gemma does not tell its attention where documents end"),
+        ("bert", {}, "BertSelfAttention attends to what follows"),
+        ("roberta", {"is_decoder": True}, "roberta makes its logits in a way that ixt does not know"),
+    ],
+)
+def test_a_model_that_would_train_otherwise_than_it_says_is_refused_dry(
+    kind: str, settings: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    AutoConfig.for_model(kind, **{**SIZES, **settings}).save_pretrained(tmp_path)
+    with pytest.raises(StepError, match=reason):
+        dry_load(tmp_path, weights=False)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neox", "starcoder2", "cohere", "granitemoe"])
+def test_models_with_ways_of_their_own_are_taken(kind: str, tmp_path: Path) -> None:
+    AutoConfig.for_model(kind, **SIZES).save_pretrained(tmp_path)
+    dry_load(tmp_path, weights=False)
+
+
 def test_a_head_that_is_not_known_is_refused() -> None:
     model = family("llama")
     check_head(model)
@@ -171,6 +194,12 @@ def test_a_head_that_is_not_known_is_refused() -> None:
     model.forward = twice
     with pytest.raises(StepError, match="llama makes its logits in a way that ixt does not know"):
         check_head(model)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_are_taken_dry(name: str, tmp_path: Path) -> None:
+    family(name).config.save_pretrained(tmp_path)
+    dry_load(tmp_path, weights=False)
 
 
 def test_weights_that_the_config_does_not_know_are_no_truncated_model(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from make.judge import Double
-from make.models import EOS, VOCABULARY, config_folder, tokenizer_folder
+from make.models import EOS, VOCABULARY, config_folder, model_folder, tokenizer_folder
 from make.prepared import contract
 from make.tasks import run_here, run_step, task
 
@@ -29,6 +29,7 @@ from ixt_workloads.contract.results import Outcome
 from ixt_workloads.contract.settings import Generation, ModelSource, SamplingFeedback
 from ixt_workloads.data.chat import Conversation
 from ixt_workloads.data.parquet import parquet
+from ixt_workloads.data.pinned import pins_of_model
 from ixt_workloads.feedback.prefixes import FILE
 from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
@@ -43,6 +44,7 @@ from ixt_workloads.steps.generate.samples import (
     tally_of_prompt,
 )
 from ixt_workloads.steps.generate.selection import chosen, feedback_of, parts
+from ixt_workloads.steps.generate.server import policy_folder
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 
 PROMPTS = 40
@@ -102,13 +104,13 @@ def job(
     storage: Path, model: Path, *, trained: bool = True, attempt: int = 1, indexes: int = 1, **fields: Any
 ) -> Task:
     inputs = {"prompts": prompts(storage)}
-    pins = {"tokenizer": "a" * 64}
+    source = ModelSource(source=f"file://{model}")
+    pins = pins_of_model(source, "tokenizer")
     if trained:
         inputs["policy"] = policy(storage, model)
     else:
         pins["model"] = "b" * 64
     number, seed = fields.pop("round", 1), fields.pop("seed", 0)
-    source = ModelSource(source=f"file://{model}")
     prefixes = fields.pop("prefixes", ())
     generation = Generation(**{"max_tokens": 8, **fields})
     config = GenerateConfig(generation=generation, round=number, seed=seed, model=source, prefixes=prefixes)
@@ -368,3 +370,11 @@ def test_without_a_server_it_says_who_starts_steps(tmp_path: Path, model: Path) 
     done = run_step(job(tmp_path / "storage", model), tmp_path)
     assert done.code == Exit.USAGE
     assert "IXT_POLICY_URLS is not set" in done.result.message
+
+
+def test_a_policy_that_is_no_longer_what_was_pinned_is_not_served(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    asked = job(tmp_path / "storage", folder, trained=False)
+    step = Step(asked, 0, open_store(asked.storage), Reporter())
+    with pytest.raises(StepError, match=f"{folder}: the model has changed since this run pinned it"):
+        policy_folder(step)

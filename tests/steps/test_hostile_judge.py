@@ -123,9 +123,36 @@ replies = st.fixed_dictionaries(
 )
 
 
+SAID = {"type": "text", "text": "{}"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": None},
+        {"type": "thinking", "thinking": [{"type": "image"}]},
+        {"type": "reasoning", "reasoning": 3},
+        {"type": "signature"},
+        None,
+        7,
+    ],
+)
+def test_a_part_that_cannot_be_read_says_nothing_and_keeps_the_others(part: Any) -> None:
+    reply = reply_of(json.dumps({"choices": [{"message": {"content": [part, SAID]}}]}).encode())
+    assert reply is not None and reply.content == "{}"
+
+
+@pytest.mark.parametrize("usage", ["none", [1], {"prompt_tokens_details": [1]}, {"prompt_tokens": "many"}])
+def test_usage_that_is_no_figures_counts_nothing_and_keeps_the_answer(usage: Any) -> None:
+    choices = [{"message": {"content": "{}"}}]
+    reply = reply_of(json.dumps({"choices": choices, "usage": usage}).encode())
+    assert reply is not None and (reply.content, reply.prompt_tokens) == ("{}", 0)
+
+
 @settings(max_examples=150, deadline=None)
 @given(replies | json_values)
 @example({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 10**40}})
+@example({"choices": [{"message": {"content": [{"type": "text", "text": None}]}}]})
 @example({"choices": [{"message": {"content": ["x"]}}]})
 def test_whatever_is_replied_its_fields_are_what_they_are_said_to_be(value: Any) -> None:
     reply = reply_of(json.dumps(value).encode())

@@ -1,6 +1,7 @@
 """Data that Inventory cannot use: dropped by rule and counted, or refused in one message that says where."""
 
 import errno
+import json
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make.corpora import (
     arrow,
@@ -276,6 +279,14 @@ REFUSED: dict[str, Case] = {
         lambda folder: dataset(lines(folder / "c.csv", 'text', 'a', '"b" c')), {}, Exit.DATA,
         ["/c.csv, line 2: malformed CSV: ',' expected after '\"'"], "repair the line",
     ),
+    "a CSV whose texts have commas that are not quoted": (
+        lambda folder: dataset(lines(folder / "c.csv", "text", "a", "b, c")), {}, Exit.DATA,
+        ["/c.csv, line 3: has more columns than the 1 that the first line names"], "texts with commas",
+    ),
+    "a CSV with two columns of the name": (
+        lambda folder: dataset(lines(folder / "c.csv", "text,text", "a,b")), {}, Exit.DATA,
+        ["/c.csv has several columns 'text'"], "rename all but one",
+    ),
     "CSV without the column": (
         lambda folder: dataset(lines(folder / "c.csv", "body,n", "x,1")), {}, Exit.DATA,
         ["/c.csv has no column 'text'"], "its columns are body, n",
@@ -411,6 +422,24 @@ def files_of(storage: Path, data: Dataset) -> object:
     """What the next attempt leaves."""
     done = run_here(inventory_task(storage, data, attempt=1))
     return artifact(storage, done.key).manifest.files
+
+
+def test_calls_of_columns_have_the_arguments_that_were_given_and_one_call_is_a_call(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"role": "user", "content": "q", "tool_calls": None}
+
+    def turns(**arguments: int | None) -> list[dict[str, Any]]:
+        call = {"function": {"name": "f", "arguments": arguments}}
+        return [asked, {"role": "assistant", "content": None, "tool_calls": [call]}]
+
+    folder = made(tmp_path / "data")
+    pq.write_table(pa.table({"messages": [turns(a=1, b=None), turns(a=None, b=2)]}), folder / "a.parquet")
+    old = {"role": "assistant", "content": "so:", "function_call": {"name": "f", "arguments": '{"c": null}'}}
+    jsonl(folder / "b.jsonl", [{"messages": [{"role": "user", "content": "q"}, old]}])
+    done = run_here(inventory_task(tmp_path / "storage", dataset(folder, messages_field="messages")))
+    found = read(artifact(tmp_path / "storage", done.key))
+    answers = [json.loads(row["messages"])["messages"][1] for row in found]
+    calls = [turn["tool_calls"][0]["function"]["arguments"] for turn in answers]
+    assert sorted(calls, key=str) == [{"a": 1}, {"b": 2}, {"c": None}]
 
 
 def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path) -> None:

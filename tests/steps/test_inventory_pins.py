@@ -324,6 +324,35 @@ def test_a_dataset_of_the_hub_is_read_from_its_snapshot(tmp_path: Path, hub: Pat
     assert again.result.outcome is Outcome.CACHED, again.log
 
 
+def test_of_a_dataset_one_split_is_read(tmp_path: Path, hub: Path) -> None:
+    files = {
+        "en/train-00000-of-00002.jsonl": lines("one"),
+        "en/train-00001-of-00002.jsonl": lines("two"),
+        "en/validation-00000-of-00001.jsonl": lines("three"),
+        "en/constraints.jsonl": lines("four"),
+        "de/train/a.jsonl": lines("five"),
+        "dev.jsonl": lines("six"),
+    }
+    hub_snapshot(hub, "datasets/owner/name", files)
+    folder = tmp_path / "local"
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    wanted = {
+        ("hf://owner/name/en", "train"): {"one", "two"},
+        ("hf://owner/name", "train"): {"one", "two", "five"},
+        ("hf://owner/name", "validation"): {"three", "six"},
+        (f"file://{folder}", "train"): {"one", "two", "five"},
+    }
+    for number, ((uri, split), found) in enumerate(wanted.items()):
+        one = dataset(uri).model_copy(update={"split": split})
+        done = run_here(inventory_task(tmp_path / f"storage-{number}", one))
+        assert {row["text"] for row in read(artifact(tmp_path / f"storage-{number}", done.key))} == found
+    lacking = dataset(f"file://{folder}").model_copy(update={"split": "test"})
+    with pytest.raises(StepError, match=r"has no file to read of the split 'test', but others, such as de/"):
+        run_here(inventory_task(tmp_path / "storage", lacking))
+
+
 def test_a_model_of_the_hub_is_pinned_as_the_same_folder_is(tmp_path: Path, hub: Path, data: Dataset) -> None:
     folder = model_folder(tmp_path / "model")
     hub_snapshot(hub, "models/owner/tiny", {path.name: path.read_bytes() for path in folder.iterdir()}, "v2")

@@ -195,6 +195,14 @@ def test_scores_of_the_data_are_levelled_on_their_own_scale(
     assert (agreed.best, agreed.worst) == (agreed.by_level[5], agreed.by_level[1])
 
 
+def test_another_tokenizer_than_the_one_that_was_pinned_is_refused(corpus: Artifact, tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path / "tokenizer")
+    job = prepare_task(tmp_path, corpus, folder)
+    tokenizer_folder(folder, first=7)
+    with pytest.raises(StepError, match=f"{folder}: the tokenizer has changed since this run pinned it"):
+        run_here(job)
+
+
 def test_what_the_best_is_told_can_be_said(corpus: Artifact, tokenizer: Path, tmp_path: Path) -> None:
     band = feedback(tmp_path, corpus, judged)
     job = prepare_task(tmp_path, corpus, tokenizer, band, inference_feedback="Write\nbest.")

@@ -304,8 +304,7 @@ def test_of_several_templates_the_default_is_taken_or_the_one_that_is_named(tmp_
     (more / "tool_use.jinja").write_text(CALLING)
 
     def text(name: str | None) -> str:
-        job = sft(tmp_path, corpus, folder, method=Method.NEXT_TOKEN, pins={"tokenizer": f"{name}"},
-                  chat_template=name)  # fmt: skip
+        job = sft(tmp_path, corpus, folder, method=Method.NEXT_TOKEN, chat_template=name)
         prepared(job)
         return segments(job)[0].text
 

@@ -538,6 +538,7 @@ def test_tasks_of_the_harness_are_compared_at_the_ends(tmp_path: Path) -> None:
     assert "On gsm8k of lm-evaluation-harness: At " in text
     assert "wikitext word_perplexity,none" in text
     stage = json.loads(report.file("report.json").read_text())["stages"][0]
+    assert "gsm8k" in stage["notLookedFor"] and "Questions of gsm8k" in " ".join(stage["doubts"])
     verdict = stage["harness"]["verdict"]
     row = verdict["comparisons"][verdict["subject"]]
     # The same items as the questions', so the same gain and interval as theirs at the end.

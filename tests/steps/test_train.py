@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make.models import config, config_folder, model_folder, tokenizer_folder
 from make.prepared import GOOD, LENGTH, prepared, sums
+from make.tasks import run_here
 from make.training import (
     artifact,
     launch,
@@ -49,6 +50,7 @@ from ixt_workloads.contract.settings import (
     StageType,
 )
 from ixt_workloads.data.packed import Packed
+from ixt_workloads.data.pinned import pins_of_model
 from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.losses import IGNORED
 from ixt_workloads.progress import Reporter
@@ -524,6 +526,25 @@ def test_a_rank_tells_its_machines_fault_from_its_own(error: Exception, code: Ex
     told = worker._cause(error, 3)
     assert told.code is code
     assert message in told.message
+
+
+def test_a_model_that_is_no_longer_what_was_pinned_is_not_trained(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    source = ModelSource(source=f"file://{folder}")
+    pinned = {"pins": pins_of_model(source)}
+    job = train_task(tmp_path, model=source).model_copy(update=pinned)
+    config_folder(folder, vocabulary=200)
+    with pytest.raises(StepError, match=f"{folder}: the model has changed since this run pinned it"):
+        run_here(job)
+    assert not (tmp_path / "storage/artifacts" / job.key).exists()
+
+
+def test_a_tokenizer_that_is_no_longer_what_was_pinned_is_not_trained_with(tmp_path: Path) -> None:
+    source = scratch(tmp_path)
+    job = train_task(tmp_path, model=source).model_copy(update={"pins": pins_of_model(source)})
+    tokenizer_folder(tmp_path / "tokenizer", chat=True)
+    with pytest.raises(StepError, match=f"{tmp_path}/tokenizer: the tokenizer has changed since"):
+        run_here(job)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from transformers import AttentionInterface
 from ixt_workloads.contract.exits import Exit, StepError
 
 ATTENTION = "ixt_documents"
+_PROBE = "ixt_probe"
 
 PRODUCTS_UP_TO = 1024
 """Tokens up to which attention in bfloat16 on a CPU is done by plain matrix products, which oneDNN does more
@@ -52,6 +53,33 @@ def check_attention(model: Any) -> None:
         raise _refused(kind, "does its attention itself, where documents of a sequence would see each other")
 
 
+def check_documents(model: Any) -> None:
+    """Raises StepError(CONFIG) for a model that does not tell its attention where documents end, and would
+    let those of a sequence see each other. It may be on torch's meta device; one step forward is done."""
+    told: list[bool] = []
+
+    def probe(*tensors: Any, **given: Any) -> tuple[torch.Tensor, None]:
+        mask = tensors[4] if len(tensors) > 4 else given.get("attention_mask")
+        told.append(mask is None and given.get("cu_seq_lens_q") is not None)
+        return attend(*tensors, **given)
+
+    AttentionInterface.register(_PROBE, probe)
+    config = model.config.get_text_config()
+    model.set_attn_implementation(_PROBE)
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        model(
+            input_ids=torch.zeros(1, 8, dtype=torch.long, device=device),
+            position_ids=torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4]], device=device),
+            cu_seq_lens_q=torch.tensor([0, 3, 8], dtype=torch.int32),
+            max_length_q=5,
+            use_cache=False,
+        )
+    model.set_attn_implementation(ATTENTION)
+    if not all(told) or len(told) < config.num_hidden_layers:
+        raise _refused(config.model_type, "does not tell its attention where documents end")
+
+
 def attend(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -75,6 +103,8 @@ def attend(
     for name, given in others.items():
         if given is not None and name not in _WITHOUT_EFFECT:
             raise _refused(type(module).__name__, f"asks attention for {name}")
+    if not getattr(module, "is_causal", True):
+        raise _refused(type(module).__name__, "attends to what follows")
     whole = softcap is not None or s_aux is not None
     # Under autocast rotary positions have made float32 of queries and keys.
     query, key = query.to(value.dtype), key.to(value.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.sizes import LOGITS
@@ -53,13 +54,54 @@ def check_head(model: Any) -> None:
         own = model(input_ids=ids, use_cache=False).logits[0].float()
         found = token_losses(model, {"input_ids": ids}, ids[0]).nats
     model.train(training)
-    expected = functional.cross_entropy(own, ids[0], reduction="none")
+    _compare(model, found, own, ids[0])
+
+
+def check_head_dry(model: Any) -> None:
+    """`check_head` of a model on the meta device: hidden states and output layer are stood in for by small
+    ones that have memory, so that what the model does around the layer is seen."""
+    ids, config = torch.arange(4)[None], model.config.get_text_config()
+    output = model.get_output_embeddings()
+    hidden = torch.linspace(-2, 2, 4 * config.hidden_size, dtype=torch.float32).view(1, 4, -1)
+    ramp = torch.linspace(-5, 20, config.vocab_size)
+
+    def read(_: Any, __: Any, made: Any) -> None:
+        made.last_hidden_state = hidden
+
+    def apply(states: torch.Tensor) -> torch.Tensor:
+        return states.float().mean(-1, keepdim=True) * ramp
+
+    # Of OPT the decoder within is called.
+    readers = [each for each in model.base_model.modules() if isinstance(each, PreTrainedModel)]
+    hooks, forward = [each.register_forward_hook(read) for each in readers], output.forward
+    output.forward = apply
+    try:
+        with torch.no_grad():
+            own = model(input_ids=ids.to("meta"), use_cache=False).logits[0].float()
+            found, _ = _head(output, config, hidden[0], ids[0])
+        _compare(model, found, own, ids[0])
+    except (RuntimeError, NotImplementedError):
+        # More layers than one, which have no memory here.
+        raise _unknown_head(model) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+        output.forward = forward
+
+
+def _compare(model: Any, found: torch.Tensor, own: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise StepError unless these losses are those of the model's own logits [tokens, vocabulary]."""
+    expected = functional.cross_entropy(own, labels, reduction="none")
     if not torch.allclose(found, expected, rtol=1e-2, atol=1e-3):
-        raise StepError(
-            Exit.CONFIG,
-            f"{model.config.model_type} makes its logits in a way that ixt does not know",
-            "take a model whose logits are those of one output layer: Llama, Qwen, Gemma, Granite, ...",
-        )
+        raise _unknown_head(model)
+
+
+def _unknown_head(model: Any) -> StepError:
+    return StepError(
+        Exit.CONFIG,
+        f"{model.config.model_type} makes its logits in a way that ixt does not know",
+        "take a model whose logits are those of one output layer: Llama, Qwen, Gemma, Granite, ...",
+    )
 
 
 def _token_losses(model: Any, inputs: Mapping[str, Any], labels: torch.Tensor) -> TokenLosses:

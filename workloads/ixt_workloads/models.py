@@ -10,12 +10,13 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from ixt_workloads.attention import ATTENTION, check_attention
+from ixt_workloads.attention import check_attention, check_documents
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.data.folders import check_folder
 from ixt_workloads.feedback.prefixes import Prefixes
+from ixt_workloads.losses import check_head_dry
 from ixt_workloads.store import Artifact, Store
 from ixt_workloads.store.base import is_segment
 from ixt_workloads.tokenizer import save_tokenizer
@@ -107,9 +108,12 @@ def dry_load(folder: Path, *, weights: bool) -> Any:
             # In bfloat16, which experts' products on the meta device ask for.
             model = build(config, dtype=torch.bfloat16, trust_remote_code=False)
         check_attention(model)
-        model.set_attn_implementation(ATTENTION)
-        with torch.no_grad():
-            model(input_ids=torch.zeros(1, 8, dtype=torch.long, device="meta"), use_cache=False)
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel):
+                # It looks into ids, which on the meta device are none.
+                module.warn_if_padding_and_no_attention_mask = lambda *_: None  # type: ignore[method-assign]
+        check_documents(model)
+        check_head_dry(model)
     except StepError:
         raise
     except Exception as error:  # noqa: BLE001 - families raise what they like

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ixt_operator.api.engine import Engine
 from ixt_operator.api.resources import DataKey, KeyRef
-from ixt_operator.api.rules import Checked, Rule, credentials_rule, revision_rule
+from ixt_operator.api.rules import Checked, Rule, credentials_rule, range_rule, revision_rule
 from ixt_workloads.contract.base import DataUri, Model
 from ixt_workloads.contract.credentials import SecretRef
 from ixt_workloads.contract.rubrics import BUILTIN_RUBRICS, RubricText
@@ -131,4 +131,8 @@ class JudgeSpec(Checked):
         ),
         revision_rule("model"),
         credentials_rule("model"),
+        range_rule("sampling.temperature", most=2),
+        range_rule("sampling.topP", above=0, most=1),
+        range_rule("sampling.minP", most=1),
+        range_rule("sampling.presencePenalty", most=2),
     )

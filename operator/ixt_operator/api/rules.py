@@ -4,6 +4,8 @@ A model names its rules in `rules`. The CRD carries their CEL and message, the m
 their predicate, so both sides refuse the same objects with the same words.
 """
 
+import operator
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +14,8 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, model_validator
 
 from ixt_workloads.contract.base import Model
+
+_COMPARED = {">": operator.gt, "<": operator.lt, "<=": operator.le}
 
 FieldPath = tuple[str | int, ...]
 """Camel-case names and list indexes that lead to a field."""
@@ -74,6 +78,27 @@ def revision_rule(place: str) -> Rule:
         lambda self: self.revision is None or (getattr(self, place) or "").startswith("hf://"),
         "revision",
     )
+
+
+def range_rule(
+    path: str, *, above: float | None = None, below: float | None = None, most: float | None = None
+) -> Rule:
+    """A decimal, which is a text, lies in a range; `path` are the names that lead to it, such as a.b."""
+    names = path.split(".")
+    bounds = [("above", ">", above), ("below", "<", below), ("at most", "<=", most)]
+    given = [(said, sign, float(bound)) for said, sign, bound in bounds if bound is not None]
+    missing = [f"!has(self.{'.'.join(names[: place + 1])})" for place in range(len(names))]
+    inside = " && ".join(f"double(self.{path}) {sign} {bound}" for _, sign, bound in given)
+
+    def holds(model: Any) -> bool:
+        for name in names:
+            if model is None:
+                return True
+            model = getattr(model, re.sub(r"(?=[A-Z])", "_", name).lower())
+        return model is None or all(_COMPARED[sign](float(model), bound) for _, sign, bound in given)
+
+    words = " and ".join(f"{said} {bound:g}" for said, _, bound in given)
+    return Rule(" || ".join([*missing, f"({inside})"]), f"{names[-1]} must be {words}", holds, names[0])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ from ixt_operator.api.judge import ConfigMapKeyRef, JudgeSpec, RubricSpec
 from ixt_operator.api.meta import API_VERSION, Distinct, ObjectMeta
 from ixt_operator.api.pods import Pods
 from ixt_operator.api.resources import KeyRef, Resources
-from ixt_operator.api.rules import Checked, Rule, Spec, Transition, credentials_rule, revision_rule, words
+from ixt_operator.api.rules import (
+    Checked,
+    Rule,
+    Spec,
+    Transition,
+    credentials_rule,
+    range_rule,
+    revision_rule,
+    words,
+)
 from ixt_operator.api.status import RunStatus
 from ixt_workloads.contract import settings
 from ixt_workloads.contract.base import InKey, Model, Name, NotInKey, ObjectName, StorageUri
@@ -274,6 +283,10 @@ class TrainSpec(settings.Train, Checked):
             ),
             "optimizer",
         ),
+        range_rule("optimizer.learningRate", most=1),
+        range_rule("optimizer.beta1", below=1),
+        range_rule("optimizer.beta2", below=1),
+        range_rule("optimizer.epsilon", above=0),
     )
 
 
@@ -284,6 +297,13 @@ class RolloutSpec(settings.Rollout, Checked):
     """How the policy is served."""
     resources: Annotated[Resources | None, NotInKey] = None
     """Resources of one pod that serves the policy, instead of the runtime's for judges."""
+
+    rules = (
+        range_rule("temperature", most=2),
+        range_rule("topP", above=0, most=1),
+        range_rule("evaluation.temperature", most=2),
+        range_rule("evaluation.topP", above=0, most=1),
+    )
 
 
 class Stage(Checked):

@@ -147,6 +147,7 @@ def server_child(
     if isinstance(config, GenerateConfig):
         config = config.model_copy(update={"seed": 0})  # for all lanes that it answers
         inputs = {role: key for role, key in keyed.inputs.items() if role == "policy"}
+        pinned = {"model": pins["model"]} if "model" in pins and not inputs else {}
         more["secret_env"] = _signing(run)
         rollout = _rollout(run, node)
         if rollout and rollout.resources:

@@ -96,7 +96,11 @@ class Dataset(Model):
     """Name of the dataset, unique in its stage; shown in counts and reports."""
     uri: Annotated[DataUri, NotInKey]
     """File or folder with the data; a folder with all that lies below it. hf://owner/name is a dataset of the
-    Hugging Face hub, hf://owner/name@revision/path a part of it."""
+    Hugging Face hub with all its splits, hf://owner/name@revision/path a part of it, such as a config's
+    folder."""
+    split: Annotated[str | None, NotInKey, Field(min_length=1, max_length=64)] = None
+    """Only files whose name or folder says that they are of this split, as on the hub: train takes
+    train-00000.parquet and data/train/a.jsonl. Unset: all files."""
     credentials_secret_ref: Annotated[SecretRef | None, NotInKey] = None
     """Secret in the run's namespace whose entries (AWS_*, GOOGLE_*, HF_TOKEN) uri is read with, instead of
     all such variables of the pods. Unset: it is read with those."""

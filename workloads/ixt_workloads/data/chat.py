@@ -12,8 +12,6 @@ REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "th
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _REASONING_PARTS = ("thinking", "reasoning")
-KNOWN_PARTS = (*_TEXT_PARTS, *_REASONING_PARTS)
-"""Types of parts of a content that are texts."""
 
 Turn = dict[str, Any]
 """`role` and `content`, a text; where there are such: `reasoning`, `tool_calls` (as OpenAI's API has them,
@@ -138,8 +136,10 @@ def _turn(number: int, turn: Any) -> Turn:
         return found
     if reasoning := reasoning_of(turn) or thought:
         found["reasoning"] = reasoning
-    if turn.get("tool_calls"):
-        found["tool_calls"] = _calls(number, turn["tool_calls"])
+    # OpenAI's API before it had several calls.
+    calls = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
+    if calls:
+        found["tool_calls"] = _calls(number, calls)
     weight = turn.get("weight")
     if weight not in (None, 0, 1):
         raise ValueError(f"turn {number} has weight {weight!r}, must be 0 or 1")
@@ -175,14 +175,14 @@ def _tools(tools: Any) -> list[dict[str, Any]]:
         tools = json.loads(tools) if tools.strip() else []
     if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
         raise ValueError("comes with tools that are no list of objects")
-    return [_given(tool) for tool in tools]
+    return [given(tool) for tool in tools]
 
 
-def _given(value: Any) -> Any:
-    """A schema without empty fields: columns have each field of any schema in every one."""
+def given(value: Any) -> Any:
+    """A value without empty fields: columns have each field of any value in every one."""
     if isinstance(value, Mapping):
-        return {name: _given(field) for name, field in value.items() if field is not None}
-    return [_given(item) for item in value] if isinstance(value, list) else value
+        return {name: given(field) for name, field in value.items() if field is not None}
+    return [given(item) for item in value] if isinstance(value, list) else value
 
 
 def _compact(value: Any) -> str:

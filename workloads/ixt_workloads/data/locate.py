@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -61,9 +62,10 @@ def local_config(uri: str, revision: str | None = None, secret: SecretRef | None
     return local_folder(uri)
 
 
-def local_data(uri: str, secret: SecretRef | None = None) -> Path:
-    """The file or folder of data at a URI other than of an object store. Raises StepError without one."""
-    path = _hub(uri, "dataset", None, secret) if uri.startswith("hf://") else _path(uri)
+def local_data(uri: str, secret: SecretRef | None = None, patterns: Sequence[str] = ()) -> Path:
+    """The file or folder of data at a URI other than of an object store, of a hub's folder what has one of
+    these `patterns` in its path (none: all). Raises StepError without one."""
+    path = _hub(uri, "dataset", None, secret, patterns) if uri.startswith("hf://") else _path(uri)
     if not path.exists():
         raise _missing(_place(uri, path))
     return path
@@ -163,7 +165,13 @@ def _elsewhere(uri: str, why: str) -> StepError:
     )
 
 
-def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None, secret: SecretRef | None) -> Path:
+def _hub(
+    uri: str,
+    kind: Literal["model", "dataset"],
+    revision: str | None,
+    secret: SecretRef | None,
+    patterns: Sequence[str] = (),
+) -> Path:
     """What a URI names in the snapshot of a repository of the Hugging Face hub.
 
     $HF_HUB_OFFLINE=1 takes what the hub's cache has.
@@ -177,6 +185,8 @@ def _hub(uri: str, kind: Literal["model", "dataset"], revision: str | None, secr
     name, path = match["name"], (match["path"] or "").rstrip("/")
     revision = revision or match["revision"]
     wanted = [path, f"{path}/*"] if path else list(_MODEL_FILES) if kind == "model" else None
+    if patterns:
+        wanted = [path, *(f"{path}*{each}*" for each in patterns)]
     own = entries_of(secret, os.environ)
     # False: no token at all, not even that of the environment.
     token = own.get("HF_TOKEN", False) if own else None

@@ -1,14 +1,77 @@
-"""Hashes of what is read, by which a pin is known: of files, and of a model's folder."""
+"""Hashes of what is read, by which a pin is known: of files, and of a model's folders."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ixt_workloads.data.locate import unreadable
+from ixt_workloads.contract.exits import Exit, StepError
+from ixt_workloads.contract.settings import ModelSource
+from ixt_workloads.data.folders import check_folder
+from ixt_workloads.data.locate import local_folder, unreadable
 
 LOADED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Endings of the files that loading a model reads."""
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "tokenizer.model",
+    "additional_chat_templates",
+)
+
+
+def pins_of_model(model: ModelSource, *names: str) -> dict[str, str]:
+    """Pins of the model that a stage starts from, and of its tokenizer: the named ones, or both.
+
+    Raises StepError for a folder without config, tokenizer or safetensors weights.
+    """
+    found = {"model": _model, "tokenizer": _tokenizer}
+    return {name: found[name](model) for name in names or found}
+
+
+def check_model(model: ModelSource, pins: Mapping[str, str], *names: str) -> None:
+    """Raise StepError when one of these that is about to be loaded is not what the run pinned, by which an
+    artifact is known. What was not pinned is not looked at."""
+    for name in names:
+        if name in pins and pins_of_model(model, name)[name] != pins[name]:
+            place = model.source or (model.config if name == "model" else model.tokenizer)
+            raise StepError(
+                Exit.CONFIG,
+                f"{place}: the {name} has changed since this run pinned it: what is made of it would pass "
+                "for what is made of another",
+                "put the first one back, or apply the run anew, which pins what is there now; name a commit "
+                "(model.revision) rather than a branch",
+            )
+
+
+def _model(model: ModelSource) -> str:
+    secret = model.credentials_secret_ref
+    if model.source:
+        folder = local_folder(model.source, model.revision, secret, what="model.source")
+        check_folder(folder, "model.source", weights=True, tokenizer=True)
+        return pin_of_folder(folder)
+    if model.config is None:
+        raise StepError(Exit.CONFIG, "model needs source, or config with tokenizer")
+    folder = local_folder(model.config, secret=secret, what="model.config")
+    check_folder(folder, "model.config", weights=False, tokenizer=False)
+    return pin_of_folder(folder, ("config.json",))
+
+
+def _tokenizer(model: ModelSource) -> str:
+    secret = model.credentials_secret_ref
+    if model.source:
+        folder = local_folder(model.source, model.revision, secret, what="model.source")
+    elif model.tokenizer:
+        folder = local_folder(model.tokenizer, secret=secret, what="model.tokenizer")
+    else:
+        raise StepError(Exit.CONFIG, "model needs source, or config with tokenizer")
+    check_folder(folder, "model.tokenizer", weights=False, tokenizer=True, config=False)
+    found = pin_of_folder(folder, TOKENIZER)
+    return digest([[found, model.chat_template]]) if model.chat_template else found
 
 
 def pin_of_folder(folder: Path, names: Iterable[str] | None = None) -> str:

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ixt_workloads.contract.foreign import json_of, plain
-from ixt_workloads.data.chat import KNOWN_PARTS, parts_of, reasoning_of
+from ixt_workloads.data.chat import Unusable, parts_of, reasoning_of
 
 MAX_REPLY_BYTES = 8 * 2**20
 """Of a chat completion: reasoning of a million tokens."""
@@ -123,19 +125,20 @@ def reply_of(text: bytes) -> Reply | None:
     """The answer in a chat completion; None for a body that is none."""
     try:
         value = json_of(_whole(text), MAX_REPLY_BYTES)
-        choice, usage = value["choices"][0], value.get("usage") or {}
+        choice, usage = value["choices"][0], _fields(value.get("usage"))
         message = choice["message"]
         content, thought = _said(message.get("content"))
-        prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+        prompt = _fields(usage.get("prompt_tokens_details"))
+        completion = _fields(usage.get("completion_tokens_details"))
         asked, answered = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         return Reply(
             content=content,
             reasoning=reasoning_of(message) or thought,
             finish_reason=_text(choice.get("finish_reason")),
             prompt_tokens=asked,
-            cached_tokens=min(asked, _count((prompt or {}).get("cached_tokens"))),
+            cached_tokens=min(asked, _count(prompt.get("cached_tokens"))),
             completion_tokens=answered,
-            reasoning_tokens=min(answered, _count((completion or {}).get("reasoning_tokens"))),
+            reasoning_tokens=min(answered, _count(completion.get("reasoning_tokens"))),
             refusal=(_text(message.get("refusal")) or "")[:300],
             model=_name_or_none(value.get("model")),
         )
@@ -147,9 +150,9 @@ def completions_of(text: bytes) -> Completions | None:
     """The continuations in a text completion, in their order; None for a body that is none."""
     try:
         value = json_of(_whole(text), MAX_REPLY_BYTES)
-        usage = value.get("usage") or {}
+        usage = _fields(value.get("usage"))
         asked = _count(usage.get("prompt_tokens"))
-        details = usage.get("prompt_tokens_details") or {}
+        details = _fields(usage.get("prompt_tokens_details"))
         choices = sorted(value["choices"], key=lambda choice: _count(choice.get("index")))
         return Completions(
             texts=tuple(
@@ -203,11 +206,19 @@ def pause_of(retry_after: str | None) -> float:
 
 def _said(content: Any) -> tuple[str | None, str]:
     """Text and reasoning of a content, which may be a list of parts; parts that are no text say nothing."""
-    if content is None:
-        return None, ""
-    if isinstance(content, list):
-        content = [part for part in content if not isinstance(part, dict) or part.get("type") in KNOWN_PARTS]
-    return parts_of(content)
+    if not isinstance(content, list):
+        return (None, "") if content is None else parts_of(content)
+    texts, thoughts = "", ""
+    for part in content:
+        with suppress(ValueError, Unusable):
+            text, thought = parts_of([part])
+            texts, thoughts = texts + text, thoughts + thought
+    return texts, thoughts
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    """An object, empty for anything else: what counts tokens is no part of the answer."""
+    return value if isinstance(value, dict) else {}
 
 
 def _whole(text: bytes) -> bytes:

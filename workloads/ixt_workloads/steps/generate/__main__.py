@@ -14,6 +14,7 @@ from ixt_workloads.contract.results import Figures, Outcome, Result
 from ixt_workloads.data.chat import Conversation
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.data.parquet import table_of
+from ixt_workloads.data.pinned import check_model
 from ixt_workloads.feedback.prefixes import FILE, Prefixes
 from ixt_workloads.flops import ModelShape, flops_by_purpose, judging_flops
 from ixt_workloads.frame import Step, main
@@ -84,6 +85,7 @@ class PromptFiles(SharedFiles[Prompt, Answered, Tally]):
             end = first + len(of_shard)
             self._chosen.append([int(place) - first for place in places if first <= place < end])
             first = end
+        check_model(config.model, step.task.pins, "tokenizer")
         self._tokenizing = _Tokenizing(config, _contract(step))
         most = max(1, SAMPLES_A_FILE // (generation.samples_per_prompt * self._tokenizing.prefixes))
         found = parts([len(each) for each in self._chosen], most)

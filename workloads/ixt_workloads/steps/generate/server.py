@@ -8,6 +8,7 @@ from ixt_workloads.contract.configs import GenerateConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.data.folders import check_folder
 from ixt_workloads.data.locate import local_folder
+from ixt_workloads.data.pinned import check_model
 from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.annotate.server import become_server, check_room, extra_arguments, setting
 
@@ -31,6 +32,7 @@ def policy_folder(step: Step) -> Path:
     model = step.config.model
     if model.source is None:
         raise StepError(Exit.USAGE, f"{step.task.node} has no policy: neither a source nor an artifact")
+    check_model(model, step.task.pins, "model")
     return local_folder(model.source, model.revision, model.credentials_secret_ref)
 
 

@@ -1,6 +1,8 @@
 """Which files a dataset has, and how each is read."""
 
+import glob
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,13 @@ ENDINGS = {
     DataFormat.JSON: tuple(f".json{packed}" for packed in PACKED),
     DataFormat.ARROW: (".arrow",),
 }
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What names of files call the splits that have several names."""
+
 CARD = "readme.md"
 """A file at the top of a dataset that describes it, as on the Hugging Face hub: no document."""
 
@@ -56,9 +65,12 @@ class Files(NamedTuple):
 
 def files_of(dataset: Dataset) -> Files:
     """The files of a dataset. Raises StepError when there are none of the format."""
-    found = Files([], [])
+    found, others = Files([], []), ""
     try:
         for name, path in _listed(dataset):
+            if dataset.split and not of_split(name, dataset.split):
+                others = others or name
+                continue
             form = _format(dataset, name, path)
             if form is None:
                 found.left_out.extend([] if name.lower() == CARD else [name])
@@ -68,6 +80,13 @@ def files_of(dataset: Dataset) -> Files:
         raise StepError(error.code, f"dataset {dataset.name}: {error.message}", error.hint) from None
     except OSError as error:
         raise unreadable(f"dataset {dataset.name}: {error.filename or dataset.uri}", error) from None
+    if not found.read and others:
+        raise StepError(
+            Exit.NO_INPUT,
+            f"dataset {dataset.name}: {dataset.uri} has no file to read of the split {dataset.split!r}, but "
+            f"others, such as {others}",
+            "name a split that its files or folders are called by, or leave datasets[].split out",
+        )
     if not found.read:
         every = tuple(ending for endings in ENDINGS.values() for ending in endings)
         wanted = every if dataset.format is DataFormat.TEXT else ENDINGS.get(dataset.format, every)
@@ -77,6 +96,17 @@ def files_of(dataset: Dataset) -> Files:
             "check datasets[].uri, or set datasets[].format",
         )
     return found
+
+
+def of_split(name: str, split: str) -> bool:
+    """Whether a path is of a split, as the hub reads names: a word in it is the split's, between separators
+    or numbers."""
+    words = "|".join(map(re.escape, _names(split)))
+    return re.search(rf"(^|[/_. -])({words})([/_. 0-9-]|$)", name, re.IGNORECASE) is not None
+
+
+def _names(split: str) -> tuple[str, ...]:
+    return next((names for names in SPLITS.values() if split.lower() in names), (split,))
 
 
 def shown(path: Path | str) -> str:
@@ -91,10 +121,12 @@ def _listed(dataset: Dataset) -> Iterator[tuple[str, Path]]:
         for name in names:
             if not name.startswith(".") and "/." not in name:
                 # What is left out is not fetched.
-                known = dataset.format is DataFormat.TEXT or _by_ending(name)
-                yield name, store.open_local(name) if known else Path(name)
+                known = dataset.format is DataFormat.TEXT or _by_ending(name) is not None
+                wanted = dataset.split is None or of_split(name, dataset.split)
+                yield name, store.open_local(name) if known and wanted else Path(name)
         return
-    root = local_data(dataset.uri, dataset.credentials_secret_ref)
+    patterns = [glob.escape(each) for each in _names(dataset.split)] if dataset.split else []
+    root = local_data(dataset.uri, dataset.credentials_secret_ref, patterns)
     for path in _below(root, ()) if root.is_dir() else [root]:
         name = shown(path.relative_to(root).as_posix() if path != root else root.name)
         inside(path, f"{dataset.uri.rstrip('/')}/{name}" if path != root else dataset.uri)

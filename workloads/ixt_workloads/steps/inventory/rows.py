@@ -157,8 +157,14 @@ def _csv(path: Path, fields: Sequence[str]) -> Iterator[Row]:
             if not names:
                 return
             _check_columns(names, fields)
+            if twice := [name for name in fields if names.count(name) > 1]:
+                raise Malformed("", f"has several columns {twice[0]!r}", "rename all but one")
             for row in table:
-                yield f"line {table.line_num}", {name: value for name, value in row.items() if name}
+                place = f"line {table.line_num}"
+                if None in row:
+                    problem = f"has more columns than the {len(names)} that the first line names"
+                    raise Malformed(place, problem, "put texts with commas into quotes")
+                yield place, row
         except csv.Error as error:
             raise Malformed(f"line {table.line_num}", f"malformed CSV: {error}", "repair the line") from None
 

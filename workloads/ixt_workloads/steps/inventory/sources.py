@@ -11,7 +11,7 @@ from ixt_workloads.contract.configs import InventoryConfig
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import DataFormat, Dataset, ExistingFeedback
 from ixt_workloads.data import memory
-from ixt_workloads.data.chat import Unusable, conversation_of
+from ixt_workloads.data.chat import Unusable, conversation_of, given
 from ixt_workloads.data.locate import unreadable
 from ixt_workloads.data.prompts import prompt_of
 from ixt_workloads.steps.inventory.files import SourceFile, shown
@@ -76,7 +76,7 @@ def documents(
                 if prompts:
                     raw = _prompt(dataset, row, prompts)
                 else:
-                    raw = _document(dataset, existing, row, written=file.format is DataFormat.CSV)
+                    raw = _document(dataset, existing, row, file.format)
             except Unusable as unusable:
                 dropped[str(unusable)] += 1
                 continue
@@ -110,17 +110,18 @@ def _prompt(dataset: Dataset, row: Mapping[str, Any], prompts: Prompts) -> Raw:
 
 
 def _document(
-    dataset: Dataset, existing: ExistingFeedback | None, row: Mapping[str, Any], *, written: bool
+    dataset: Dataset, existing: ExistingFeedback | None, row: Mapping[str, Any], form: DataFormat
 ) -> Raw:
-    """A row as a document; `written` says that its numbers are texts. Raises ValueError saying which field is
-    wrong, Unusable for a conversation that cannot be learnt from."""
+    """A row of a file of this format as a document. Raises ValueError saying which field is wrong, Unusable
+    for a conversation that cannot be learnt from."""
     field = dataset.messages_field or dataset.text_field
     if field not in row:
         raise ValueError(f"has no field {field!r}")
     messages = None
     if dataset.messages_field:
         try:
-            conversation = conversation_of(row[field], row.get(TOOLS))
+            turns = given(row[field]) if form in (DataFormat.PARQUET, DataFormat.ARROW) else row[field]
+            conversation = conversation_of(turns, row.get(TOOLS))
         except ValueError as error:
             raise ValueError(f"field {field!r} {error}") from None
         messages, text = conversation.to_json(), conversation.as_text()
@@ -130,7 +131,7 @@ def _document(
             raise ValueError(f"field {field!r} must be a text, is {type(text).__name__}")
     score, critique = None, None
     if existing:
-        score = _number(row, existing.score_field, written=written)
+        score = _number(row, existing.score_field, written=form is DataFormat.CSV)
         critique = row.get(existing.critique_field) if existing.critique_field else None
         if critique is not None and not isinstance(critique, str):
             raise ValueError(

@@ -39,7 +39,10 @@ def build(
     """The whole report. Lanes of a stage stand together, stages in their order. `missing` are the lanes that
     were given up."""
     grouped = [(name, list(group)) for name, group in groupby(lanes, key=lambda lane: lane.spec.stage)]
-    asked = [sorted(group[0].scores.get("tasks") or {}) for _, group in grouped]
+    asked = [
+        {*(group[0].scores.get("tasks") or {}), *(group[0].harness.get("tasks") or {})}
+        for _, group in grouped
+    ]
     stages = [
         _stage(name, group, sorted(set().union(*asked[place:])))
         for place, (name, group) in enumerate(grouped)

@@ -19,6 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError, in_words
 from ixt_workloads.contract.results import Outcome, Progress, Result
+from ixt_workloads.data.pinned import check_model
 from ixt_workloads.frame import Step, main
 from ixt_workloads.gpus import counted
 from ixt_workloads.steps.train import exchange
@@ -36,6 +37,8 @@ SHUTDOWN_SECONDS = 100
 def run(step: Step) -> Result:
     """Run the ranks of this pod to their end."""
     config: TrainConfig = step.config
+    if config.model and "parent" not in step.task.inputs:
+        check_model(config.model, step.task.pins, "model", "tokenizer")
     with tempfile.TemporaryDirectory(prefix="ixt-train-") as name:
         folder = Path(name)
         done = threading.Event()
