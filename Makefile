@@ -66,6 +66,10 @@ quickstart: $(VOLUME)/.data  ## A run from data to report on this machine, in ab
 quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: an hour on two cores.
 	$(RUN) $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
 
+.PHONY: quickstart-rollout
+quickstart-rollout: quickstart  ## The quickstart, and its student learns from its own answers: ten minutes more.
+	$(RUN) $(QUICKSTART)/rollout.yaml --workdir $(WORKDIR)-rollout
+
 .PHONY: stdlib
 stdlib: $(VOLUME)/.data  ## A run over real text: sources of Python's standard library.
 	@mkdir -p $(VOLUME)/stdlib && $(BIN)/python -c 'import pathlib, shutil, sysconfig; [shutil.copy(path, "$(VOLUME)/stdlib") for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))]'

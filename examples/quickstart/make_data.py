@@ -6,6 +6,8 @@ data/corpus.jsonl.gz  {"text", "truth"}       exercise sheets for pre-training
 data/sft.jsonl        {"messages", "truth"}   the same sums as questions and answers
 data/tasks/*.jsonl    {"prompt", "answer"}    sums that no document and no conversation contains: `carry`
                                               needs at least one carry, `plain` needs none
+data/prompts.jsonl    {"prompt", "answer"}    sums that nothing above contains, to answer and learn from
+                                              (rollout.yaml)
 judge, student        copies of the folders beside this script
 
 Three sheets in ten are right throughout, most others drop every carry, a few follow other wrong rules; rates
@@ -22,6 +24,7 @@ import random
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from sums import LETTERS, NATURAL, Truth, add, judge, problem, render, sheet
@@ -44,27 +47,40 @@ def held_out(rng: random.Random, digits: int, count: int) -> dict[str, list[Prob
     return {name: list(found) for name, found in tasks.items()}
 
 
-def fresh(rng: random.Random, digits: int, count: int, taken: set[Problem]) -> list[Problem]:
-    """So many problems, none of them a task's."""
-    found: list[Problem] = []
-    while len(found) < count:
-        candidate = problem(rng, digits, NATURAL)
-        if candidate not in taken:
-            found.append(candidate)
-    return found
+class Problems:
+    """Draws problems, none of them a task's, and remembers them."""
+
+    def __init__(self, rng: random.Random, digits: int, tasks: Iterable[Problem]) -> None:
+        self._rng, self._digits = rng, digits
+        self._tasks = {*tasks}
+        self._drawn = {*self._tasks}
+
+    def some(self, count: int) -> list[Problem]:
+        """So many problems; one may come several times."""
+        return [self._one(self._tasks) for _ in range(count)]
+
+    def new(self, count: int) -> list[Problem]:
+        """So many problems, none of which was drawn before."""
+        return [self._one(self._drawn) for _ in range(count)]
+
+    def _one(self, but: set[Problem]) -> Problem:
+        while (found := problem(self._rng, self._digits, NATURAL)) in but:
+            pass
+        self._drawn.add(found)
+        return found
 
 
-def corpus(rng: random.Random, args: argparse.Namespace, taken: set[Problem]) -> Iterator[dict[str, object]]:
+def corpus(rng: random.Random, args: argparse.Namespace, problems: Problems) -> Iterator[dict[str, object]]:
     for _ in range(args.documents):
-        sums = sheet(rng, fresh(rng, args.digits, rng.randint(args.min_sums, args.max_sums), taken))
+        sums = sheet(rng, problems.some(rng.randint(args.min_sums, args.max_sums)))
         yield {"text": render(sums), "truth": truth_record(judge(sums))}
 
 
 def conversations(
-    rng: random.Random, args: argparse.Namespace, taken: set[Problem]
+    rng: random.Random, args: argparse.Namespace, problems: Problems
 ) -> Iterator[dict[str, object]]:
     for _ in range(args.conversations):
-        sums = sheet(rng, fresh(rng, args.digits, rng.randint(args.min_turns, args.max_turns), taken))
+        sums = sheet(rng, problems.some(rng.randint(args.min_turns, args.max_turns)))
         messages = [
             message
             for letter, s in zip(LETTERS, sums, strict=False)
@@ -74,6 +90,10 @@ def conversations(
             )
         ]
         yield {"messages": messages, "truth": truth_record(judge(sums))}
+
+
+def questions(problems: Iterable[Problem]) -> Iterator[dict[str, object]]:
+    return ({"prompt": f"a) {left}+{right}=", "answer": add(left, right)} for left, right in problems)
 
 
 def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
@@ -97,6 +117,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--min-turns", type=int, default=6, help="fewest questions in one (%(default)s)")
     parser.add_argument("--max-turns", type=int, default=10, help="most questions in one (%(default)s)")
     parser.add_argument("--tasks", type=int, default=200, help="problems a task file (%(default)s)")
+    parser.add_argument("--prompts", type=int, default=2_560, help="in prompts.jsonl (%(default)s)")
     parser.add_argument(
         "--digits", type=int, default=3, help="digits a number; the judge knows 3 (%(default)s)"
     )
@@ -108,13 +129,13 @@ def main() -> None:
     args = parse()
     rng = random.Random(args.seed)
     tasks = held_out(rng, args.digits, args.tasks)
-    taken = {found for problems in tasks.values() for found in problems}
+    problems = Problems(rng, args.digits, chain.from_iterable(tasks.values()))
     data = args.volume / "data"
-    write(data / "corpus.jsonl.gz", corpus(rng, args, taken))
-    write(data / "sft.jsonl", conversations(rng, args, taken))
-    for name, problems in tasks.items():
-        rows = ({"prompt": f"a) {a}+{b}=", "answer": add(a, b)} for a, b in problems)
-        write(data / "tasks" / f"{name}.jsonl", rows)
+    write(data / "corpus.jsonl.gz", corpus(rng, args, problems))
+    write(data / "sft.jsonl", conversations(rng, args, problems))
+    write(data / "prompts.jsonl", questions(problems.new(args.prompts)))
+    for name, found in tasks.items():
+        write(data / "tasks" / f"{name}.jsonl", questions(found))
     for model in ("judge", "student"):
         # Contents alone: a volume may allow neither modes nor times to be set.
         shutil.copytree(
@@ -123,7 +144,7 @@ def main() -> None:
             copy_function=shutil.copyfile,
             dirs_exist_ok=True,
         )
-    print(f"{args.documents} documents, {args.conversations} conversations, {len(taken)} tasks in {data}")
+    print(f"{args.documents} documents, {args.conversations} conversations, {2 * args.tasks} tasks in {data}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
 WIDTH = 128
+HEAD = 32
 VOCABULARY = 512
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 THINK, THOUGHT = "<think>", "</think>"
@@ -79,17 +80,16 @@ def train() -> PreTrainedTokenizerFast:
     return fast
 
 
-def config(tokenizer: PreTrainedTokenizerFast, layers: int, heads: int) -> LlamaConfig:
-    """A Llama of width 128. The judge's heads are of 32, the smallest that vLLM's CPU attention takes; the
-    student has more and smaller ones, since it must look at many places of a line to add."""
+def config(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaConfig:
+    """A Llama of width 128, with heads of 32: the smallest that vLLM's CPU attention takes."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=320,
         num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        head_dim=WIDTH // heads,
+        num_attention_heads=WIDTH // HEAD,
+        num_key_value_heads=WIDTH // HEAD,
+        head_dim=HEAD,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         initializer_range=0.08,  # about 1/sqrt(width): at the usual 0.02 so small a model takes off far later
@@ -102,9 +102,9 @@ def config(tokenizer: PreTrainedTokenizerFast, layers: int, heads: int) -> Llama
 
 def main() -> None:
     tokenizer = train()
-    for name, layers, heads in (("judge", 5, 4), ("student", 2, 8)):
+    for name, layers in (("judge", 4), ("student", 2)):
         tokenizer.save_pretrained(HERE / name)
-        config(tokenizer, layers, heads).save_pretrained(HERE / name)
+        config(tokenizer, layers).save_pretrained(HERE / name)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def test_standard_input_is_merged_too(desk: Desk) -> None:
         ({"stages": [cli.stage("s" * 25)]}, "spec.stages[0].name: must have at most 24 characters, has 25"),
         (
             {"stages": [cli.stage(type="Rollout")]},
-            "spec.stages[0].type: Rollout is not supported yet: use Pretrain, Midtrain or SFT",
+            "spec.stages[0].rollout: a stage of type Rollout needs rollout, and no other stage has it",
         ),
         ({"judge": None}, "spec.judge: a judge is needed"),
         ({"maxParallelLanes": "2"}, "spec.maxParallelLanes: must be a whole number, not '2'"),

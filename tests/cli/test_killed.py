@@ -15,14 +15,11 @@ from make.cli import PLAIN, PLAIN_NODES, Desk
 from make.processes import child_of, kill, marked, supervisors, until, workers
 from make.zygote import Done, Zygote
 
-from ixt_operator.api.run import Stage
-
 INTERRUPTED = 130
 RUN = ("run", "run.yaml", "--runtime", "stubs.yaml")
 
 Run = Callable[..., Done]
 
-REFUSED = any(rule.message.startswith(rollouts.REFUSAL) for rule in Stage.rules)
 ROUNDS = {
     "model": {"source": "./model"},
     "stages": [rollouts.stage(datasets=[{"name": "prompts", "uri": "./documents.jsonl"}])],
@@ -45,8 +42,6 @@ def undisturbed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Keys of the smallest run, of one with a judge and of one with rounds, carried out without a kill."""
     found = {}
     for name, fields in KINDS.items():
-        if name == "rounds" and REFUSED:
-            continue
         desk = cli.desk(tmp_path_factory.mktemp(name), zygote, **fields)
         assert desk.run().code == 0
         found[name] = desk.node_keys()
@@ -76,7 +71,7 @@ def check_whole(desk: Desk, keys: dict[str, str]) -> None:
         ("plain", "all", 2, 4),
         ("plain", signal.SIGTERM, 1, 7),
         ("judged", -signal.SIGINT, 2, 13),
-        pytest.param("rounds", "all", 60, 47, marks=pytest.mark.skipif(REFUSED, reason="refused yet")),
+        ("rounds", "all", 60, 47),
     ],
     ids=[
         "killed",

@@ -52,8 +52,9 @@ def real(tmp_path: Path, zygote: Zygote) -> Desk:
     return desk
 
 
-def test_rounds_count_generation_and_judging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rollouts.allow(monkeypatch)
+def test_rounds_count_generation_and_judging(
+    tmp_path: Path,
+) -> None:
     folder(tmp_path / "student", STUDENT)
     folder(tmp_path / "judge", JUDGE)
     model = f"file://{tmp_path}/student"

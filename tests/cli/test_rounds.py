@@ -2,15 +2,10 @@
 
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 from make import rollouts, runs
 from make.cli import Desk
 
-IXT = [sys.executable, str(Path(__file__).with_name("with_rollouts.py"))]
-COMMAND = [*IXT, "run", "run.yaml", "--runtime", "stubs.yaml"]
 OF_ROUND = ("generate", "annotate", "prepare", "train", "evaluate")
 
 
@@ -23,7 +18,7 @@ def write(desk: Desk, rounds: int) -> None:
 
 def test_rounds_are_carried_through_and_added_to(judged: Desk) -> None:
     write(judged, rounds=1)
-    done = judged.program(COMMAND)
+    done = judged.run()
     assert done.code == 0, done.err
     first = [f"post/{kind}/c/r1" for kind in OF_ROUND]
     assert re.findall(r"StepStarted: (\S+)", done.out) == ["post/inventory", *first, "report"]
@@ -35,15 +30,13 @@ def test_rounds_are_carried_through_and_added_to(judged: Desk) -> None:
     # One round more, of which the training is killed with the whole run, and the run once more.
     write(judged, rounds=2)
     judged.tell({"post/train/c-s0/r2": {"1": {"hang": True}}})
-    with subprocess.Popen(
-        COMMAND, cwd=judged.folder, env=judged.environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with judged.started() as process:
         assert process.stdout
         for line in process.stdout:
             if "StepStarted: post/train/c/r2" in line:
                 break
         process.send_signal(signal.SIGKILL)
-    done = judged.program(COMMAND)
+    done = judged.run()
     assert done.code == 0, done.err
     started = re.findall(r"StepStarted: (\S+)", done.out)
     assert "post/generate/c/r2" not in started

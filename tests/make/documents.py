@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, Union
 
-import pytest
 from pydantic import BaseModel, TypeAdapter, create_model
 
 from ixt_operator.api.status import RunStatus
@@ -199,14 +198,12 @@ def tasks() -> dict[str, Task]:
 
 
 def _tasks_of_rounds() -> dict[str, Task]:
-    """Tasks of a run with a Rollout stage, which the API still refuses."""
+    """Tasks of a run with a Rollout stage."""
     held = "post/generate/holdout/c-s0/r1"
     wanted = ("post/policy/c-s0/r2", held, "post/generate/c-s0/r2", "post/prepare/c-s0/r2", "report")
-    with pytest.MonkeyPatch.context() as patch:
-        rollouts.allow(patch)
-        stage = rollouts.stage(rollout=rollouts.WHOLE, evaluate={})
-        sim = Platform(runs.run(stages=[runs.stage("sft"), stage], arms=[runs.arm("c")]))
-        made = {node: sim.newest(node).child.task for created in sim.history() for node in created}
+    stage = rollouts.stage(rollout=rollouts.WHOLE, evaluate={})
+    sim = Platform(runs.run(stages=[runs.stage("sft"), stage], arms=[runs.arm("c")]))
+    made = {node: sim.newest(node).child.task for created in sim.history() for node in created}
     return {f"rounds: {node}": task for node in wanted if (task := made[node])}
 
 

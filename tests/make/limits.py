@@ -451,14 +451,6 @@ LIMITS: list[Limit] = [
     *one_of("spec.stages[0].type", "Midtrain", "Pretrain, Midtrain, SFT or Rollout"),
     Limit(
         "spec.stages[0]",
-        runs.stage(),
-        runs.stage(type="Rollout", rollout={"rounds": 1, "maxTokens": 64}),
-        "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
-        base={"model": {"source": "file:///m"}},
-        at="spec.stages[0].type",
-    ),
-    Limit(
-        "spec.stages[0]",
         runs.stage(type="SFT", datasets=[runs.dataset(messagesField="messages")]),
         runs.stage(type="SFT"),
         "an SFT stage trains on conversations: set messagesField in each of its datasets",

@@ -1,20 +1,9 @@
-"""Runs with a Rollout stage, which the API still refuses: `allow` takes that one rule back."""
+"""Runs with a Rollout stage."""
 
 from typing import Any
 
-import pytest
-
-from ixt_operator.api.run import Stage
 from make import runs
 from make.limits import Limit, whole
-
-REFUSAL = "Rollout is not supported yet"
-
-
-def allow(patch: pytest.MonkeyPatch) -> None:
-    """Have runs with Rollout stages accepted until the patch is undone."""
-    rules = tuple(rule for rule in Stage.rules if not rule.message.startswith(REFUSAL))
-    patch.setattr(Stage, "rules", rules)
 
 
 def stage(name: str = "post", **fields: Any) -> dict[str, Any]:

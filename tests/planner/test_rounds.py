@@ -1,5 +1,6 @@
 """Rounds of a Rollout stage: what they are made of, in which order they run, and what an edit makes anew."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,18 +9,15 @@ from make.observed import Platform, edited, flat
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.status import StepState
+from ixt_operator.manifests.loading import load
 from ixt_operator.planner.nodes import resolve_run, stage_nodes
 from ixt_workloads.contract.configs import GenerateConfig, ReportConfig, TrainConfig
 from ixt_workloads.contract.exits import Exit
 from ixt_workloads.contract.graph import Keyed, OfNode
 
 PINS = {name: f"{name}-1" for name in ("datasets", "judge", "model", "tokenizer", "tasks")}
+EXAMPLES = Path(__file__).parents[2] / "examples/quickstart"
 ARMS = [runs.arm("c"), runs.arm("r", "RejectionSampling")]
-
-
-@pytest.fixture(autouse=True)
-def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    rollouts.allow(monkeypatch)
 
 
 def run(**rollout: Any) -> IXTRun:
@@ -48,6 +46,21 @@ def test_every_node_of_a_reported_lane_can_be_renamed() -> None:
         "post/evaluate/c-s0/r0",
         "post/generate/holdout/c-s0/r2",
     }
+
+
+def test_the_example_begins_with_what_the_quickstart_makes() -> None:
+    """Under another arm's name, the baseline trains on documents as next-token does."""
+
+    def keys(file: str) -> dict[str, str]:
+        (found,) = load(EXAMPLES / file)
+        assert isinstance(found, IXTRun)
+        known = keyed(found)
+        return {name: each.key for name, each in known.items() if name.startswith(("pretrain/", "sft/"))}
+
+    rounds = {
+        name.replace("rejection-sampling", "next-token"): key for name, key in keys("rollout.yaml").items()
+    }
+    assert rounds == keys("run.yaml")
 
 
 def test_a_round_is_made_of_what_the_round_before_made() -> None:

@@ -59,7 +59,7 @@ def verified_round(storage: Path, **fields: Any) -> Task:
 def test_a_verifier_alone_says_of_each_answer_whether_it_is_right(tmp_path: Path) -> None:
     job = verified_round(tmp_path)
     assert run_here(job).message == (
-        "4 of 5 documents have feedback; 1 Other (such as 332b333f.1.0: its reference is no number); "
+        "4 of 5 answers have feedback; 1 Other (such as 332b333f.1.0: its reference is no number); "
         "2 of 4 answers are right"
     )
     found = artifact(tmp_path, job.key)

@@ -1,5 +1,6 @@
 """The report on rounds: what they cost, and figures of answers that agree with a computation by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import pytest
 from ixt_workloads.contract.configs import ReportLane, ReportRound
 from ixt_workloads.contract.settings import Method, StageType
 from ixt_workloads.rollouts import ANSWERS, Answered, figures
+from ixt_workloads.steps.report.build import not_looked_for
 from ixt_workloads.steps.report.read import Lane, Round, read_lanes
 from ixt_workloads.steps.report.rounds import told_rounds
 from ixt_workloads.store import Artifact
@@ -67,7 +69,10 @@ def lane() -> Lane:
 
     def artifact(name: str) -> Artifact:
         evaluation = {"scores": {"tasks": {"other": {"Best": {"accuracy": 0.1, "items": 5}}}}}
-        found = SimpleNamespace(key=name, summary=made[name], read_json=lambda path: evaluation)
+        manifest = SimpleNamespace(preimage={"config": {"tasks": [{"name": "other"}]}})
+        found = SimpleNamespace(
+            key=name, summary=made[name], manifest=manifest, read_json=lambda path: evaluation
+        )
         return cast(Artifact, found)
 
     kinds = ("generate", "annotate", "prepare", "train", "evaluate")
@@ -106,3 +111,10 @@ def test_rounds_are_compared_by_answers_to_held_out_prompts(lane: Lane) -> None:
     assert shown[0][ANSWERS]["Best"]["items"] == 2
     assert sorted(lane.scores["tasks"]) == [ANSWERS, "other"]
     assert [row["contradictionPercent"] for row in told_rounds([lane.rounds])] == [None, 25, 50]
+
+
+def test_a_stage_does_not_doubt_its_own_held_out_prompts(lane: Lane) -> None:
+    """Earlier stages do: their documents were not searched for them."""
+    assert not_looked_for(lane, [ANSWERS, "more", "other"]) == ["more"]
+    earlier = replace(lane, rounds=())
+    assert not_looked_for(earlier, [ANSWERS, "other"]) == [ANSWERS]

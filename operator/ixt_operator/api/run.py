@@ -312,7 +312,7 @@ class Stage(Checked):
     name: ShortName
     """Name of the stage, unique in the run."""
     type: StageType
-    """Pretrain, Midtrain or SFT. Rollout (training on the model's own samples) is not supported yet."""
+    """Pretrain, Midtrain, SFT, or Rollout: training on the model's own samples, in rounds."""
     datasets: Annotated[tuple[Dataset, ...], Field(min_length=1, max_length=32)]
     """What is trained on; of a Rollout stage the prompts."""
     rollout: RolloutSpec | None = None
@@ -330,12 +330,6 @@ class Stage(Checked):
     """How the trained model is evaluated."""
 
     rules = (
-        Rule(
-            "self.type != 'Rollout'",
-            "Rollout is not supported yet: use Pretrain, Midtrain or SFT",
-            lambda self: self.type != StageType.ROLLOUT,
-            "type",
-        ),
         Rule(
             "(self.type == 'Rollout') == has(self.rollout)",
             "a stage of type Rollout needs rollout, and no other stage has it",

@@ -3,21 +3,17 @@
 import signal
 from pathlib import Path
 
-import pytest
 from cluster.on_control_plane.operating import Field, committed, left_behind, step
 from make import cli, rollouts, runs
 from make.operator import eventually
 from make.zygote import Zygote
 
 from ixt_operator.adapters.kubernetes.client import JOBS
-from ixt_operator.api.run import Stage
 
 KINDS = ("generate", "annotate", "prepare", "train", "evaluate")
 GENERATE = "post/generate/c-s0/r2"
-REFUSED = any(rule.message.startswith(rollouts.REFUSAL) for rule in Stage.rules)
 
 
-@pytest.mark.skipif(REFUSED, reason="the API refuses Rollout stages")
 async def test_rounds_go_on_without_operator_and_pod_and_more_are_added(
     field: Field, tmp_path: Path, zygote: Zygote
 ) -> None:

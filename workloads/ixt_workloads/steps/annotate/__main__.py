@@ -97,12 +97,13 @@ def _finish(step: Step, shards: Shards, source: str, parameters: int, engine: st
     tally = shards.tally()
     tally.check(step.config.gates, 1)
     fingerprint = {"engine": engine} if engine else {}
+    what = "answers" if step.config.verifier else "documents"
     shards.writer.commit(tally.summary(source, parameters), shards.files, fingerprint)
     return Result(
         outcome=Outcome.COMMITTED,
         key=step.task.key,
         message="; ".join(
-            filter(None, (f"{tally.valid:,} of {tally.documents:,} documents have feedback", tally.told()))
+            filter(None, (f"{tally.valid:,} of {tally.documents:,} {what} have feedback", tally.told()))
         ),
         flops={"annotation": tally.flops},
     )

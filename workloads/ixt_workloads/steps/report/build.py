@@ -65,6 +65,13 @@ def _looked_for(lane: Lane) -> list[str]:
     return [task["name"] for task in lane.prepare.manifest.preimage["config"].get("tasks", [])]
 
 
+def not_looked_for(lane: Lane, tasks: Sequence[str]) -> list[str]:
+    """Those of the tasks whose questions may stand in the documents. A stage's own held-out prompts do not:
+    its Inventory parts them from those that are answered."""
+    own = {ANSWERS} if lane.rounds else set[str]()
+    return sorted({*tasks} - {*_looked_for(lane)} - own)
+
+
 def _stage(name: str, lanes: Sequence[Lane], tasks: Sequence[str] = ()) -> Json:
     """One stage. `tasks` are those that it or a later stage is evaluated by."""
     by_arm = {arm: list(group) for arm, group in groupby(lanes, key=lambda lane: lane.spec.arm)}
@@ -89,7 +96,7 @@ def _stage(name: str, lanes: Sequence[Lane], tasks: Sequence[str] = ()) -> Json:
         "inventory": dict(lanes[0].inventory.summary),
         "asked": _asked(arms),
         "lookedFor": _looked_for(lanes[0]),
-        "notLookedFor": sorted({*tasks} - {*_looked_for(lanes[0])}),
+        "notLookedFor": not_looked_for(lanes[0], tasks),
         "levels": sorted(
             {level for arm in arms for level in arm["prepared"].get("levels") or {}}, key=numeric
         ),
