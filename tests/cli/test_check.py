@@ -295,6 +295,18 @@ def test_answers_soon(desk: Desk, arguments: list[str]) -> None:
     assert [name for name in modules if name.partition(".")[0] in HEAVY] == []
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"]])
+def test_help_is_shown_soon(desk: Desk, arguments: list[str]) -> None:
+    """No model of the API is built for it."""
+    program = (
+        "import sys; from ixt_operator.cli.main import main\n"
+        "try: main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    done = desk.program([sys.executable, "-c", program, *arguments])
+    assert "Usage: ixt" in done.out
+    assert {"yaml", "ixt_operator.api.run", *HEAVY} & set(done.err.split()) == set()
+
+
 def test_the_version_is_told_at_once(desk: Desk) -> None:
     program = (
         "import sys; from ixt_operator.cli.main import main; main(); print(*sys.modules, file=sys.stderr)"

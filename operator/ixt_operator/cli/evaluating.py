@@ -8,12 +8,11 @@ from pydantic import ValidationError
 from ixt_operator.api.run import Harness, IXTRun
 from ixt_operator.cli.exporting import Trained
 from ixt_operator.cli.stop import stop
+from ixt_operator.cli.verbs.arguments import TASKS
 from ixt_operator.planner.spec import storage_uri
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.exported import EvalQuestion
 from ixt_workloads.contract.settings import Evaluate
-
-TASKS = "names of the harness's tasks, or NAME=FOLDER, apart by commas"
 
 
 def harness_of(tasks: str, limit: int | None, fewshot: int | None, samples: int) -> Harness:

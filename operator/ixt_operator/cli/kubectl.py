@@ -29,19 +29,18 @@ from ixt_operator.cli.cluster import (
     starts_of,
     status_in,
 )
-from ixt_operator.cli.exporting import (
+from ixt_operator.cli.exporting import lane_and_target, levels_of
+from ixt_operator.cli.stop import FAILED, stop
+from ixt_operator.cli.top import rows, table
+from ixt_operator.cli.verbs.arguments import (
     ExportWhat,
+    Lane,
     Levels,
+    LogFormat,
     MostTokens,
     Prefix,
     Prompt,
-    SampledLane,
-    lane_and_target,
-    levels_of,
 )
-from ixt_operator.cli.printing import LogFormat
-from ixt_operator.cli.stop import FAILED, stop
-from ixt_operator.cli.top import rows, table
 from ixt_operator.render.names import (
     ATTEMPT,
     CHILD,
@@ -235,7 +234,7 @@ def export(
 def sample(
     name: Name,
     prompt: Prompt,
-    lane: SampledLane = "",
+    lane: Lane = "",
     levels: Levels = "",
     tokens: MostTokens = 128,
 ) -> None:
