@@ -3,8 +3,8 @@
     python benchmarks/cli.py [--rounds 9] [--again 3]
 
 `ixt --help` and `ixt validate examples/quickstart/run.yaml` from start to end, by processor time, in turns
-with `python -c 'import pydantic'`, which nothing that checks with pydantic can beat. Then the quickstart's run
-on stub steps, once to the end and `--again` times more: every step is cached then, and nothing but each
+with `python -c 'import pydantic'`, which nothing that checks with pydantic can beat. Then the quickstart's
+run on stub steps, once to the end and `--again` times more: every step is cached then, and nothing but each
 stage's Inventory, which looks whether that is so, may be started.
 The last line is JSON: seconds of every round, the median ratio of `ixt validate` to the peer, and the steps
 that the runs of a finished run started.
