@@ -11,15 +11,21 @@ import pytest
 import typer
 import yaml
 from make import runs
+from make.harness import GSM, GSM_ROWS, KNOWN, harness_task
 from make.lanes import BASIC, invent
+from make.prepared import prepared
+from make.training import train_here, train_task
 from typer.testing import CliRunner
 
 from ixt_operator.api.run import IXTRun
 from ixt_operator.cli import tool_pods
+from ixt_operator.cli.evaluating import harness_of_a_pod
 from ixt_operator.cli.kubectl import app
 from ixt_operator.cli.tool_pods import FETCH_SECONDS
 from ixt_operator.render.builtin_runtimes import BUILTIN_RUNTIMES
-from ixt_workloads.contract.exported import ExportQuestion
+from ixt_workloads.contract.configs import EvaluateConfig
+from ixt_workloads.contract.exported import EvalQuestion, ExportQuestion
+from ixt_workloads.contract.settings import Evaluate, StageType
 
 DOUBLE = """#!{python}
 import json, os, subprocess, sys
@@ -91,6 +97,25 @@ def test_a_pod_exports_a_model(double: Path, tmp_path: Path, monkeypatch: pytest
     assert "$(HOME)" not in json.dumps(job)
 
 
+def test_a_pod_asks_tasks(double: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IXT_PVC_ROOT", str(tmp_path / "volumes"))
+    task = harness_task(tmp_path / "volumes" / "tasks", GSM, GSM_ROWS)
+    trained = train_task(tmp_path / "runs", steps=2, key=prepared(tmp_path / "runs" / "storage", KNOWN))
+    train_here(trained)
+    harness = harness_of_a_pod(f"{task.name}=pvc://tasks/{task.name}", 1, None, 1)
+    config = EvaluateConfig(stage_type=StageType.PRETRAIN, evaluate=Evaluate(harness=harness), seed=1)
+    question = EvalQuestion(
+        storage=trained.storage, train=trained.key, name="one@pretrain", config=config, run="r", run_uid="u"
+    )
+    header, scores, place = tool_pods.evaluated(run_in(tmp_path / "runs"), question).splitlines()[:3]
+    assert header.split()[:3] == ["task", "metric", "items"]
+    assert scores.split()[:3] == ["tiny_gsm", "exact_match,strict-match", "1"]
+    assert place.startswith(f"one@pretrain: {trained.storage}/artifacts/")
+    spec = yaml.safe_load((double / "job.json").read_text())["spec"]["template"]["spec"]
+    mounts = [each for each in spec["containers"][0]["volumeMounts"] if "tasks" in each["mountPath"]]
+    assert [each["readOnly"] for each in mounts] == [True]
+
+
 def test_what_a_pod_says_of_its_failure_is_told(
     double: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +134,8 @@ def test_what_a_pod_says_of_its_failure_is_told(
         (["export", "test", "./model"], "a pod cannot write to ./model on this machine: name hf://"),
         (["export", "test", "lane", "file:///model"], "a pod cannot write to file:///model on this machine"),
         (["export", "test", "s3://b/m", "--prefix", "worst"], "for --prefix best, none or level=N"),
+        (["eval", "test", "--tasks", "gsm8k,own=./own"], "a pod cannot read own on this machine: name hf://"),
+        (["eval", "test", "--tasks", "gsm8k,gsm8k"], "--tasks: gsm8k is named twice"),
         (["sample", "test", "--prompt", "1", "--levels", "low"], "--levels: must be numbers such as 1,5"),
     ],
 )

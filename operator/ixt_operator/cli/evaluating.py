@@ -1,4 +1,4 @@
-"""`ixt eval`: tasks of lm-evaluation-harness for a model that a run has trained."""
+"""`ixt eval` and `kubectl ixt eval`: tasks of lm-evaluation-harness for a model that a run has trained."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,11 @@ from pydantic import ValidationError
 from ixt_operator.api.run import Harness, IXTRun
 from ixt_operator.cli.exporting import Trained
 from ixt_operator.cli.stop import stop
+from ixt_operator.cli.verbs.arguments import TASKS
 from ixt_operator.planner.spec import storage_uri
 from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.exported import EvalQuestion
 from ixt_workloads.contract.settings import Evaluate
-
-TASKS = "names of the harness's tasks, or NAME=FOLDER, apart by commas"
 
 
 def harness_of(tasks: str, limit: int | None, fewshot: int | None, samples: int) -> Harness:
@@ -34,6 +33,17 @@ def harness_of(tasks: str, limit: int | None, fewshot: int | None, samples: int)
         where = first["loc"]
         what = named[int(where[1])] if len(where) > 1 and where[0] == "tasks" else tasks
         stop(f"--tasks: {what}: {first['msg']}; must be {TASKS}")
+
+
+def harness_of_a_pod(tasks: str, limit: int | None, fewshot: int | None, samples: int) -> Harness:
+    """The same, asked by a pod: a task that lies on this machine ends the program."""
+    harness = harness_of(tasks, limit, fewshot, samples)
+    here = next((task for task in harness.tasks if (task.uri or "").startswith("file://")), None)
+    if here:
+        stop(
+            f"--tasks: a pod cannot read {here.name} on this machine: name hf://…, s3://… or pvc://CLAIM/PATH"
+        )
+    return harness
 
 
 def _entry(name: str, place: str) -> dict[str, Any]:

@@ -4,9 +4,7 @@ that were carried out, whatever stands in their manifests by now; `newest` has t
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
-
-import typer
+from typing import NamedTuple
 
 from ixt_operator.api.run import IXTRun, Stage
 from ixt_operator.api.status import RunStatus, StepState
@@ -18,19 +16,6 @@ from ixt_operator.planner.nodes import stage_nodes
 from ixt_operator.planner.spec import name_of, storage_uri
 from ixt_workloads.contract.exported import ExportQuestion, SampleQuestion
 from ixt_workloads.contract.graph import PIN, Node
-
-ExportWhat = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="[LANE[@STAGE]] TARGET",
-        help="Lane as the run's status names it; DIR, hf://owner/name, s3://…, gs://… or pvc://…",
-    ),
-]
-Prefix = Annotated[str, typer.Option(help="What the tokenizer asks for of itself: best, none or level=N.")]
-Prompt = Annotated[str, typer.Option(help="Text to go on with, or question to answer.")]
-SampledLane = Annotated[str, typer.Argument(metavar="[LANE[@STAGE]]", help="As for `export`.")]
-Levels = Annotated[str, typer.Option(help="Levels, such as 1,5. [default: the best, and none]")]
-MostTokens = Annotated[int, typer.Option(min=1, max=8192, help="Tokens of an answer at most.")]
 
 
 def lane_and_target(what: list[str], prefix: str) -> tuple[str, str]:

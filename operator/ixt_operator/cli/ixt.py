@@ -1,4 +1,7 @@
-"""`ixt`: its verbs, in the order in which its help tells them."""
+"""`ixt`: its verbs, in the order in which its help tells them.
+
+A verb imports what it needs once it is called: help and completion need none of it.
+"""
 
 from collections.abc import Callable
 from typing import Annotated

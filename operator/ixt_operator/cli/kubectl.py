@@ -16,7 +16,7 @@ import typer
 from ixt_operator.adapters.kubernetes.log import shown
 from ixt_operator.api.run import KEEP_CHILDREN, IXTRun
 from ixt_operator.api.status import Phase, StepState
-from ixt_operator.cli import explain, exporting, tool_pods
+from ixt_operator.cli import evaluating, explain, exporting, tool_pods
 from ixt_operator.cli.artifacts import CONCLUSION, MAX_PAGE_BYTES, PAGE, guarded, report_key
 from ixt_operator.cli.cluster import (
     NOT_ACCEPTED,
@@ -29,19 +29,23 @@ from ixt_operator.cli.cluster import (
     starts_of,
     status_in,
 )
-from ixt_operator.cli.exporting import (
+from ixt_operator.cli.exporting import lane_and_target, levels_of
+from ixt_operator.cli.stop import FAILED, stop
+from ixt_operator.cli.top import rows, table
+from ixt_operator.cli.verbs.arguments import (
     ExportWhat,
+    Fewshot,
+    Lane,
     Levels,
+    Limit,
+    LogFormat,
     MostTokens,
     Prefix,
     Prompt,
-    SampledLane,
-    lane_and_target,
-    levels_of,
+    Samples,
+    Tasks,
 )
-from ixt_operator.cli.printing import LogFormat
-from ixt_operator.cli.stop import FAILED, stop
-from ixt_operator.cli.top import rows, table
+from ixt_operator.planner.history import Entry
 from ixt_operator.render.names import (
     ATTEMPT,
     CHILD,
@@ -223,11 +227,8 @@ def export(
             "pvc://CLAIM/PATH"
         )
     manifest = manifest_of(name)
-    _accepted(manifest)
-    run, newest = carried_out(manifest)
-    asked = exporting.question(
-        run, newest, status_in(manifest), exporting.chosen(run, newest, lane), prefix, target
-    )
+    run, newest, trained = _trained(manifest, lane)
+    asked = exporting.question(run, newest, status_in(manifest), trained, prefix, target)
     typer.echo(tool_pods.exported(run, asked, secret or ()))
 
 
@@ -235,18 +236,41 @@ def export(
 def sample(
     name: Name,
     prompt: Prompt,
-    lane: SampledLane = "",
+    lane: Lane = "",
     levels: Levels = "",
     tokens: MostTokens = 128,
 ) -> None:
     """Show what a trained model writes after a prompt at different levels, by an evaluator's pod."""
     numbers = levels_of(levels)
-    manifest = manifest_of(name)
-    _accepted(manifest)
-    run, newest = carried_out(manifest)
-    trained = exporting.chosen(run, newest, lane)
+    run, _, trained = _trained(manifest_of(name), lane)
     asked = exporting.sample_question(run, trained, prompt, numbers, tokens)
     typer.echo(tool_pods.sampled(run, asked), nl=False)
+
+
+@app.command("eval")
+def evaluate(
+    name: Name,
+    tasks: Tasks,
+    lane: Lane = "",
+    limit: Limit = None,
+    fewshot: Fewshot = None,
+    samples: Samples = 1,
+) -> None:
+    """Ask a trained model tasks of lm-evaluation-harness, under each prefix, by an evaluator's pod.
+
+    The scores are kept in the run's storage: what was asked before is shown without asking again. A task in a
+    folder is one of the hub, a bucket or pvc://CLAIM/PATH: a pod does not read this machine.
+    """
+    harness = evaluating.harness_of_a_pod(tasks, limit, fewshot, samples)
+    run, _, trained = _trained(manifest_of(name), lane)
+    typer.echo(tool_pods.evaluated(run, evaluating.eval_question(run, trained, harness)), nl=False)
+
+
+def _trained(manifest: Any, lane: str) -> tuple[IXTRun, dict[str, Entry], exporting.Trained]:
+    """An accepted run as it was started last, the newest key of each node, and the training that is meant."""
+    _accepted(manifest)
+    run, newest = carried_out(manifest)
+    return run, newest, exporting.chosen(run, newest, lane)
 
 
 def _accepted(manifest: Any) -> IXTRun:

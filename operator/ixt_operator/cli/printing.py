@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from enum import StrEnum
 from pathlib import Path
 
 from ixt_operator.adapters.kubernetes.log import shown
@@ -12,13 +11,6 @@ from ixt_operator.api.status import Phase, RunStatus
 from ixt_operator.cli.stop import FAILED, stop
 
 FOLLOW_SECONDS = 0.5
-
-
-class LogFormat(StrEnum):
-    """How lines of logs are shown."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def print_logs(

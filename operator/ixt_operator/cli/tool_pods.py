@@ -2,9 +2,10 @@
 with the rights of whoever asks. Of what the operator refuses to the run nothing is in it."""
 
 import base64
+import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ixt_operator.api.run import IXTRun
@@ -12,10 +13,10 @@ from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.cli import cluster
 from ixt_operator.cli.stop import FAILED, stop
 from ixt_operator.manifests.documents import dump
-from ixt_operator.planner.building import tool_child
+from ixt_operator.planner.building import claim_of, tool_child
 from ixt_operator.planner.spec import storage_uri
 from ixt_operator.render.render import render
-from ixt_workloads.contract.exported import ExportQuestion, SampleQuestion
+from ixt_workloads.contract.exported import EvalQuestion, ExportQuestion, SampleQuestion
 from ixt_workloads.contract.kinds import Role
 
 FETCH_SECONDS = 300
@@ -32,8 +33,8 @@ def shown(run: IXTRun, key: str, file: str) -> str:
 def exported(run: IXTRun, question: ExportQuestion, secrets: Sequence[str]) -> str:
     """Export a model; where it is. `secrets` are more Secrets whose entries the pod gets as variables."""
     command = _asked("export", question)
-    claim = question.target.removeprefix("pvc://").split("/")[0] if "pvc://" in question.target else ""
-    said = _output_of(run, "export", command, secrets=secrets, writes=[claim] if claim else [])
+    claim = claim_of(question.target)
+    said = _output_of(run, "export", command, secrets=secrets, more={claim: True} if claim else {})
     return said.strip().rpartition("\n")[2]
 
 
@@ -44,7 +45,17 @@ def sampled(run: IXTRun, question: SampleQuestion) -> str:
     return said[max(0, said.find("--- ")) :]
 
 
-def _asked(verb: str, question: ExportQuestion | SampleQuestion) -> tuple[str, ...]:
+def evaluated(run: IXTRun, question: EvalQuestion) -> str:
+    """What a model scores on tasks of the harness, likewise."""
+    command = _asked("eval", question)
+    harness = question.config.evaluate.harness
+    claims = {claim_of(task.uri or "") for task in (harness.tasks if harness else ())} - {""}
+    said = _output_of(run, "eval", command, role=Role.EVALUATOR, more=dict.fromkeys(claims, False))
+    table = re.search(r"^task +metric +items", said, re.MULTILINE)
+    return said[table.start() if table else 0 :]
+
+
+def _asked(verb: str, question: EvalQuestion | ExportQuestion | SampleQuestion) -> tuple[str, ...]:
     """A verb with its question, which is not to be read as a pod's arguments are: $(NAME) is a variable."""
     return (*TOOLS, verb, "--question", base64.b64encode(question.model_dump_json().encode()).decode())
 
@@ -55,18 +66,17 @@ def _output_of(
     command: tuple[str, ...],
     role: Role = Role.WORKER,
     secrets: Sequence[str] = (),
-    writes: Sequence[str] = (),
+    more: Mapping[str, bool] | None = None,
 ) -> str:
     """Run a command as a Job of one pod that the operator takes no notice of; return what it prints. The Job
-    is deleted afterwards, also when it failed. `writes` are volume claims that it may write to, beside the
-    storage's."""
+    is deleted afterwards, also when it failed. `more` are volume claims beside the run's own, and
+    whether it may write there."""
     runtime = IXTRuntime.model_validate(cluster.answer("get", "ixtruntime", run.spec.runtime_ref.name))
     child = tool_child(run, f"{run.metadata.name[:30]}-{what}-{uuid.uuid4().hex[:8]}", command, role)
-    child = child.model_copy(
-        update={
-            "secrets": (*child.secrets, *secrets), "claims": {**child.claims, **dict.fromkeys(writes, True)},
-        }
-    )  # fmt: skip
+    claims = dict(child.claims)
+    for name, writes in (more or {}).items():
+        claims[name] = writes or claims.get(name, False)
+    child = child.model_copy(update={"secrets": (*child.secrets, *secrets), "claims": claims})
     (*_, job) = render(run, runtime, child)
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
         metadata["labels"] = {"app.kubernetes.io/name": "ixt", "ixt.dev/tool": child.name}

@@ -194,11 +194,11 @@ def tool_child(run: IXTRun, name: str, command: tuple[str, ...], role: Role = Ro
 def claims(run: IXTRun) -> dict[str, bool]:
     """Volume claims that the run's URIs name, in order, and whether it may write there: to its storage's
     alone."""
-    own = _claim(run.spec.storage.uri)
-    return {name: name == own for name in sorted(filter(None, map(_claim, _uris(run))))}
+    own = claim_of(run.spec.storage.uri)
+    return {name: name == own for name in sorted(filter(None, map(claim_of, _uris(run))))}
 
 
-def _claim(uri: str) -> str:
+def claim_of(uri: str) -> str:
     """The claim that a URI names; empty for another place."""
     return uri.removeprefix("pvc://").split("/")[0] if uri.startswith("pvc:") else ""
 

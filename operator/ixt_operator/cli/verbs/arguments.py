@@ -1,19 +1,10 @@
-"""Arguments that several verbs take, and what these stand for: a run, its workdir, its status."""
+"""Arguments that several verbs take, of `ixt` and of `kubectl ixt`. Imports nothing that takes time."""
 
-import os
-import shlex
-from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from ixt_operator.adapters.local import workdir as local
-from ixt_operator.adapters.local.workdir import LocalError
-from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import RunStatus
-from ixt_operator.cli import load
-from ixt_operator.cli.stop import stop
 
 ManifestFile = Annotated[Path, typer.Argument(help="YAML or JSON file with an IXTRun.")]
 RunPlace = Annotated[
@@ -38,37 +29,33 @@ RuntimeFile = Annotated[
 ]
 
 
-def opened(file: Path, workdir: Path | None, settings: Sequence[str] = ()) -> tuple[IXTRun, Path]:
-    """The run of a file, with the uid that its workdir gave it, and the workdir. The file may be the workdir,
-    for the run as it was carried out last."""
-    known = local.read_run(file) if file.is_dir() and not (workdir or settings) else None
-    loaded = known or load.local_run_of(file, settings)
-    folder = workdir or (file if known else local.workdir_of(loaded))
-    # Read by the steps and by the programs that use the storage.
-    os.environ.setdefault("IXT_PVC_ROOT", str((folder / "volumes").resolve()))
-    try:
-        return local.identified(loaded, folder), folder
-    except LocalError as error:
-        stop(str(error))
+class LogFormat(StrEnum):
+    """How lines of logs are shown."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
-def carried_out(run: IXTRun, folder: Path) -> IXTRun:
-    """The run as it was carried out last."""
-    return local.read_run(folder) or run
+# --- A model that was trained, and what is done with it.
 
+ExportWhat = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[LANE[@STAGE]] TARGET",
+        help="Lane as the run's status names it; DIR, hf://owner/name, s3://…, gs://… or pvc://…",
+    ),
+]
+Prefix = Annotated[str, typer.Option(help="What the tokenizer asks for of itself: best, none or level=N.")]
+Lane = Annotated[str, typer.Argument(metavar="[LANE[@STAGE]]", help="As for `export`.")]
+Prompt = Annotated[str, typer.Option(help="Text to go on with, or question to answer.")]
+Levels = Annotated[str, typer.Option(help="Levels, such as 1,5. [default: the best, and none]")]
+MostTokens = Annotated[int, typer.Option(min=1, max=8192, help="Tokens of an answer at most.")]
 
-def status_of(file: Path, folder: Path, workdir: Path | None) -> RunStatus:
-    """The run's status as it is by now. One that was never carried out ends the program."""
-    found = local.current_status(folder)
-    if found is None:
-        stop(f"{folder} has no run yet: start it with `{run_again(file, workdir)}`")
-    return found
+TASKS = "names of the harness's tasks, or NAME=FOLDER, apart by commas"
 
-
-def run_again(
-    file: Path, workdir: Path | None, runtime: Path | None = None, settings: Sequence[str] = ()
-) -> str:
-    """The `ixt run` command of these arguments, quoted for a shell."""
-    options = [("-w", workdir), ("--runtime", runtime), *(("--set", text) for text in settings)]
-    given = [text for name, value in options if value for text in (name, str(value))]
-    return shlex.join(["ixt", "run", str(file), *given])
+Tasks = Annotated[str, typer.Option(help=f"Tasks: {TASKS}.")]
+Limit = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Items of a task at most.")]
+Fewshot = Annotated[
+    int | None, typer.Option(min=0, max=64, help="Solved examples. [default: as the task says]")
+]
+Samples = Annotated[int, typer.Option(min=1, max=64, help="Answers to each item.")]

@@ -7,19 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ixt_operator.adapters.local import workdir as local
-from ixt_operator.api.status import Phase
-from ixt_operator.cli import explain, exporting, printing
-from ixt_operator.cli.printing import LogFormat
-from ixt_operator.cli.stop import FAILED, INTERRUPTED, stop
-from ixt_operator.cli.verbs.arguments import (
-    RunPlace,
-    Workdir,
-    carried_out,
-    opened,
-    run_again,
-    status_of,
-)
+from ixt_operator.cli.verbs.arguments import LogFormat, RunPlace, Workdir
 
 WATCH_SECONDS = 1.0
 """Between two looks of `ixt watch`."""
@@ -43,8 +31,11 @@ def status(
 
     JSON has the fields of an IXTRun's status (`kubectl explain ixtrun.status`).
     """
-    loaded, folder = opened(file, workdir)
-    found = status_of(file, folder, workdir)
+    from ixt_operator.adapters.local import workdir as local
+    from ixt_operator.cli import exporting, opening
+
+    loaded, folder = opening.opened(file, workdir)
+    found = opening.status_of(file, folder, workdir)
     if output is Output.JSON:
         typer.echo(found.model_dump_json(exclude_none=True, indent=2))
         return
@@ -54,7 +45,7 @@ def status(
 
     console = Console(highlight=False)
     console.print(tree(loaded.metadata.name, found), *time_spent(found), sep="\n")
-    for told in exporting.places(carried_out(loaded, folder), local.newest_keys(folder), found):
+    for told in exporting.places(opening.carried_out(loaded, folder), local.newest_keys(folder), found):
         console.print(told, soft_wrap=True)
     console.print(reason(found, folder / "logs"), soft_wrap=True, end="")
 
@@ -65,18 +56,21 @@ def watch(file: RunPlace, workdir: Workdir = None) -> None:
     Where there is no terminal, a line is printed for each step that begins or ends, and now and then one that
     says how far it is.
     """
-    loaded, folder = opened(file, workdir)
-    before = status_of(file, folder, workdir)
     from rich.console import Console
 
     from ixt_operator.adapters.local.loop import Look
+    from ixt_operator.api.status import Phase
+    from ixt_operator.cli import opening
+    from ixt_operator.cli.stop import FAILED, INTERRUPTED, stop
     from ixt_operator.cli.view import watching
 
+    loaded, folder = opening.opened(file, workdir)
+    before = opening.status_of(file, folder, workdir)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the terminal is left as it was
     try:
         with watching(Console(highlight=False), loaded.metadata.name, folder) as drawn:
             while True:
-                found = status_of(file, folder, workdir)
+                found = opening.status_of(file, folder, workdir)
                 drawn(Look.of_statuses(before, found))
                 if found.phase not in (Phase.PENDING, Phase.RUNNING):
                     break
@@ -85,7 +79,7 @@ def watch(file: RunPlace, workdir: Workdir = None) -> None:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if found.phase is Phase.SUSPENDED:
-        stop(f"stopped; go on with: {run_again(file, workdir)}", FAILED)
+        stop(f"stopped; go on with: {opening.run_again(file, workdir)}", FAILED)
     raise typer.Exit(FAILED if found.phase is Phase.FAILED else 0)
 
 
@@ -108,8 +102,10 @@ def logs(
     Of a step that was tried again, the newest attempt's. A training's log has a line of JSON for each point
     of its curve: `ixt logs run.yaml train/conditioned -o json | grep '"point"'`.
     """
-    _, folder = opened(file, workdir)
-    found = status_of(file, folder, workdir)
+    from ixt_operator.cli import opening, printing
+
+    _, folder = opening.opened(file, workdir)
+    found = opening.status_of(file, folder, workdir)
     printing.print_logs(folder, found, step, tail=tail, follow=follow, raw=output is LogFormat.JSON)
 
 
@@ -128,8 +124,11 @@ def why(
     A step runs again when its key changes, because one of its fields, the content that it reads or a step
     before it changed. The field that changed first is named, with the step that it belongs to.
     """
-    loaded, folder = opened(file, workdir)
-    run, status = carried_out(loaded, folder), local.status_in(folder)
+    from ixt_operator.adapters.local import workdir as local
+    from ixt_operator.cli import explain, opening
+
+    loaded, folder = opening.opened(file, workdir)
+    run, status = opening.carried_out(loaded, folder), local.status_in(folder)
     explain.print_why(run, local.keys_in(folder), status, step, "this workdir")
 
 
@@ -138,4 +137,6 @@ def diff(file: RunPlace, workdir: Workdir = None) -> None:
 
     The manifest is compared with the run as it was last carried out in the workdir, and with the storage.
     """
-    explain.print_changes(*opened(file, workdir))
+    from ixt_operator.cli import explain, opening
+
+    explain.print_changes(*opening.opened(file, workdir))

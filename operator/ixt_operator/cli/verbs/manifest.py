@@ -6,15 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ixt_operator.api.run import IXTRun
-from ixt_operator.cli import artifacts, load
 from ixt_operator.cli.stop import stop
 from ixt_operator.cli.verbs.arguments import ManifestFile, RuntimeFile, Settings
-from ixt_operator.generate.crd import crds
-from ixt_operator.manifests import loading
-from ixt_operator.manifests.documents import dump
-from ixt_operator.manifests.problems import ManifestError, Problem
-from ixt_operator.render.preview import preview
 
 
 def init(
@@ -45,7 +38,7 @@ def init(
     if not judge and not scores:
         answer = typer.prompt("Judge (folder or owner/name), or the data's field of scores as =FIELD")
         judge, scores = (None, answer[1:]) if answer.startswith("=") else (answer, None)
-    from ixt_operator.cli import first
+    from ixt_operator.cli import artifacts, first, load
 
     first.write_manifest(file, first.Wishes(data, model, judge, scores))
     typer.echo(f"wrote {file}; next: ixt validate {file}, then ixt run {file}")
@@ -66,6 +59,11 @@ def validate(
     What they name by a path from themselves must be there; all else the run's Inventory looks for. Where a
     run's model lies on this machine, its plan is printed (`ixt plan`), and what cannot fit is a problem.
     """
+    from ixt_operator.api.run import IXTRun
+    from ixt_operator.cli import artifacts, load
+    from ixt_operator.manifests import loading
+    from ixt_operator.manifests.problems import ManifestError, Problem
+
     problems = 0
 
     def warn(warning: Problem) -> None:
@@ -75,7 +73,11 @@ def validate(
         try:
             for found in loading.load(file, warn, here=True, settings=settings or ()):
                 typer.echo(f"{file}: {found.kind} {found.metadata.name} is valid")
-                if isinstance(found, IXTRun) and artifacts.model_is_here(found):
+                if not isinstance(found, IXTRun):
+                    continue
+                if found.spec.runtime_ref.name == "cpu" and (slow := load.slow_here(found)):
+                    typer.echo(f"{file}: {slow}", err=True)
+                if artifacts.model_is_here(found):
                     problems += not artifacts.plan_was_printed(found)
         except ManifestError as error:
             problems += len(error.problems)
@@ -101,6 +103,8 @@ def plan(
     arm, and r, the cost of annotating a document beside training on it. Of models only config.json is read,
     of data nothing: what is assumed is printed. What cannot fit is refused, with what to do.
     """
+    from ixt_operator.cli import artifacts, load
+
     artifacts.print_plan(
         load.run_of(file, settings or ()),
         gpu=gpu,
@@ -124,6 +128,10 @@ def render(
     apply -f -`. In what it would create, example pins stand in place of what Inventory finds, and an example
     in place of a rubric that lies in a ConfigMap: names and keys differ from those of a real run.
     """
+    from ixt_operator.cli import load
+    from ixt_operator.manifests.documents import dump
+    from ixt_operator.render.preview import preview
+
     given = [*(settings or ()), *([f"metadata.namespace={namespace}"] if namespace else [])]
     if merged:
         shown = [load.merged_run_of(file, given)]
@@ -138,6 +146,8 @@ def crd(
     folder: Annotated[Path | None, typer.Argument(help="Write one file each into this folder.")] = None,
 ) -> None:
     """Print the CustomResourceDefinitions, or write them into a folder."""
+    from ixt_operator.generate.crd import crds
+
     for name, text in crds().items():
         if folder:
             try:

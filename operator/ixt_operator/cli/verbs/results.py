@@ -5,25 +5,21 @@ from typing import Annotated
 
 import typer
 
-from ixt_operator.adapters.local.workdir import newest_keys
-from ixt_operator.api.run import IXTRun
-from ixt_operator.api.status import RunStatus
-from ixt_operator.cli import artifacts, comparing, evaluating, exporting
-from ixt_operator.cli.artifacts import CONCLUSION
-from ixt_operator.cli.exporting import (
+from ixt_operator.cli.stop import FAILED, stop
+from ixt_operator.cli.verbs.arguments import (
     ExportWhat,
+    Fewshot,
+    Lane,
     Levels,
+    Limit,
     MostTokens,
     Prefix,
     Prompt,
-    SampledLane,
-    lane_and_target,
-    levels_of,
+    RunPlace,
+    Samples,
+    Tasks,
+    Workdir,
 )
-from ixt_operator.cli.stop import FAILED, stop
-from ixt_operator.cli.verbs.arguments import RunPlace, Workdir, carried_out, opened, run_again, status_of
-from ixt_operator.planner.history import Entry
-from ixt_workloads.contract.compared import CompareQuestion
 
 
 def report(
@@ -34,16 +30,16 @@ def report(
     ] = False,
 ) -> None:
     """Fetch a completed run's report and print where it is."""
+    from ixt_operator.cli import artifacts, opening
 
-    loaded, folder = opened(file, workdir)
-    found = status_of(file, folder, workdir)
+    loaded, folder = opening.opened(file, workdir)
+    found = opening.status_of(file, folder, workdir)
     path = artifacts.fetch_report(loaded, found, folder)
     if path is None:
-        stop(
-            f"no report yet: the run is {found.phase.value}; go on with `{run_again(file, workdir)}`", FAILED
-        )
+        again = opening.run_again(file, workdir)
+        stop(f"no report yet: the run is {found.phase.value}; go on with `{again}`", FAILED)
     if markdown:
-        typer.echo(path.with_name(CONCLUSION).read_text(errors="replace"), nl=False)
+        typer.echo(path.with_name(artifacts.CONCLUSION).read_text(errors="replace"), nl=False)
     else:
         typer.echo(path)
 
@@ -67,6 +63,9 @@ def compare(
     What the runs differ in is said, and what keeps their figures from being compared: other data, other
     questions, another tokenizer. What they share is shown once. Storages are read with your own credentials.
     """
+    from ixt_operator.cli import artifacts, comparing
+    from ixt_workloads.contract.compared import CompareQuestion
+
     found = comparing.compared(runs)
     text = artifacts.compare(CompareQuestion(runs=found, form="markdown" if markdown else "html"))
     if markdown:
@@ -85,8 +84,10 @@ def export(file: RunPlace, what: ExportWhat, prefix: Prefix = "best", workdir: W
     Unless told, it is the first lane's model of the last stage. The target must be new or empty; a repository
     of the hub is made private.
     """
-    lane, target = lane_and_target(what, prefix)
-    done, newest, status = _done(file, workdir)
+    from ixt_operator.cli import artifacts, exporting, opening
+
+    lane, target = exporting.lane_and_target(what, prefix)
+    done, newest, status = opening.done(file, workdir)
     trained = exporting.chosen(done, newest, lane)
     artifacts.export(exporting.question(done, newest, status, trained, prefix, target))
 
@@ -94,7 +95,7 @@ def export(file: RunPlace, what: ExportWhat, prefix: Prefix = "best", workdir: W
 def sample(
     file: RunPlace,
     prompt: Prompt,
-    lane: SampledLane = "",
+    lane: Lane = "",
     levels: Levels = "",
     tokens: MostTokens = 128,
     workdir: Workdir = None,
@@ -103,21 +104,21 @@ def sample(
 
     Without a chat template the prompt is a text that is gone on with, else a question that is answered.
     """
-    numbers = levels_of(levels)
-    done, newest, _ = _done(file, workdir)
+    from ixt_operator.cli import artifacts, exporting, opening
+
+    numbers = exporting.levels_of(levels)
+    done, newest, _ = opening.done(file, workdir)
     trained = exporting.chosen(done, newest, lane)
     artifacts.sample(exporting.sample_question(done, trained, prompt, numbers, tokens))
 
 
 def evaluate(
     file: RunPlace,
-    tasks: Annotated[str, typer.Option(help=f"Tasks: {evaluating.TASKS}.")],
-    lane: Annotated[str, typer.Argument(metavar="[LANE[@STAGE]]", help="As for `ixt export`.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Items of a task at most.")] = None,
-    fewshot: Annotated[
-        int | None, typer.Option(min=0, max=64, help="Solved examples. [default: as the task says]")
-    ] = None,
-    samples: Annotated[int, typer.Option(min=1, max=64, help="Answers to each item.")] = 1,
+    tasks: Tasks,
+    lane: Lane = "",
+    limit: Limit = None,
+    fewshot: Fewshot = None,
+    samples: Samples = 1,
     workdir: Workdir = None,
 ) -> None:
     """Ask a trained model tasks of lm-evaluation-harness, under each prefix, without training again.
@@ -125,8 +126,10 @@ def evaluate(
     The scores are kept: what was asked before is shown at once. `evaluate.harness` in a manifest asks all
     lanes.
     """
+    from ixt_operator.cli import artifacts, evaluating, exporting, opening
+
     harness = evaluating.harness_of(tasks, limit, fewshot, samples)
-    done, newest, _ = _done(file, workdir)
+    done, newest, _ = opening.done(file, workdir)
     trained = exporting.chosen(done, newest, lane)
     artifacts.ask(evaluating.eval_question(done, trained, harness))
 
@@ -142,14 +145,7 @@ def gc(
     That is: artifacts that no run refers to, unfinished work that no run continues, and claims that nobody
     holds. The storage's folder runs/ says what each run refers to: delete a run's folder there to give it up.
     """
+    from ixt_operator.cli import artifacts, opening
 
-    loaded, _ = opened(file, workdir)
+    loaded, _ = opening.opened(file, workdir)
     artifacts.collect_garbage(loaded, older_than_days, delete)
-
-
-def _done(file: Path, workdir: Path | None) -> tuple[IXTRun, dict[str, Entry], RunStatus]:
-    """The run as it was carried out last, the newest key of each node, and the status. One that was never
-    carried out ends the program."""
-    loaded, folder = opened(file, workdir)
-    status = status_of(file, folder, workdir)
-    return carried_out(loaded, folder), newest_keys(folder), status

@@ -6,12 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ixt_operator.adapters.local import workdir as local
-from ixt_operator.adapters.local.workdir import LocalError
-from ixt_operator.api.status import Phase
-from ixt_operator.cli import artifacts, explain, load
 from ixt_operator.cli.stop import FAILED, INTERRUPTED, stop
-from ixt_operator.cli.verbs.arguments import RunPlace, RuntimeFile, Settings, Workdir, opened, run_again
+from ixt_operator.cli.verbs.arguments import RunPlace, RuntimeFile, Settings, Workdir
 
 
 def run(
@@ -42,7 +38,12 @@ def run(
 
     pvc://CLAIM/PATH means WORKDIR/volumes/CLAIM/PATH here, unless $IXT_PVC_ROOT names another folder.
     """
-    loaded, folder = opened(file, workdir, settings or ())
+    from ixt_operator.adapters.local import workdir as local
+    from ixt_operator.adapters.local.workdir import LocalError
+    from ixt_operator.api.status import Phase
+    from ixt_operator.cli import artifacts, explain, load, opening
+
+    loaded, folder = opening.opened(file, workdir, settings or ())
     chosen = load.runtime_of(loaded, runtime)
     if dry_run:
         explain.print_changes(loaded, folder)
@@ -56,9 +57,12 @@ def run(
     from ixt_operator.cli.view import failure, place, watching
 
     console = Console(highlight=False)
-    again = run_again(file, workdir, runtime, settings or ())
-    if local.status_in(folder) is None and (reason := artifacts.does_not_fit_here(loaded)):
-        stop(reason, FAILED)
+    again = opening.run_again(file, workdir, runtime, settings or ())
+    if local.status_in(folder) is None:
+        if reason := artifacts.does_not_fit_here(loaded):
+            stop(reason, FAILED)
+        if slow := load.slow_here(loaded):
+            typer.echo(slow, err=True)
     try:
         with (
             watching(console, loaded.metadata.name, folder) as drawn,

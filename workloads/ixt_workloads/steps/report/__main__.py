@@ -26,7 +26,7 @@ def run(step: Step) -> Result:
         "report.html": render(report, drawn).encode(errors="replace"),
         "report.md": markdown(report).encode(errors="replace"),
         "report.json": json.dumps(report, indent=1, allow_nan=False).encode(),
-        **{f"{picture.name}.png": picture.png for stage in drawn.values() for picture in stage.values()},
+        **{f"{picture.name}.png": picture.png() for stage in drawn.values() for picture in stage.values()},
     }
     writer = step.writer()
     for name, data in files.items():

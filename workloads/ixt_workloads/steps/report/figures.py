@@ -1,4 +1,4 @@
-"""The report's charts, as SVG for the page and PNG for slides."""
+"""The report's charts, as SVG for the page and, for slides, PNG if asked for."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,14 @@ class Picture:
     """An <svg> element to put into the page."""
     narrow: str
     """The same for a phone."""
-    png: bytes
+    wide: Figure
+
+    def png(self) -> bytes:
+        """The chart as PNG: to draw it takes as long as the elements of the page."""
+        file = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.wide.savefig(file, format="png", dpi=200, metadata={"Software": None})
+        return file.getvalue()
 
 
 Draw = Callable[[Json, float], Figure | None]
@@ -56,15 +63,9 @@ def pictures(stage: Json) -> dict[str, Picture]:
         with mpl.rc_context(STYLE):
             wide, narrow = (draw(stage, width) for width in (WIDTH, NARROW))
             if wide is not None and narrow is not None:
-                found[what] = _picture(f"{what}-{stage['name']}", alt, wide, narrow)
+                name = f"{what}-{stage['name']}"
+                found[what] = Picture(name, alt, _svg(name, wide), _svg(f"{name} narrow", narrow), wide)
     return found
-
-
-def _picture(name: str, alt: str, wide: Figure, narrow: Figure) -> Picture:
-    png = io.BytesIO()
-    FigureCanvasAgg(wide)
-    wide.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    return Picture(name, alt, _svg(name, wide), _svg(f"{name} narrow", narrow), png.getvalue())
 
 
 def _svg(name: str, figure: Figure) -> str:

@@ -89,9 +89,9 @@ class Draws:
         places = len(seeds[0])
         found = np.zeros((len(self._seeds), places))
         for task, number in enumerate(self._items):
-            weights = _counts(task, number, len(self._seeds))
+            weights = _counts(task, number, len(self._seeds)).astype(float).T  # here, not in each product
             stacked = np.stack([samples[task] for seed in seeds for samples in seed])
-            sums, counts = stacked[:, 0] @ weights.T, stacked[:, 1] @ weights.T
+            sums, counts = stacked[:, 0] @ weights, stacked[:, 1] @ weights
             # [seeds, places, draws]; a draw without anything that counts is as good as none.
             values = (sums / np.maximum(counts, 1e-9)).reshape(len(seeds), places, -1)
             found += np.einsum("spd,ds->dp", values, self._seeds)
