@@ -209,7 +209,8 @@ def stubs(name: str = "cpu", command: Sequence[str] = STUB) -> dict[str, Any]:
 
 
 def stage(name: str = "pretrain", **fields: Any) -> dict[str, Any]:
-    """A stage that reads the desk's documents."""
+    """A stage that reads the desk's documents; in FP32, of which no machine is warned."""
+    fields["train"] = {"precision": "FP32", **fields.get("train", {})}
     return runs.stage(name, **{"datasets": [{"name": "documents", "uri": "./documents.jsonl"}], **fields})
 
 

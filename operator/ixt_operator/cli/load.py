@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ixt_operator.adapters.local.machine import gpus_here
 from ixt_operator.api.run import IXTRun
 from ixt_operator.api.runtime import IXTRuntime
 from ixt_operator.cli.stop import stop
 from ixt_operator.manifests.loading import load, merged
 from ixt_operator.manifests.problems import ManifestError
 from ixt_operator.render.builtin_runtimes import BUILTIN_RUNTIMES
+from ixt_workloads.contract.settings import Precision
 
 Found = TypeVar("Found")
 
@@ -56,6 +58,18 @@ def runtime_of(run: IXTRun, file: Path | None) -> IXTRuntime:
     if len(found) > 1 and name not in found:
         stop(f"{file}: has the runtimes {', '.join(found)}, but not {name}, which spec.runtimeRef.name names")
     return found.get(name) or next(iter(found.values()))
+
+
+def slow_here(run: IXTRun) -> str:
+    """A warning of trainings in bfloat16 where there is no GPU; empty where there is one, or are none."""
+    slow = [stage.name for stage in run.spec.stages if stage.train.precision is Precision.BF16]
+    if gpus_here() or not slow:
+        return ""
+    return (
+        "warning: this machine has no GPU, and many processors train in BF16 several times slower than in "
+        "FP32: set train.precision to FP32 in "
+        f"{', '.join(slow)} (--set stages.{slow[0]}.train.precision=FP32)"
+    )
 
 
 def _only(file: Path, runs: Sequence[Found], names: Sequence[str]) -> Found:

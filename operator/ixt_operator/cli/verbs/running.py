@@ -58,8 +58,11 @@ def run(
 
     console = Console(highlight=False)
     again = opening.run_again(file, workdir, runtime, settings or ())
-    if local.status_in(folder) is None and (reason := artifacts.does_not_fit_here(loaded)):
-        stop(reason, FAILED)
+    if local.status_in(folder) is None:
+        if reason := artifacts.does_not_fit_here(loaded):
+            stop(reason, FAILED)
+        if slow := load.slow_here(loaded):
+            typer.echo(slow, err=True)
     try:
         with (
             watching(console, loaded.metadata.name, folder) as drawn,
