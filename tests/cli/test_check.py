@@ -116,22 +116,16 @@ def test_what_is_passed_to_vllm_unknown_is_warned_of(desk: Desk) -> None:
 
 @pytest.mark.skipif(gpus_here() > 0, reason="this machine has a GPU")
 def test_bf16_without_a_gpu_is_warned_of_once(desk: Desk) -> None:
-    """By `ixt validate` unless the runtime may have GPUs; by `ixt run` before a run starts, not when it goes
-    on."""
+    """Before a run starts, not when it goes on; a manifest alone may be for another machine."""
     slow = [cli.stage(train={"precision": "BF16"}), cli.stage("more", type="Midtrain")]
     desk.write(**cli.PLAIN, stages=slow)
     told = (
         "warning: this machine has no GPU, and many processors train in BF16 several times slower than in "
         "FP32: set train.precision to FP32 in pretrain (--set stages.pretrain.train.precision=FP32)\n"
     )
-    valid = "run.yaml: IXTRun test is valid\n"
-    assert desk.ixt("validate", "run.yaml") == (0, valid, f"run.yaml: {told}")
-    setting = "stages.pretrain.train.precision=FP32"
-    assert desk.ixt("validate", "run.yaml", "--set", setting) == (0, valid, "")
+    assert desk.ixt("validate", "run.yaml").err == ""
     assert desk.run().err == told
     assert desk.run().err == ""
-    desk.write(**cli.PLAIN, stages=slow, runtimeRef={"name": "nvidia"})
-    assert desk.ixt("validate", "run.yaml").err == ""
 
 
 def test_standard_input_is_a_manifest_too(desk: Desk) -> None:

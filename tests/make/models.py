@@ -84,10 +84,10 @@ def config(vocabulary: int = len(VOCABULARY), *, width: int = 32, layers: int = 
     )
 
 
-def config_folder(folder: Path, vocabulary: int = len(VOCABULARY)) -> Path:
+def config_folder(folder: Path, vocabulary: int = len(VOCABULARY), *, width: int = 32) -> Path:
     """A folder with a config.json alone: a model from scratch."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config(vocabulary).to_dict()))
+    (folder / "config.json").write_text(json.dumps(config(vocabulary, width=width).to_dict()))
     return folder
 
 

@@ -53,10 +53,10 @@ def questions(folder: Path, count: int = 20) -> EvalTask:
     return EvalTask(name="sums", uri=f"file://{folder / 'sums.jsonl'}")
 
 
-def scratch(folder: Path, *, chat: bool = False) -> ModelSource:
+def scratch(folder: Path, *, chat: bool = False, width: int = 32) -> ModelSource:
     """A model from scratch with the tokenizer of characters."""
     return ModelSource(
-        config=f"file://{config_folder(folder / 'config')}",
+        config=f"file://{config_folder(folder / 'config', width=width)}",
         tokenizer=f"file://{tokenizer_folder(folder / 'tokenizer', chat=chat)}",
     )
 

