@@ -598,7 +598,8 @@ def test_over_fitting_is_said_and_a_rising_loss_has_no_price(tmp_path: Path) -> 
 def stage_of(**changed: Any) -> dict[str, Any]:
     """A stage of one arm with nothing to doubt, changed."""
     arm = {
-        "name": "ixt", "seeds": [0], "training": {"epochs": 1.0}, "accuracy": {"Best": 0.9, "Worst": 0.2},
+        "name": "ixt", "method": "Conditioned", "seeds": [0], "training": {"epochs": 1.0},
+        "accuracy": {"Best": 0.9, "Worst": 0.2},
         "tasks": {"sums": {"items": 500}}, "levelCounts": {"1": 30, "2": 40, "3": 30}, "prepared": {},
         "learning": {"heldOut": None},
     }  # fmt: skip
@@ -640,6 +641,7 @@ def test_what_speaks_against_a_comparison_is_said_in_words(changed: dict[str, An
 
 def test_nothing_is_doubted_for_its_own_sake() -> None:
     assert doubts(stage_of(learning=held(rises=False))) == []
+    assert doubts(stage_of(method="RejectionSampling", levelCounts={"1": 90, "2": 0, "5": 10})) == []
 
 
 def test_the_comparison_stands_first_then_why_to_believe_it(full: tuple[Invented, Artifact]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from ixt_workloads.contract.settings import Method
 from ixt_workloads.steps.report.numbers import decimal, percent
 from ixt_workloads.steps.report.read import Json
 
@@ -67,11 +68,11 @@ def _of_control(stage: Json) -> Iterator[str]:
 
 
 def _of_levels(stage: Json) -> Iterator[str]:
-    """Levels that nearly all documents share, or that none has."""
+    """Levels that nearly all documents share, or that none has, of arms that learn from levels."""
     said = set()
     for arm in stage["arms"]:
         levels, total = arm["levelCounts"], sum(arm["levelCounts"].values())
-        if not total:
+        if not total or not Method(arm["method"]).uses_feedback:
             continue
         most = max(levels, key=lambda level: levels[level])
         share = 100 * levels[most] / total
