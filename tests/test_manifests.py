@@ -19,6 +19,7 @@ def test_a_case_is_valid_and_nothing_is_doubtful(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollouts.allow(monkeypatch)
+    monkeypatch.setattr("ixt_operator.cli.load.gpus_here", lambda: 1)  # without one, BF16 is warned of
     for place in ("web.jsonl", "chats.jsonl", "questions.jsonl", "model"):
         (tmp_path / place).touch()
     manifest = shutil.copy(CASES[case], tmp_path)

@@ -40,7 +40,8 @@ def test_a_verb_of_ixt_explains_itself(verb: str) -> None:
 def test_the_verbs_of_the_plugin_are_those_named() -> None:
     named = re.search(r"`kubectl ixt` also has (`.*?`)\. ", README.replace("\n", " "))
     assert named
-    verbs = {command.callback.__name__ for command in kubectl.app.registered_commands if command.callback}
+    commands = kubectl.app.registered_commands
+    verbs = {command.name or command.callback.__name__ for command in commands if command.callback}
     shown = {words[1] for words in of("kubectl") if words[0] == "ixt"}
     assert shown | set(re.findall(r"`([a-z]+)`", named[1])) == verbs
 
