@@ -30,4 +30,7 @@ def test_arguments_of_the_policys_server_that_open_holes_are_refused() -> None:
     with pytest.raises(ManifestError) as refused:
         loads(json.dumps(given), "run.yaml", Path("/"))
     (problem,) = refused.value.problems
-    assert (problem.field, problem.message) == (f"{HERE}.engine.args[0]", "--model is set by ixt: leave it out")
+    assert (problem.field, problem.message) == (
+        f"{HERE}.engine.args[0]",
+        "--model is set by ixt: leave it out",
+    )
