@@ -178,6 +178,11 @@ REFUSED: dict[str, Case] = {
         lambda folder: dataset(text_files(folder / "data", TEXTS), format=DataFormat.PARQUET),
         {}, Exit.NO_INPUT, ["has no file to read (.parquet)"], "datasets[].format",
     ),
+    "objects in the lines of a .json": (
+        lambda folder: dataset(jsonl(made(folder / "data") / "train.json", GOOD).parent),
+        {}, Exit.NO_INPUT, ["has no file to read (", "; train.json is no array of documents"],
+        "datasets[].format to Jsonl",
+    ),
     "a link to nowhere": (
         lambda folder: dataset(linked(made(folder / "data") / "a.jsonl", folder / "gone")),
         {}, Exit.NO_INPUT, ["/data/a.jsonl cannot be read: No such file"], "link to nowhere",

@@ -21,6 +21,7 @@ from make.training import (
     artifact,
     launch,
     losses,
+    questions,
     scratch,
     started_ranks,
     train_here,
@@ -50,7 +51,7 @@ from ixt_workloads.contract.settings import (
     StageType,
 )
 from ixt_workloads.data.packed import Packed
-from ixt_workloads.data.pinned import pins_of_model
+from ixt_workloads.data.pinned import pin_of_tasks, pins_of_model
 from ixt_workloads.feedback.rendering import conditioned
 from ixt_workloads.losses import IGNORED
 from ixt_workloads.progress import Reporter
@@ -537,6 +538,15 @@ def test_a_model_that_is_no_longer_what_was_pinned_is_not_trained(tmp_path: Path
     with pytest.raises(StepError, match=f"{folder}: the model has changed since this run pinned it"):
         run_here(job)
     assert not (tmp_path / "storage/artifacts" / job.key).exists()
+
+
+def test_tasks_that_are_no_longer_what_was_pinned_are_not_asked(tmp_path: Path) -> None:
+    job = train_task(tmp_path, evaluated=True)
+    tasks = job.config.evaluate.tasks
+    job = job.model_copy(update={"pins": {"tasks": pin_of_tasks(tasks)}})
+    questions(tmp_path / "tasks", count=10)
+    with pytest.raises(StepError, match=r"a file of evaluate\.tasks \(sums\) has changed since this run"):
+        run_here(job)
 
 
 def test_a_tokenizer_that_is_no_longer_what_was_pinned_is_not_trained_with(tmp_path: Path) -> None:

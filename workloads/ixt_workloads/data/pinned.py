@@ -1,15 +1,15 @@
-"""Hashes of what is read, by which a pin is known: of files, and of a model's folders."""
+"""Hashes of what is read, by which a pin is known: of files, of a model's folders, of tasks."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ixt_workloads.contract.exits import Exit, StepError
-from ixt_workloads.contract.settings import ModelSource
+from ixt_workloads.contract.settings import EvalTask, ModelSource
 from ixt_workloads.data.folders import check_folder
-from ixt_workloads.data.locate import local_folder, unreadable
+from ixt_workloads.data.locate import local_file, local_folder, unreadable
 
 LOADED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Endings of the files that loading a model reads."""
@@ -40,13 +40,28 @@ def check_model(model: ModelSource, pins: Mapping[str, str], *names: str) -> Non
     for name in names:
         if name in pins and pins_of_model(model, name)[name] != pins[name]:
             place = model.source or (model.config if name == "model" else model.tokenizer)
-            raise StepError(
-                Exit.CONFIG,
-                f"{place}: the {name} has changed since this run pinned it: what is made of it would pass "
-                "for what is made of another",
-                "put the first one back, or apply the run anew, which pins what is there now; name a commit "
-                "(model.revision) rather than a branch",
-            )
+            more = "; name a commit (model.revision) rather than a branch"
+            raise _changed(f"{place}: the {name}", more)
+
+
+def pin_of_tasks(tasks: Iterable[EvalTask]) -> str:
+    """Pin of the tasks that a stage asks. Raises StepError for one that cannot be read."""
+    return digest([task.name, content(local_file(task.uri, task.credentials_secret_ref))] for task in tasks)
+
+
+def check_tasks(tasks: Sequence[EvalTask], pins: Mapping[str, str]) -> None:
+    """The same for tasks that are about to be read."""
+    if "tasks" in pins and pin_of_tasks(tasks) != pins["tasks"]:
+        raise _changed(f"a file of evaluate.tasks ({', '.join(task.name for task in tasks)})")
+
+
+def _changed(what: str, more: str = "") -> StepError:
+    return StepError(
+        Exit.CONFIG,
+        f"{what} has changed since this run pinned it: what is made of it would pass for what is made of "
+        "another",
+        f"put the first one back, or apply the run anew, which pins what is there now{more}",
+    )
 
 
 def _model(model: ModelSource) -> str:

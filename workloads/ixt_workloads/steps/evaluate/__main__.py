@@ -13,6 +13,7 @@ from ixt_workloads.contract.configs import EvaluateConfig
 from ixt_workloads.contract.metrics import SCORE
 from ixt_workloads.contract.results import Outcome, Result
 from ixt_workloads.contract.settings import EvalPrefix, Prepare
+from ixt_workloads.data.pinned import check_tasks
 from ixt_workloads.data.questions import Question
 from ixt_workloads.evaluation import Evaluation, tell
 from ixt_workloads.feedback.prefixes import Prefixes
@@ -47,6 +48,7 @@ def run(step: Step) -> Result:
 def _evaluate(step: Step) -> Result:
     config: EvaluateConfig = step.config
     trained, prepared = step.input("train"), step.input("prepare")
+    check_tasks(config.evaluate.tasks, step.task.pins)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with models.gathered(trained) as folder:
         tokenizer = load_tokenizer(folder)

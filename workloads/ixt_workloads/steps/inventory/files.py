@@ -90,10 +90,14 @@ def files_of(dataset: Dataset) -> Files:
     if not found.read:
         every = tuple(ending for endings in ENDINGS.values() for ending in endings)
         wanted = every if dataset.format is DataFormat.TEXT else ENDINGS.get(dataset.format, every)
+        objects = [name for name in found.left_out if _by_ending(name) is DataFormat.JSON]
+        but = f"; {objects[0]} is no array of documents" if objects else ""
         raise StepError(
             Exit.NO_INPUT,
-            f"dataset {dataset.name}: {dataset.uri} has no file to read ({', '.join(wanted)})",
-            "check datasets[].uri, or set datasets[].format",
+            f"dataset {dataset.name}: {dataset.uri} has no file to read ({', '.join(wanted)}){but}",
+            "set datasets[].format to Jsonl if it has one on each line"
+            if objects
+            else "check datasets[].uri, or set datasets[].format",
         )
     return found
 

@@ -1,10 +1,10 @@
 """Pins: content hashes of what a stage reads, so that keys follow content and not places."""
 
 from ixt_workloads.contract.configs import InventoryConfig
-from ixt_workloads.contract.settings import EvalTask, Harness, Judge
+from ixt_workloads.contract.settings import Harness, Judge
 from ixt_workloads.data.folders import check_folder
-from ixt_workloads.data.locate import local_file, local_folder
-from ixt_workloads.data.pinned import content, digest, pin_of_folder, pins_of_model
+from ixt_workloads.data.locate import local_folder
+from ixt_workloads.data.pinned import content, digest, pin_of_folder, pin_of_tasks, pins_of_model
 from ixt_workloads.data.questions import read_questions
 from ixt_workloads.steps.inventory.files import FilesOfDatasets
 
@@ -20,7 +20,10 @@ def pins_of(config: InventoryConfig, files: FilesOfDatasets) -> dict[str, str]:
         )
     }
     if config.tasks:
-        pins["tasks"] = digest(_task(task) for task in config.tasks)
+        # Read here so that a bad line is found before anything is trained.
+        for task in config.tasks:
+            read_questions(task)
+        pins["tasks"] = pin_of_tasks(config.tasks)
     if config.harness:
         pins["harness"] = _harness(config, config.harness)
     if config.judge:
@@ -28,12 +31,6 @@ def pins_of(config: InventoryConfig, files: FilesOfDatasets) -> dict[str, str]:
     if config.model:
         pins |= pins_of_model(config.model)
     return pins
-
-
-def _task(task: EvalTask) -> list[str]:
-    # Read here so that a bad line is found before anything is trained.
-    read_questions(task)
-    return [task.name, content(local_file(task.uri, task.credentials_secret_ref))]
 
 
 def _harness(config: InventoryConfig, harness: Harness) -> str:

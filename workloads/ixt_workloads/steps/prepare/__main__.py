@@ -19,7 +19,7 @@ from ixt_workloads.contract.settings import Gate, LossOnFeedback, Method, StageT
 from ixt_workloads.data.locate import local_folder
 from ixt_workloads.data.memory import reading
 from ixt_workloads.data.parquet import parquet, rows_of
-from ixt_workloads.data.pinned import check_model
+from ixt_workloads.data.pinned import check_model, check_tasks
 from ixt_workloads.data.questions import read_questions
 from ixt_workloads.frame import Step, main
 from ixt_workloads.steps.prepare.blocks import BlockCounts, packed_file
@@ -75,6 +75,7 @@ def run(step: Step) -> Result:
     by_name = {block.name: block for block in _blocks(step, inventory)}
     blocks = list(by_name)
     check_model(config.tokenizer, step.task.pins, "tokenizer")
+    check_tasks(config.tasks, step.task.pins)
     tokenizing = _tokenizing(config)
     held_feedback = (
         [(step.input("holdout"), "feedback-holdout.parquet")] if "holdout" in step.task.inputs else []

@@ -19,7 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from ixt_workloads.contract.configs import TrainConfig
 from ixt_workloads.contract.exits import Exit, StepError, in_words
 from ixt_workloads.contract.results import Outcome, Progress, Result
-from ixt_workloads.data.pinned import check_model
+from ixt_workloads.data.pinned import check_model, check_tasks
 from ixt_workloads.frame import Step, main
 from ixt_workloads.gpus import counted
 from ixt_workloads.steps.train import exchange
@@ -39,6 +39,7 @@ def run(step: Step) -> Result:
     config: TrainConfig = step.config
     if config.model and "parent" not in step.task.inputs:
         check_model(config.model, step.task.pins, "model", "tokenizer")
+    check_tasks(config.evaluate.tasks, step.task.pins)
     with tempfile.TemporaryDirectory(prefix="ixt-train-") as name:
         folder = Path(name)
         done = threading.Event()
