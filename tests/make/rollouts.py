@@ -83,7 +83,6 @@ LIMITS = [
         base(),
         at=f"{HERE}.verifier.function",
     ),
-    Limit(f"{HERE}.engine.args", ["--max-num-seqs=8"], ["--model=x"], "--model is set by ixt", base()),
     Limit(
         "spec.stages[0].rollout",
         {**WHOLE, "maxTokens": 64},
