@@ -67,7 +67,7 @@ quickstart-full: $(VOLUME)/.data  ## All arms, three seeds: an hour on two cores
 	$(RUN) $(QUICKSTART)/full.yaml --workdir $(WORKDIR)-full
 
 .PHONY: quickstart-rollout
-quickstart-rollout: quickstart  ## The quickstart, and its student learns from its own answers: ten minutes more.
+quickstart-rollout: quickstart  ## The quickstart, and its student learns from its own answers.
 	$(RUN) $(QUICKSTART)/rollout.yaml --workdir $(WORKDIR)-rollout
 
 .PHONY: stdlib

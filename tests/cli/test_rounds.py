@@ -6,6 +6,10 @@ import signal
 from make import rollouts, runs
 from make.cli import Desk
 
+from ixt_operator.adapters.local.workdir import keys_in, read_run
+from ixt_operator.cli import exporting
+from ixt_operator.planner.history import latest
+
 OF_ROUND = ("generate", "annotate", "prepare", "train", "evaluate")
 
 
@@ -47,3 +51,10 @@ def test_rounds_are_carried_through_and_added_to(judged: Desk) -> None:
     assert {node: judged.made(node) for node in keys if "/c-s0/" in node} == {
         f"post/{kind}/c-s0/r{number}": 1 for kind in OF_ROUND for number in (1, 2)
     }
+
+    # The stage's model is that of its last round.
+    shown = re.findall(r"^model (\S+): \S+/(\w+)$", judged.ixt("status", "run.yaml").out, re.MULTILINE)
+    assert shown == [("c-s0@post", keys["post/train/c-s0/r2"])]
+    run, newest = read_run(judged.workdir), latest(keys_in(judged.workdir))
+    assert run
+    assert exporting.chosen(run, newest, "").key == keys["post/train/c-s0/r2"]

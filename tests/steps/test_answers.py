@@ -284,6 +284,18 @@ def test_rejection_sampling_trains_on_right_answers_of_all_rounds_given(
     assert blocks == [f"main-{number}-{part:05d}.arrow" for number in ("01", "02") for part in (0, 1)]
 
 
+def test_a_policy_whose_answers_are_all_right_goes_on(tmp_path: Path, tokenizer: Path) -> None:
+    """With feedback, levels that are all the same would end the run."""
+    right = samples(tmp_path, [answer(f"{number}+0?", str(number), str(number)) for number in range(120)])
+    annotated = task(AnnotateConfig(verifier=NUMERIC), tmp_path, {"inventory": right.key})
+    run_here(annotated)
+    rounds, gates = {"1": (right.key, annotated.key)}, Gates(warn=())
+    with pytest.raises(StepError, match="120 of 120 documents with feedback are of level 5"):
+        run_here(packing(tmp_path, tokenizer, rounds, gates=gates))
+    job = packing(tmp_path, tokenizer, rounds, gates=gates, method=Method.REJECTION_SAMPLING)
+    assert "of level" not in run_here(job).message
+
+
 def test_without_a_right_answer_there_is_nothing_to_train_on(tmp_path: Path, tokenizer: Path) -> None:
     wrong = samples(tmp_path, [answer("5+5?", "1", "10"), answer("5+5?", "11", "10", 1)])
     annotated = task(AnnotateConfig(verifier=NUMERIC), tmp_path, {"inventory": wrong.key})

@@ -111,6 +111,9 @@ def test_rounds_are_compared_by_answers_to_held_out_prompts(lane: Lane) -> None:
     assert shown[0][ANSWERS]["Best"]["items"] == 2
     assert sorted(lane.scores["tasks"]) == [ANSWERS, "other"]
     assert [row["contradictionPercent"] for row in told_rounds([lane.rounds])] == [None, 25, 50]
+    alone = cast(Artifact, SimpleNamespace(summary={"source": "Verifier", "contradictionPercent": 0.0}))
+    (unread,) = told_rounds([[replace(lane.rounds[1], annotate=alone)]])
+    assert unread["contradictionPercent"] is None, "no judge has read the answers"
 
 
 def test_a_stage_does_not_doubt_its_own_held_out_prompts(lane: Lane) -> None:

@@ -50,8 +50,8 @@ def trainings(run: IXTRun, newest: Mapping[str, Entry]) -> list[Trained]:
     return [
         Trained(stage, node, newest[node.name].key)
         for place, stage in enumerate(run.spec.stages)
-        for node in stage_nodes(run, place)
-        if node.kind == "Train" and node.name in newest
+        for node in _last_trainings(run, place)
+        if node.name in newest
     ]
 
 
@@ -76,15 +76,24 @@ def training_of(run: IXTRun, wanted: str) -> Node:
     if stage and stage not in stages:
         raise LookupError(f"no stage {stage}{nearest(stage, stages)}; there are {', '.join(stages)}")
     stage = stage or stages[-1]
-    nodes = [
-        node for node in stage_nodes(run, stages.index(stage)) if node.kind == "Train" and node.stage == stage
-    ]
+    nodes = _last_trainings(run, stages.index(stage))
     lanes = [node.lane for node in nodes]
     node = next((node for node in nodes if not lane or lane in (node.lane, node.arm)), None)
     if node is None:
         near = nearest(lane, [*lanes, *(node.arm for node in nodes)])
         raise LookupError(f"no lane {lane}{near}; there are {', '.join(lanes)}")
     return node
+
+
+def _last_trainings(run: IXTRun, place: int) -> list[Node]:
+    """The nodes that make the models of a stage: in one of rollouts those of its last round."""
+    stage = run.spec.stages[place]
+    last = stage.rollout.rounds if stage.rollout else None
+    return [
+        node
+        for node in stage_nodes(run, place)
+        if node.kind == "Train" and node.stage == stage.name and node.round == last
+    ]
 
 
 def lineage(run: IXTRun, newest: Mapping[str, Entry], of: Trained) -> dict[str, str]:

@@ -19,8 +19,12 @@ def told_rounds(lanes: Sequence[Sequence[Round]]) -> list[Json]:
 
 def _round(seeds: Sequence[Round]) -> Json:
     prefixes = seeds[0].answers.keys()
-    checked = [each.annotate.summary for each in seeds if each.annotate]
-    contradicting = [found for each in checked if (found := each.get("contradictionPercent")) is not None]
+    judged = [each.annotate.summary for each in seeds if each.annotate]
+    contradicting = [
+        found
+        for each in judged
+        if each.get("source") != "Verifier" and (found := each.get("contradictionPercent")) is not None
+    ]
     return {
         "round": seeds[0].number,
         "flops": fmean(each.flops for each in seeds),
