@@ -121,7 +121,7 @@ test-control-plane: install  ## Tests on a real API server; needs Go.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ON_CONTROL_PLANE)
 
 # One worker more, for the node: it waits more than it works, so both levels take little longer than it alone.
-# A whole run of real engines on the machine itself takes minutes, and waits as much.
+# Whole tasks of real engines on the machine itself take minutes, and wait as much.
 # The base comes first, since within a test it would count towards that test's time limit.
 .PHONY: test-cluster
 test-cluster: cluster-binaries  ## Those, and tests on a real node: pods run; needs Go and root.

@@ -23,6 +23,9 @@ from ixt_workloads.frame import Step
 from ixt_workloads.progress import Reporter
 from ixt_workloads.store import open_store
 
+WITHOUT_TORCH = {"Prepare", "Generate"}
+"""Kinds of the steps that see to it that nothing imports torch."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -80,7 +83,8 @@ def run_step(
     what steps do, which would take some seconds of a processor each time.
 
     `limits`: resource.RLIMIT_* to bytes. `text`: what an operator of another version wrote as the task.
-    `forked`: not where the environment says what libraries read when they are imported.
+    `forked`: not where the environment says what libraries read when they are imported; steps that keep torch
+    out never are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     task_file, result_file = folder / f"task-{index}.json", folder / f"result-{index}.json"
@@ -95,6 +99,7 @@ def run_step(
         **(env or {}),
     }
     module, log = f"ixt_workloads.steps.{task.config.kind.lower()}", folder / f"log-{index}"
+    forked = forked and task.config.kind not in WITHOUT_TORCH
     process = (forks() if forked else multiprocessing.get_context("spawn")).Process(
         target=_be, args=(module, environment, log, dict(limits or {}))
     )

@@ -31,6 +31,7 @@ from ixt_workloads.contract.settings import (
     StageType,
 )
 from ixt_workloads.contract.verifiers import JudgeSees, Verifier, VerifierType
+from ixt_workloads.data.pinned import pins_of_model
 from ixt_workloads.feedback.prefixes import Prefixes
 from ixt_workloads.steps.annotate.rows import ANSWERS_SCHEMA, Document, Row, Tally, to_parquet
 from ixt_workloads.steps.annotate.verifying import QUOTES, document_of, say_verdict, verified
@@ -218,7 +219,7 @@ def packing(storage: Path, tokenizer: Path, rounds: dict[str, tuple[str, str]], 
     inputs = {"inventory": prompts(storage)}
     for number, (answers, feedback) in rounds.items():
         inputs |= {f"samples/{number}": answers, f"feedback/{number}": feedback}
-    return task(config, storage, inputs, {"tokenizer": "a" * 64})
+    return task(config, storage, inputs, pins_of_model(config.tokenizer, "tokenizer"))
 
 
 def prompts(storage: Path) -> str:

@@ -368,7 +368,7 @@ def test_mixed_feedback_is_drawn_anew_in_each_round() -> None:
 
 def test_without_a_server_it_says_who_starts_steps(tmp_path: Path, model: Path) -> None:
     done = run_step(job(tmp_path / "storage", model), tmp_path)
-    assert done.code == Exit.USAGE
+    assert done.code == Exit.USAGE, done.log
     assert "IXT_POLICY_URLS is not set" in done.result.message
 
 

@@ -15,7 +15,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.graph import Task
 from ixt_workloads.contract.metrics import PREPARED_DOCUMENTS, PREPARED_TOKENS
 from ixt_workloads.contract.results import Outcome
-from ixt_workloads.contract.settings import Method
+from ixt_workloads.contract.settings import Method, ModelSource
 from ixt_workloads.contract.versions import write_task
 from ixt_workloads.store import Artifact, ArtifactWriter, open_store
 from ixt_workloads.store.errors import ContentMismatch
@@ -188,11 +188,18 @@ def test_an_input_that_was_deleted_or_changed_is_named(
     assert f"artifact {corpus.key} (inventory)" in done.result.message and "run again" in done.result.hint
 
 
-def test_a_tokenizer_that_is_not_there_is_named(corpus: Artifact, tmp_path: Path) -> None:
+def test_a_tokenizer_that_is_not_there_is_named(corpus: Artifact, tokenizer: Path, tmp_path: Path) -> None:
+    pinned = prepare_task(tmp_path, corpus, tokenizer, method=Method.NEXT_TOKEN)
+
+    def elsewhere(folder: Path) -> Task:
+        source = ModelSource(tokenizer=f"file://{folder}")
+        config = pinned.config.model_copy(update={"tokenizer": source})
+        return pinned.model_copy(update={"config": config})
+
     (tmp_path / "empty").mkdir()
     for folder, message in (("gone", "does not exist"), ("empty", "has no tokenizer.json")):
-        error = refused(prepare_task(tmp_path, corpus, tmp_path / folder, method=Method.NEXT_TOKEN))
+        error = refused(elsewhere(tmp_path / folder))
         assert message in error.message and str(tmp_path / folder) in error.message
     (tmp_path / "empty/tokenizer.json").write_text("{")
-    error = refused(prepare_task(tmp_path, corpus, tmp_path / "empty", method=Method.NEXT_TOKEN))
-    assert error.code == Exit.DATA and "cannot be read" in error.message
+    error = refused(elsewhere(tmp_path / "empty"))
+    assert error.code == Exit.DATA and "tokenizer.json is damaged" in error.message

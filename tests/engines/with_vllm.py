@@ -1,4 +1,4 @@
-"""Asks an exported model by one engine of vLLM, a program for test_harness_engine.py:
+"""Asks an exported model by one engine of vLLM, a program for test_harness.py:
 
 python with_vllm.py QUESTION MODEL CODE
 
