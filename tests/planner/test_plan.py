@@ -21,7 +21,7 @@ from ixt_operator.planner.nodes import stage_nodes
 from ixt_operator.planner.observed import ProcessPhase
 from ixt_operator.planner.plan import Plan, plan
 from ixt_workloads.contract.configs import PrepareConfig
-from ixt_workloads.contract.exits import Exit, Fault
+from ixt_workloads.contract.exits import Exit, Fault, PlatformReason
 from ixt_workloads.contract.results import Gain, Outcome, Result
 from ixt_workloads.contract.versions import read_known
 
@@ -370,6 +370,15 @@ def test_the_cause_of_an_attempt_is_the_process_with_the_users_fault() -> None:
     sim.now += 1
     sim.fail(TRAIN, Exit.CONFIG, index=2, message="batchTokens does not divide", fault=Fault.USER)
     assert "pod-2: batchTokens does not divide" in failure(sim.look())
+
+
+def test_a_lost_machine_is_told_though_the_step_knows_only_that_it_was_stopped() -> None:
+    sim = platform()
+    sim.until(TRAIN)
+    sim.fail(TRAIN, Exit.INTERRUPTED, PlatformReason.NODE_LOST, message="stopped at step 7")
+    (failed,) = sim.look().status.failures
+    assert failed.message.startswith("pod-0: its node ")
+    assert failed.message.endswith(" was lost (stopped at step 7)")
 
 
 def test_a_claim_is_waited_for_without_a_budget_and_ever_more_patiently() -> None:

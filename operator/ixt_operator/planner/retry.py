@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ixt_operator.api.run import FailurePolicy
 from ixt_operator.api.status import Reason
 from ixt_operator.planner.observed import ChildState, ProcessState
-from ixt_workloads.contract.exits import Blame, Fault, Meaning, in_words, meaning_of
+from ixt_workloads.contract.exits import Blame, Fault, Meaning, PlatformReason, in_words, meaning_of
 from ixt_workloads.contract.results import Outcome
 
 FIRST_DELAY_SECONDS = 1.0
@@ -100,9 +100,12 @@ def meaning(process: ProcessState) -> Meaning:
 
 def how_ended(process: ProcessState) -> str:
     """How a process ended: in its own words, or in ours where it left none or did not know of its failure."""
+    words = in_words(process.exit_code, process.reason, process.host)
     if process.result and process.result.message and process.result.outcome is Outcome.FAILED:
-        return process.result.message
-    return in_words(process.exit_code, process.reason, process.host)
+        own = process.result.message
+        # That it was told to stop is all that a step knows of the loss of its machine.
+        return f"{words} ({own})" if process.reason == PlatformReason.NODE_LOST else own
+    return words
 
 
 def causes_of(attempts: Iterable[ChildState]) -> dict[str, Cause]:

@@ -70,6 +70,7 @@ MAYBE = {
     "ixt / Run: Progress of steps E": SHORT,
     "ixt / Run: Step's time left A": SHORT,
     "ixt_run_eta_seconds": SHORT,
+    "ixt_run_unsaved_cpu_seconds": SHORT,
     "ixt_step_eta_seconds": SHORT,
     "ixt_step_work_expected": SHORT,
     "ixt / Run: What it says A": IDLE,
