@@ -124,15 +124,7 @@ async def test_of_an_object_with_many_values_kopf_gets_what_is_read(server: str,
         ),
         '{"metadata":{"name":"c \u00fc","uid":"3"},"spec":{"nodeName":"n"}}',
     ]
-    session = await Login()(settings=kopf.OperatorSettings())
-    assert session is not None
-    async with session.aiohttp_session as http:
-        async with http.get(server + PODS) as answer:
-            listed = (await answer.json())["items"]
-        async with http.get(f"{server}{PODS}?watch=true") as answer:
-            lines = b"".join([part async for part in answer.content.iter_chunked(2**16)]).splitlines()
-    watched = [json.loads(line)["object"] for line in lines]
-    for found in (listed, watched):
+    for found in await listed_and_watched(server, 2**16):
         assert [pod["metadata"]["name"] for pod in found] == ["a", "b", "c \u00fc"]
         assert [pod["spec"]["nodeName"] for pod in found] == ["n", "", "n"]
         assert not any("tolerations" in pod["spec"] for pod in found)
@@ -144,18 +136,22 @@ async def test_no_object_is_nested_deeper_than_kopf_can_read(server: str, pods: 
         '{"metadata":{"name":"honest","labels":{"a":"[[\\"{"}}}',
         bombs.deepened('{"metadata":{"name":"hostile"},"spec":"<deep>"}'),
     ]
+    for found in await listed_and_watched(server, 1000):
+        assert [pod["metadata"]["name"] for pod in found] == ["honest", "hostile"]
+        assert found[0]["metadata"]["labels"] == {"a": '[["{'}
+        assert levels(found[1]) <= MAX_LEVELS
+
+
+async def listed_and_watched(server: str, size: int) -> tuple[list[Any], list[Any]]:
+    """The pods that kopf gets by a list and by a watch, which is read in parts of so many bytes at most."""
     session = await Login()(settings=kopf.OperatorSettings())
     assert session is not None
     async with session.aiohttp_session as http:
         async with http.get(server + PODS) as answer:
             listed = (await answer.json())["items"]
         async with http.get(f"{server}{PODS}?watch=true") as answer:
-            lines = b"".join([part async for part in answer.content.iter_chunked(1000)]).splitlines()
-    watched = [json.loads(line)["object"] for line in lines]
-    for found in (listed, watched):
-        assert [pod["metadata"]["name"] for pod in found] == ["honest", "hostile"]
-        assert found[0]["metadata"]["labels"] == {"a": '[["{'}
-        assert levels(found[1]) <= MAX_LEVELS
+            lines = b"".join([part async for part in answer.content.iter_chunked(size)]).splitlines()
+    return listed, [json.loads(line)["object"] for line in lines]
 
 
 def levels(value: Any) -> int:

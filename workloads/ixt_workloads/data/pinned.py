@@ -14,6 +14,8 @@ from ixt_workloads.data.locate import local_file, local_folder, unreadable
 LOADED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Endings of the files that loading a model reads."""
 
+MADE_OF_ANOTHER = "what is made of it would pass for what is made of another"
+
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -40,8 +42,7 @@ def check_model(model: ModelSource, pins: Mapping[str, str], *names: str) -> Non
     for name in names:
         if name in pins and pins_of_model(model, name)[name] != pins[name]:
             place = model.source or (model.config if name == "model" else model.tokenizer)
-            more = "; name a commit (model.revision) rather than a branch"
-            raise _changed(f"{place}: the {name}", more)
+            raise changed(f"{place}: the {name}", revision="model.revision")
 
 
 def pin_of_tasks(tasks: Iterable[EvalTask]) -> str:
@@ -52,15 +53,17 @@ def pin_of_tasks(tasks: Iterable[EvalTask]) -> str:
 def check_tasks(tasks: Sequence[EvalTask], pins: Mapping[str, str]) -> None:
     """The same for tasks that are about to be read."""
     if "tasks" in pins and pin_of_tasks(tasks) != pins["tasks"]:
-        raise _changed(f"a file of evaluate.tasks ({', '.join(task.name for task in tasks)})")
+        raise changed(f"a file of evaluate.tasks ({', '.join(task.name for task in tasks)})")
 
 
-def _changed(what: str, more: str = "") -> StepError:
+def changed(what: str, would: str = MADE_OF_ANOTHER, revision: str = "") -> StepError:
+    """What to raise for something that is no longer what was pinned: what using it `would` do, and the field
+    that names a commit of it, if one does."""
+    named = f"; name a commit ({revision}) rather than a branch" if revision else ""
     return StepError(
         Exit.CONFIG,
-        f"{what} has changed since this run pinned it: what is made of it would pass for what is made of "
-        "another",
-        f"put the first one back, or apply the run anew, which pins what is there now{more}",
+        f"{what} has changed since this run pinned it: {would}",
+        f"put the first one back, or apply the run anew, which pins what is there now{named}",
     )
 
 

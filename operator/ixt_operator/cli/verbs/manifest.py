@@ -73,9 +73,7 @@ def validate(
         try:
             for found in loading.load(file, warn, here=True, settings=settings or ()):
                 typer.echo(f"{file}: {found.kind} {found.metadata.name} is valid")
-                if not isinstance(found, IXTRun):
-                    continue
-                if artifacts.model_is_here(found):
+                if isinstance(found, IXTRun) and artifacts.model_is_here(found):
                     problems += not artifacts.plan_was_printed(found)
         except ManifestError as error:
             problems += len(error.problems)

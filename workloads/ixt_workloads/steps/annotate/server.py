@@ -19,7 +19,7 @@ from ixt_workloads.contract.exits import Exit, StepError
 from ixt_workloads.contract.settings import Judge
 from ixt_workloads.data.folders import check_folder, context_of, has_chat_template
 from ixt_workloads.data.locate import local_folder
-from ixt_workloads.data.pinned import pin_of_folder
+from ixt_workloads.data.pinned import changed, pin_of_folder
 from ixt_workloads.flops import Fields, config_in
 from ixt_workloads.frame import Step, main
 from ixt_workloads.store.opening import SIGNING_KEY
@@ -102,13 +102,8 @@ def check_pin(folder: Path, pin: str | None) -> None:
     """Raise StepError when the folder holds another model than the one that was pinned, by which the feedback
     is known."""
     if pin and pin_of_folder(folder) != pin:
-        raise StepError(
-            Exit.CONFIG,
-            f"judge: {folder} has changed since this run pinned it: its feedback would pass for that of "
-            "another model",
-            "put the first one back, or apply the run anew, which pins what is there now; name a commit "
-            "(judge.revision) rather than a branch",
-        )
+        would = "its feedback would pass for that of another model"
+        raise changed(f"judge: {folder}", would, revision="judge.revision")
 
 
 def check_room(folder: Path, who: str, most: int, setting: str, context: str | None) -> None:
